@@ -1,0 +1,18 @@
+"""Fathom: recommenders that reason. The folders follow the way of the data.
+
+1. `data`          logs become cases: sources, the built-in world, filters, splits
+2. `items`         items become text and vectors: templates, encoders, exact search
+3. `language`      one language model behind one seam: built-in, local, remote
+4. `recommenders`  a history becomes a ranking: popularity, text, SASRec, the retriever
+5. `agents`        language model and retriever take turns: protocol, play, rewards
+6. `training`      experience becomes weights: supervised, traces, two-stage RL
+7. `evaluation`    recommenders are put to the question: ranks, intervals, tests
+8. `reports`       numbers become pages: tables, plots, one HTML file a run
+9. `serving`       people and programs call it
+
+In front of them stand `errors`, `settings`, `files`, `records`, `contracts` and `metrics`;
+behind them `recipes`, `pipeline` and `cli`, which put the stages in order.
+A stage may import itself and what stands before it, never what comes after.
+"""
+
+__version__ = "0.1.0"

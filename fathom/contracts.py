@@ -1,0 +1,91 @@
+"""The seams: small structural protocols. Whatever keeps one passes the promises in `tests/promises`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fathom.records import Call, Case, Episode, Ranking, Reply
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Scorer(Protocol):
+    """Scores the whole catalogue; a higher number means more likely next."""
+
+    n_items: int
+
+    def score(self, cases: Sequence[Case]) -> Tensor:
+        """(B, n_items + 1) float32 on the CPU: the column is the item id, column 0 (`PAD`) is -inf."""
+        ...
+
+
+class Recommender(Protocol):
+    """Ranks items for cases. Batch mates never change a row."""
+
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        """The k best item ids of each case, best first; ties go to the smaller id."""
+        ...
+
+
+class Retrieve(Protocol):
+    """Answers calls in batches: the agent's tool."""
+
+    def retrieve(self, calls: Sequence[Call]) -> list[tuple[int, ...]]:
+        """Per call at most `call.k` item ids, best first, none of `call.exclude`."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """Texts become unit vectors."""
+
+    name: str
+    """Says which encoder and version made a vector; part of every cache key."""
+    width: int
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(n, width) float32, unit norm; the row of an empty text is zero."""
+        ...
+
+
+class Conversation(Protocol):
+    """A batch of growing token sequences whose key-value cache is kept between turns; rows are 0..B-1."""
+
+    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int]) -> list[Reply]:
+        """Let the model write on each of `rows` until a stop string, its end of text, or `limits` tokens."""
+        ...
+
+    def extend(self, rows: Sequence[int], texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Append the environment's text to each of `rows`; returns the ids that were appended."""
+        ...
+
+    def score(self, rows: Sequence[int], continuations: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
+        """Per row the log-likelihood of each continuation at the present end; the rows stay as they are."""
+        ...
+
+
+class Policy(Protocol):
+    """A language model that can be talked to."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of `text`, no special tokens added."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of `tokens`, nothing skipped or cleaned up."""
+        ...
+
+    def converse(self, prompts: Sequence[str], *, temperature: float, seeds: Sequence[int]) -> Conversation:
+        """Open one conversation per prompt; temperature 0 is greedy. Row i depends on `seeds[i]`, not on its batch mates."""
+        ...
+
+
+Reward = Callable[[Episode], float]
+"""A finished episode -> a number; pure, over item ids."""
+
+Validate = Callable[[], Mapping[str, float]]
+"""Called by a training loop now and then; returns named figures, higher is better for the one selected by."""

@@ -1,0 +1,214 @@
+"""What flows from stage to stage: frozen records, each defined once.
+
+Item ids inside Fathom are the integers 1..n_items; 0 is `PAD` and never an item. Users are 0..n_users-1.
+The catalogue and the interactions keep the names under which the outside world knows them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+PAD = 0
+"""The id that stands for 'no item': column 0 of every score matrix, row 0 of every item table."""
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The items, one entry each: entry `i - 1` of every tuple belongs to item id `i`."""
+
+    names: tuple[str, ...]
+    """The ids of the outside world (a MovieLens movieId, an ASIN), unique."""
+    titles: tuple[str, ...]
+    """Display titles, unique under `data.titles.canonical`, free of protocol markers and line breaks."""
+    attributes: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    """Attribute name (genres, decade, director, category ...) -> per item its values, often none."""
+    descriptions: tuple[str, ...] = ()
+    """One text per item, '' where there is none; the empty tuple where the source has no descriptions."""
+
+    @property
+    def n_items(self) -> int:
+        """How many items there are; ids run from 1 to this number."""
+        return len(self.names)
+
+    def title(self, item: int) -> str:
+        """The display title of item id `item`."""
+        return self.titles[item - 1]
+
+    def values(self, item: int) -> tuple[str, ...]:
+        """All attribute values of item id `item`, in the order of the attributes."""
+        return tuple(value for column in self.attributes.values() for value in column[item - 1])
+
+
+@dataclass(frozen=True, slots=True)
+class Interactions:
+    """Who took what, in order: user u's events are `items[offsets[u]:offsets[u + 1]]`, oldest first."""
+
+    users: tuple[str, ...]
+    """The outside names of the users; user u is entry u."""
+    offsets: Ints
+    """(n_users + 1,) where each user's events start."""
+    items: Ints
+    """(n_events,) item ids."""
+    ratings: Floats | None = None
+    """(n_events,) ratings as given; NaN where one is missing; None where the source has none."""
+    times: Ints | None = None
+    """(n_events,) seconds since 1970; -1 where one is missing; None where only the order is known."""
+
+    @property
+    def n_users(self) -> int:
+        """How many users there are."""
+        return len(self.users)
+
+    @property
+    def n_events(self) -> int:
+        """How many interactions there are."""
+        return len(self.items)
+
+    def history(self, user: int) -> Ints:
+        """The item ids of `user`, oldest first."""
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question put to a recommender: after this history, what came next?"""
+
+    user: int
+    """Index of the user; -1 for somebody who was never seen."""
+    history: tuple[int, ...]
+    """Item ids, oldest first; the event of `target` is never among them."""
+    target: int
+    """The item id that came next; `PAD` where nobody knows (serving)."""
+    ratings: tuple[float, ...] = ()
+    """The user's rating of each event of `history` (NaN: not rated); empty where the source has none."""
+    times: tuple[int, ...] = ()
+    """Seconds since 1970 of each event of `history` (-1: unknown); empty where only the order is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Interactions cut into what may be learned from and what is asked."""
+
+    train: Interactions
+    valid: tuple[Case, ...]
+    test: tuple[Case, ...]
+    rule: str
+    """Name of the split, 'leave-one-out' or 'global-time'."""
+    leaks: str
+    """One sentence: which leak this split leaves open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The best items of each case, best first."""
+
+    items: Ints
+    """(B, k) item ids; `PAD` where fewer than k could be recommended."""
+    scores: Floats
+    """(B, k) non-increasing; -inf where `items` is `PAD`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One question to the retriever."""
+
+    history: tuple[int, ...]
+    preference: str
+    """What the language model asks for; '' asks for what the history alone suggests."""
+    k: int
+    exclude: frozenset[int] = frozenset()
+    """Item ids that must not come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a language model wrote in one go."""
+
+    text: str
+    """Ends with the stop string that ended it, if one did."""
+    tokens: tuple[int, ...] = ()
+    """The ids as sampled; empty from an endpoint that gives none."""
+    logprobs: tuple[float, ...] = ()
+    """Natural log-probability of each sampled id under the model at temperature 1; as long as `tokens`."""
+    stop: str | None = None
+    """The stop string that ended it; None: the token limit, or the model's own end of text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tape:
+    """Everything one episode put before the language model, token by token; it only ever grew."""
+
+    tokens: tuple[int, ...]
+    sampled: tuple[bool, ...]
+    """True where the model itself wrote the token; False for the prompt and for what the environment wrote."""
+    logprobs: tuple[float, ...]
+    """Log-probability at sampling time; 0.0 where `sampled` is False."""
+    prompt: int
+    """How many tokens the opening has."""
+
+
+class Ending(StrEnum):
+    """Why an episode ended."""
+
+    ANSWERED = "answered"
+    TOO_MANY_CALLS = "too_many_calls"
+    TOO_LONG = "too_long"
+    EMPTY_PREFERENCE = "empty_preference"
+    BAD_CALL = "bad_call"
+    UNREADABLE = "unreadable"
+    RETRIEVAL_FAILED = "retrieval_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One thought, the preference it led to, and what the retriever returned for it."""
+
+    thought: str
+    preference: str
+    shown: tuple[int, ...]
+    """Item ids, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One finished conversation between a language model and a retriever, for one case."""
+
+    case: Case
+    turns: tuple[Turn, ...]
+    """The executed calls."""
+    conclusion: str
+    """The model's words between the last item list and the end of its thinking."""
+    lines: tuple[str, ...]
+    """The lines of the written answer, as written."""
+    answer: tuple[int | None, ...]
+    """The item id each line resolves to; None where it names no item."""
+    scored: tuple[int, ...]
+    """Scored finish: everything retrieved, by the model's likelihood of each title; empty where not asked for."""
+    faults: tuple[str, ...]
+    """Names of the format checks that failed; empty: the episode is well formed."""
+    ending: Ending
+    text: str
+    """The response after the prompt: the model's words and the item lists."""
+    tape: Tape | None = None
+    seconds: float = 0.0
+
+    @property
+    def well_formed(self) -> bool:
+        """Whether every format check passed."""
+        return not self.faults
+
+    @property
+    def retrieved(self) -> tuple[int, ...]:
+        """Every item shown, in order of first appearance."""
+        return tuple(dict.fromkeys(item for turn in self.turns for item in turn.shown))
+
+
+def cases_of(histories: Sequence[Sequence[int]]) -> tuple[Case, ...]:
+    """Cases without a known target for people never seen before, one a history."""
+    return tuple(Case(user=-1, history=tuple(history), target=PAD) for history in histories)

@@ -1,0 +1,1 @@
+"""People and programs call it. In: a run. Out: HTTP services."""

@@ -1,0 +1,1 @@
+"""Experience becomes weights. In: interactions, traces, episodes. Out: checkpoints and `metrics.jsonl`."""
