@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from fathom.errors import DataError
 
-Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 
 @contextmanager
