@@ -1,0 +1,42 @@
+# Everything a person does with Fathom from a checkout. `make help` lists it.
+# On Linux without a GPU the smaller CPU build of PyTorch comes from its own index:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH_INDEX ?=
+RUN ?= runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test bench format
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(VENV)/ready  ## create .venv with tested versions of everything
+
+# PyTorch comes first and pinned: a later release would pull gigabytes of CUDA onto a machine without a GPU.
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Fathom needs Python 3.11 or newer; say  make PYTHON=/path/to/python3.11"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup  ## the whole story on a built-in world: train, judge, show (about ten minutes on two cores)
+	$(BIN)/fathom run recipes/demo.yaml --out $(RUN)
+
+check: setup  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: setup  ## all tests
+	$(BIN)/python -m pytest
+
+bench: setup  ## the benchmarks, each beside a peer or a physical limit
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+format: setup  ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
