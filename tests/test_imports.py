@@ -67,7 +67,9 @@ def modules_loaded_by(statement: str) -> set[str]:
 
 
 def test_agents_import_without_torch() -> None:
-    assert "torch" not in modules_loaded_by("import fathom.agents.play, fathom.agents.dialogue, fathom.agents.rewards, fathom.agents.recommender")
+    assert "torch" not in modules_loaded_by(
+        "import fathom.agents.play, fathom.agents.dialogue, fathom.agents.rewards, fathom.agents.recommender"
+    )
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:
