@@ -1,0 +1,149 @@
+"""Interactions cut into what may be learned from and what is asked; each cut says which leak it leaves open."""
+
+from typing import Protocol
+
+import numpy as np
+
+from fathom.errors import ConfigError, DataError
+from fathom.records import Case, Interactions, Ints, Split
+
+FEWEST = 3
+"""Events a user needs for a leave-one-out case: one to learn from, one to validate on, one to test on."""
+
+
+class SplitRule(Protocol):
+    """What every entry of `SPLITS` is."""
+
+    def __call__(self, interactions: Interactions, *, max_history: int | None = None) -> Split:
+        """Cut `interactions`; the cases keep their last `max_history` events, or all of them."""
+        ...
+
+
+def leave_one_out(interactions: Interactions, *, max_history: int | None = None) -> Split:
+    """Each user's last event is a test target, the one before it a validation target, the rest is learned from.
+
+    Users with fewer than three events stay in train and are asked nothing; `leaks` counts them.
+    User indices stay as they are. A test history holds the validation event, as it would in service.
+    """
+    lengths = np.diff(interactions.offsets)
+    asked = np.flatnonzero(lengths >= FEWEST)
+    ends = interactions.offsets[1:][asked]
+    return Split(
+        train=_first_events(interactions, np.where(lengths >= FEWEST, lengths - 2, lengths)),
+        valid=_cases(interactions, asked, ends - 2, max_history=max_history),
+        test=_cases(interactions, asked, ends - 1, max_history=max_history),
+        rule="leave-one-out",
+        leaks="What one user did after another user's test event is in train, so the model may know trends of that user's future"
+        f"{_asked_nothing(interactions.n_users - len(asked), 'fewer than three events')}.",
+    )
+
+
+def global_time(interactions: Interactions, *, max_history: int | None = None, valid_share: float = 0.1, test_share: float = 0.1) -> Split:
+    """Everything before one moment is learned from; after it each user is asked for the first event of each window.
+
+    The last `test_share` of all events, by time, is the test window and the `valid_share` before it the validation window.
+    Events of equal time never stand on both sides of a cut. A case's history is everything its user did before the window;
+    users who did nothing before it are asked nothing. Without times this is a `DataError`.
+    """
+    if valid_share <= 0 or test_share <= 0 or valid_share + test_share >= 1:
+        raise ConfigError(f"valid_share {valid_share} and test_share {test_share}: both must be above 0 and their sum below 1")
+    times = _known_times(interactions)
+    in_order = np.sort(times)
+    first_valid = in_order[int(len(times) * (1 - valid_share - test_share))]
+    first_test = in_order[int(len(times) * (1 - test_share))]
+    starts, stops = interactions.offsets[:-1], interactions.offsets[1:]
+    before = np.concatenate(([0], np.cumsum(times < first_valid)))
+    until = np.concatenate(([0], np.cumsum(times < first_test)))
+    learned = before[stops] - before[starts]
+    known = until[stops] - until[starts]
+    in_valid = np.flatnonzero((learned > 0) & (known > learned))
+    in_test = np.flatnonzero((known > 0) & (stops - starts > known))
+    newcomers = int(((known == 0) & (stops > starts)).sum())
+    return Split(
+        train=_first_events(interactions, learned),
+        valid=_cases(interactions, in_valid, (starts + learned)[in_valid], max_history=max_history),
+        test=_cases(interactions, in_test, (starts + known)[in_test], max_history=max_history),
+        rule="global-time",
+        leaks="Nothing after the first cut is learned from, but the catalogue itself may hold items that did not exist yet then"
+        f"{_asked_nothing(newcomers, 'no event before the test window')}.",
+    )
+
+
+def hold_out(train: Interactions, *, share: float = 0.1, most: int = 8, keep: int = 5) -> tuple[Interactions, tuple[Case, ...]]:
+    """The part to fit a retriever on, and one case for each event held out of it, with everything its user did before.
+
+    Of each user's n training events the last max(1, floor(share * n)) are held out, at most `most`, and never so many that
+    fewer than `keep` stay; users with `keep` events or fewer give no case. The fit part has the same users as `train`.
+    """
+    if not 0 < share < 1 or most < 1 or keep < 1:
+        raise ConfigError(f"share {share}, most {most}, keep {keep}: share must be between 0 and 1, most and keep at least 1")
+    lengths = np.diff(train.offsets)
+    wanted = np.minimum(np.maximum((lengths * share).astype(np.int64), 1), most)
+    held = np.clip(lengths - keep, 0, wanted)
+    users = np.repeat(np.arange(train.n_users), held)
+    nth = np.arange(len(users)) - np.repeat(np.cumsum(held) - held, held)
+    at = train.offsets[1:][users] - held[users] + nth
+    return _first_events(train, lengths - held), _cases(train, users, at, max_history=None)
+
+
+def _asked_nothing(users: int, reason: str) -> str:
+    """The end of a `leaks` sentence: how many users gave no case, and why."""
+    return f"; {users:,} users with {reason} are asked nothing" if users else ""
+
+
+def _known_times(interactions: Interactions) -> Ints:
+    """The times, of which none may be missing or out of order, or a `DataError`."""
+    times = interactions.times
+    advice = "split by 'leave-one-out', which needs only the order"
+    if times is None or not len(times):
+        raise DataError(f"a split by time needs times, and this log has none: {advice}")
+    if (missing := int((times < 0).sum())) > 0:
+        raise DataError(f"a split by time needs every time, and {missing:,} of {len(times):,} are missing: {advice}")
+    same_user = np.ones(len(times) - 1, dtype=bool)
+    inner = interactions.offsets[1:-1]
+    same_user[inner[(inner > 0) & (inner < len(times))] - 1] = False
+    if bool((same_user & (np.diff(times) < 0)).any()):
+        raise DataError("the events of at least one user are not in the order of their times: sort the log by user and time")
+    return times
+
+
+def _first_events(interactions: Interactions, counts: Ints) -> Interactions:
+    """The same users, each with their first `counts` events."""
+    lengths = np.diff(interactions.offsets)
+    place = np.arange(interactions.n_events) - np.repeat(interactions.offsets[:-1], lengths)
+    kept = place < np.repeat(counts, lengths)
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    return Interactions(
+        users=interactions.users,
+        offsets=offsets,
+        items=interactions.items[kept],
+        ratings=None if interactions.ratings is None else interactions.ratings[kept],
+        times=None if interactions.times is None else interactions.times[kept],
+    )
+
+
+def _cases(interactions: Interactions, users: Ints, at: Ints, *, max_history: int | None) -> tuple[Case, ...]:
+    """One case per user in `users`: the target is event `at` (an index into the log), the history what stands before it."""
+    if max_history is not None and max_history < 1:
+        raise ConfigError(f"max_history is {max_history}: write 1 or more, or leave it out to keep whole histories")
+    starts = interactions.offsets[users]
+    if max_history is not None:
+        starts = np.maximum(starts, at - max_history)
+    # Slices of one list are several times faster than converting one small array a case.
+    items: list[int] = interactions.items.tolist()
+    ratings: list[float] = [] if interactions.ratings is None else interactions.ratings.tolist()
+    times: list[int] = [] if interactions.times is None else interactions.times.tolist()
+    return tuple(
+        Case(
+            user=user,
+            history=tuple(items[start:stop]),
+            target=items[stop],
+            ratings=tuple(ratings[start:stop]),
+            times=tuple(times[start:stop]),
+        )
+        for user, start, stop in zip(users.tolist(), starts.tolist(), at.tolist(), strict=True)
+    )
+
+
+SPLITS: dict[str, SplitRule] = {"leave-one-out": leave_one_out, "global-time": global_time}
+"""The splits a recipe may name."""
