@@ -1,0 +1,95 @@
+"""Stages that are done once: each remembers the settings it was done with, and what it was built on."""
+
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from rich.console import Console
+
+from fathom.errors import ConfigError, suggestion
+from fathom.files import read_json, write_json
+from fathom.settings import Settings
+
+Work = TypeVar("Work")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage(Generic[Work]):
+    """One step of a run: `do` reads what `needs` left in the run folder and leaves its own products there."""
+
+    name: str
+    does: str
+    """Half a sentence for people."""
+    needs: tuple[str, ...]
+    """Stages whose products it reads; when one of them was done anew, so is this one."""
+    settings: tuple[str, ...]
+    """Fields of the recipe that change its products."""
+    do: Callable[[Work], None]
+    begin: Callable[[Work], None]
+    """Clears what an attempt with other settings left behind."""
+
+
+def fingerprint(stage: Stage[Work], recipe: Settings, above: dict[str, str]) -> str:
+    """Changes when one of the stage's settings changes or a stage it needs was done with other ones."""
+    values = recipe.model_dump(mode="json")
+    told = {
+        "stage": stage.name,
+        "settings": {name: values[name] for name in stage.settings},
+        "needs": {name: above[name] for name in stage.needs},
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, folder: Path, *, until: str, console: Console) -> None:
+    """Do every stage that is not done yet, in order; the record in `folder`/stages.json makes a second call cheap."""
+    names = [stage.name for stage in stages]
+    if until and until not in names:
+        raise ConfigError(f"--until {until}: there is no such stage{suggestion(until, names)}")
+    record = _read_record(folder / "stages.json")
+    above: dict[str, str] = {}
+    for number, stage in enumerate(stages, start=1):
+        mark = above[stage.name] = fingerprint(stage, recipe, above)
+        entry = record.get(stage.name, {})
+        heading = f"[bold]{number}/{len(stages)} {stage.name}[/]  [dim]{stage.does}[/]"
+        if entry.get("fingerprint") == mark and entry.get("done"):
+            console.print(f"{heading}  [green]done before[/] [dim]({_minutes(float(str(entry['seconds'])))})[/]")
+        else:
+            console.print(heading)
+            same = entry.get("fingerprint") == mark
+            if not same:
+                stage.begin(work)
+                record[stage.name] = {"fingerprint": mark, "done": False, "seconds": 0.0, "peak_mb": 0.0}
+                write_json(folder / "stages.json", record)
+            _perform_one(stage, work, record, folder)
+        if stage.name == until:
+            console.print(f"stopped after '{until}', as asked; the same command without --until goes on")
+            return
+
+
+def _perform_one(stage: Stage[Work], work: Work, record: dict[str, dict[str, object]], folder: Path) -> None:
+    """Do one stage and write down that it is done, how long it took (over all attempts) and its peak of memory."""
+    entry = record[stage.name]
+    start = time.perf_counter()
+    try:
+        stage.do(work)
+        entry["done"] = True
+    finally:  # an interrupted attempt's time counts too: the sum is what the run cost
+        entry["seconds"] = round(float(str(entry["seconds"])) + time.perf_counter() - start, 1)
+        entry["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+        write_json(folder / "stages.json", record)
+
+
+def _read_record(path: Path) -> dict[str, dict[str, object]]:
+    value = read_json(path) if path.exists() else {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected a mapping of stages; remove the run folder and start again")
+    return {name: dict(entry) for name, entry in value.items() if isinstance(entry, dict)}
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"

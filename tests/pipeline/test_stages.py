@@ -1,0 +1,69 @@
+"""A stage is done once; other settings do it, and what was built on it, anew; an interrupted one goes on."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fathom.errors import ConfigError
+from fathom.pipeline.stages import Stage, perform
+from fathom.settings import Settings
+
+
+class Recipe(Settings):
+    first: int = 1
+    """Read by the first stage."""
+    second: int = 1
+    """Read by the second stage."""
+
+
+class Log:
+    """What the stages did, in order; `breaks` names a stage that fails."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+        self.breaks = ""
+
+
+def stage(name: str, needs: tuple[str, ...], settings: tuple[str, ...]) -> Stage[Log]:
+    def do(log: Log) -> None:
+        log.did.append(f"do {name}")
+        if log.breaks == name:
+            raise RuntimeError("the power went out")
+
+    return Stage(name=name, does="", needs=needs, settings=settings, do=do, begin=lambda log: log.did.append(f"begin {name}"))
+
+
+STAGES = (stage("one", (), ("first",)), stage("two", ("one",), ("second",)))
+
+
+def performed(folder: Path, recipe: Recipe, *, until: str = "", breaks: str = "") -> list[str]:
+    log = Log()
+    log.breaks = breaks
+    try:
+        perform(STAGES, log, recipe, folder, until=until, console=Console(quiet=True))
+    except RuntimeError:
+        log.did.append("broken")
+    return log.did
+
+
+def test_a_second_call_does_nothing(tmp_path: Path) -> None:
+    assert performed(tmp_path, Recipe()) == ["begin one", "do one", "begin two", "do two"]
+    assert performed(tmp_path, Recipe()) == []
+
+
+def test_other_settings_do_the_stage_and_what_needs_it_anew(tmp_path: Path) -> None:
+    performed(tmp_path, Recipe())
+    assert performed(tmp_path, Recipe(second=2)) == ["begin two", "do two"]
+    assert performed(tmp_path, Recipe(first=2, second=2)) == ["begin one", "do one", "begin two", "do two"]
+
+
+def test_an_interrupted_stage_goes_on_without_beginning_again(tmp_path: Path) -> None:
+    assert performed(tmp_path, Recipe(), breaks="two")[-2:] == ["do two", "broken"]
+    assert performed(tmp_path, Recipe()) == ["do two"]
+
+
+def test_until_stops_after_a_stage_and_refuses_an_unknown_one(tmp_path: Path) -> None:
+    assert performed(tmp_path, Recipe(), until="one") == ["begin one", "do one"]
+    with pytest.raises(ConfigError, match="no such stage; known are 'one', 'two'"):
+        performed(tmp_path, Recipe(), until="three")
