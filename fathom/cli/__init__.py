@@ -1,0 +1,127 @@
+"""The command `fathom`: each verb imports its work inside its body, so that help is instant."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fathom.cli import data, rewards, serve
+from fathom.errors import FathomError
+
+app = typer.Typer(
+    name="fathom",
+    help="""Recommenders that reason: a language model questions a recommender for a user, and learns to.
+
+    Start here:  fathom run recipes/demo.yaml   then open the page whose path it prints.""",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(data.app, name="data")
+app.add_typer(rewards.app, name="rewards")
+app.add_typer(serve.app, name="serve")
+
+RunFolder = Annotated[Path, typer.Argument(help="Folder of a run, as made by 'fathom run'.", show_default=False)]
+Overrides = Annotated[list[str], typer.Option("--set", help="Change one setting: key.path=value. May be repeated.", show_default=False)]
+ModelName = Annotated[str, typer.Option("--model", help="A row of the run's table: popularity, sasrec, retriever, agent-stage2, ...")]
+Line = Annotated[int, typer.Option("--k", min=1, max=1000, help="How many items.")]
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="YAML file with all settings, for example recipes/demo.yaml.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/<name> where not given.", show_default=False)] = None,
+    overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
+    until: Annotated[str, typer.Option(help="Stop after this stage, for example retriever.", show_default=False)] = "",
+) -> None:
+    """Train, judge and report what a recipe describes. The same command again goes on where it was stopped."""
+    from fathom.pipeline.run import run_recipe
+
+    run_recipe(recipe, out=out, overrides=overrides, until=until, command=_command())
+
+
+@app.command()
+def evaluate(
+    folder: RunFolder,
+    models: Annotated[list[str], typer.Option("--model", help="Judge only these rows. May be repeated.", show_default=False)] = [],  # noqa: B006
+    users: Annotated[int, typer.Option(min=0, help="Judge this many test users, drawn by the run's seed; 0: as the recipe says.")] = 0,
+) -> None:
+    """Judge the models of a run again on its test users and write results.json anew."""
+    from fathom.pipeline.judge import judge_folder
+
+    judge_folder(folder, models=models, users=users, command=_command())
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs; one alone compares its own rows.", show_default=False)],
+    metric: Annotated[str, typer.Option(help="The figure to compare by, for example ndcg@10.")] = "ndcg@10",
+) -> None:
+    """Rows of one or more runs in one table, with paired bootstrap tests over the users they share."""
+    from fathom.pipeline.judge import compare_folders
+
+    compare_folders(folders, metric=metric)
+
+
+@app.command()
+def recommend(
+    folder: RunFolder,
+    history: Annotated[str, typer.Option(help="Titles, oldest first, separated by ';'.", show_default=False)],
+    model: ModelName = "agent-stage2",
+    k: Line = 10,
+) -> None:
+    """Recommend to anybody: a history of titles in, titles out."""
+    from fathom.pipeline.ask import recommend_to
+
+    recommend_to(folder, history=history, model=model, k=k)
+
+
+@app.command()
+def trace(
+    folder: RunFolder,
+    user: Annotated[str, typer.Option(help="Name of a user; the first test user where not given.", show_default=False)] = "",
+    model: ModelName = "agent-stage2",
+    tokens: Annotated[bool, typer.Option(help="Show token by token what the model wrote and what was inserted.")] = False,
+) -> None:
+    """Show one conversation between language model and retriever, in colours."""
+    from fathom.pipeline.ask import trace_user
+
+    trace_user(folder, user=user, model=model, tokens=tokens)
+
+
+@app.command()
+def report(folder: RunFolder) -> None:
+    """Write the run's page again: one HTML file without any outside request."""
+    from fathom.pipeline.judge import report_folder
+
+    report_folder(folder)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what works on this machine and which extra is missing."""
+    from fathom.pipeline.doctor import examine
+
+    examine()
+
+
+def _command() -> str:
+    """The command line as it was typed, with the bare name of the program."""
+    return " ".join(["fathom", *sys.argv[1:]])
+
+
+def main() -> None:
+    """Entry point: a mistake that the user can mend is one message and exit code 2, never a traceback."""
+    try:
+        app()
+    except FathomError as error:
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        console.print("[bold red]error[/]", end=" ")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
