@@ -1,0 +1,180 @@
+"""Recommenders are put to the question: every case is scored, and the rank of every target is kept."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fathom import metrics
+from fathom.contracts import Recommender
+from fathom.errors import DataError, ModelError
+from fathom.evaluation.cost import peak_megabytes
+from fathom.files import written_aside
+from fathom.records import PAD, Case, Ints, Ranking
+
+KEPT = 20
+"""How many items of each list are kept, for coverage and its like and for export."""
+
+METADATA = "fathom-ranks"
+"""The key under which a file of ranks keeps its depth, seconds and memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """The answers of one recommender to n cases, reduced to what every metric is computed from."""
+
+    users: Ints
+    """(n,) user index of each case; the same order as the cases."""
+    targets: Ints
+    """(n,) item id that came next."""
+    ranks: Ints
+    """(n,) place of the target, from 1; 0: not among the first `depth`."""
+    items: Ints
+    """(n, at most 20) the head of each list; `PAD` where a list is short."""
+    depth: int
+    """How long the lists were; no metric may be cut off beyond it."""
+    seconds: float
+    """Wall-clock seconds for all cases."""
+    peak_mb: float
+    """Largest memory of the process so far, in MiB."""
+
+    def per_case(self, name: str) -> metrics.Values:
+        """(n,) values of the metric `name`, such as 'ndcg@10'; a cut-off beyond `depth` is an error and not a guess."""
+        values = metrics.per_case(name, self.ranks)
+        cutoff = name.partition("@")[2]
+        if cutoff and int(cutoff) > self.depth:
+            raise DataError(f"'{name}' was asked of lists of {self.depth} items: evaluate again with depth {cutoff} or more")
+        return values
+
+    def metrics(self, cutoffs: Sequence[int] = metrics.CUTOFFS) -> dict[str, float]:
+        """Mean of every ranking metric over all cases, at the cut-offs that lie within `depth`."""
+        return {name: float(self.per_case(name).mean()) for name in metrics.metric_names([k for k in cutoffs if k <= self.depth])}
+
+    def list_figures(self, counts: Ints, *, k: int = 10) -> dict[str, float]:
+        """Coverage, novelty and popularity bias of the first `k` items; `counts` (n_items + 1,) is how often training holds each id."""
+        head = self.items[:, :k]
+        return {
+            f"coverage@{k}": metrics.coverage(head, len(counts) - 1),
+            f"novelty@{k}": metrics.novelty(head, counts),
+            f"popularity_bias@{k}": metrics.popularity_bias(head, counts),
+        }
+
+    def subset(self, chosen: Ints) -> "Evaluation":
+        """The same answers for the cases at positions `chosen` alone (rare items, new users); time is shared out evenly."""
+        share = len(chosen) / max(len(self.ranks), 1)
+        return Evaluation(
+            users=self.users[chosen],
+            targets=self.targets[chosen],
+            ranks=self.ranks[chosen],
+            items=self.items[chosen],
+            depth=self.depth,
+            seconds=self.seconds * share,
+            peak_mb=self.peak_mb,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write one Parquet row a case (user, target, rank, items), whole or not at all; the rest stands in the file's metadata."""
+        frame = pl.DataFrame(
+            {
+                "user": self.users,
+                "target": self.targets,
+                "rank": self.ranks,
+                "items": pl.Series(self.items.tolist(), dtype=pl.List(pl.Int64)),
+            }
+        )
+        about = json.dumps({"depth": self.depth, "seconds": self.seconds, "peak_mb": self.peak_mb})
+        with written_aside(path) as aside:
+            frame.write_parquet(aside, metadata={METADATA: about})
+
+    @staticmethod
+    def load(path: Path) -> "Evaluation":
+        """Read what `save` wrote; any other file is a `DataError`."""
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file; `fathom evaluate` writes it")
+        try:
+            about = json.loads(pl.read_parquet_metadata(path)[METADATA])
+            frame = pl.read_parquet(path)
+            return Evaluation(
+                users=frame["user"].to_numpy(),
+                targets=frame["target"].to_numpy(),
+                ranks=frame["rank"].to_numpy(),
+                items=np.array(frame["items"].to_list(), dtype=np.int64).reshape(len(frame), -1),
+                depth=int(about["depth"]),
+                seconds=float(about["seconds"]),
+                peak_mb=float(about["peak_mb"]),
+            )
+        except (pl.exceptions.PolarsError, KeyError, ValueError) as error:
+            raise DataError(f"{path}: not a file of ranks as `fathom evaluate` writes them ({error})") from error
+
+
+def evaluate(
+    recommender: Recommender,
+    cases: Sequence[Case],
+    *,
+    depth: int = 100,
+    batch_size: int = 256,
+    exclude_history: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Rank the whole catalogue for every case and keep where each target landed among the first `depth`.
+
+    As many rows come back as cases went in, in their order, whatever `batch_size` is; a recommender that loses or adds a row,
+    ranks an item twice or leaves a gap is stopped with its mistake named. `progress` is called with the number of cases done.
+    """
+    if not cases:
+        raise DataError("there are no cases to evaluate: the split left nobody to ask")
+    targets = np.array([case.target for case in cases], dtype=np.int64)
+    if unknown := np.flatnonzero(targets == PAD).tolist():
+        raise DataError(
+            f"{len(unknown)} of {len(cases)} cases have no target (the first is case {unknown[0]}): they can be served, not evaluated"
+        )
+    started = time.perf_counter()
+    ranks, heads = [], []
+    for start in range(0, len(cases), batch_size):
+        batch = cases[start : start + batch_size]
+        ranking = recommender.recommend(batch, depth, exclude_history=exclude_history)
+        _check(ranking, batch, depth)
+        ranks.append(metrics.ranks_of(ranking, targets[start : start + len(batch)]))
+        heads.append(_head(ranking, min(KEPT, depth)))
+        if progress is not None:
+            progress(start + len(batch))
+    return Evaluation(
+        users=np.array([case.user for case in cases], dtype=np.int64),
+        targets=targets,
+        ranks=np.concatenate(ranks),
+        items=np.concatenate(heads),
+        depth=depth,
+        seconds=time.perf_counter() - started,
+        peak_mb=peak_megabytes(),
+    )
+
+
+def paired(evaluations: Mapping[str, Evaluation]) -> None:
+    """Raise a `DataError` unless all evaluations hold the same users and targets in the same order."""
+    names = list(evaluations)
+    for name in names[1:]:
+        first, other = evaluations[names[0]], evaluations[name]
+        if not (np.array_equal(first.users, other.users) and np.array_equal(first.targets, other.targets)):
+            raise DataError(f"'{names[0]}' and '{name}' were not asked the same cases in the same order: evaluate both on one split")
+
+
+def _head(ranking: Ranking, width: int) -> Ints:
+    """(B, width) the first items, padded with `PAD` where the ranking is narrower."""
+    items = ranking.items[:, :width]
+    return np.pad(items, ((0, 0), (0, width - items.shape[1])), constant_values=PAD)
+
+
+def _check(ranking: Ranking, batch: Sequence[Case], depth: int) -> None:
+    """Hold a recommender to its contract: a row a case, at most `depth` items, none twice, no gap before the end."""
+    items = ranking.items
+    if items.shape[0] != len(batch) or items.shape[1] > depth:
+        raise ModelError(f"{len(batch)} cases were asked for {depth} items each, but the ranking has shape {items.shape}")
+    if ((items[:, :-1] == PAD) & (items[:, 1:] != PAD)).any():
+        raise ModelError("a ranking has a gap: PAD stands before an item")
+    ordered = np.sort(items, axis=1)
+    if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != PAD)).any():
+        raise ModelError("a ranking holds an item twice: recall could exceed 1")
