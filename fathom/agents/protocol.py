@@ -15,6 +15,7 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
+from fathom.data.titles import single_line
 from fathom.errors import ConfigError
 from fathom.records import Case, Catalog
 from fathom.settings import Settings
@@ -118,18 +119,6 @@ class ProtocolSettings(Settings):
         return self.prompt == "long" if self.item_attributes is None else self.item_attributes
 
 
-def neutral(text: str) -> str:
-    """`text` on one line and without any protocol marker: angle brackets of a marker become typographic ones.
-
-    >>> neutral("a <think> b")
-    'a ‹think› b'
-    """
-    text = " ".join(text.split())
-    for marker in MARKERS:
-        text = text.replace(marker, f"‹{marker[1:-1]}›")
-    return text
-
-
 def byte_length(text: str) -> int:
     """The length of `text` in UTF-8: what it costs at most under any byte-level tokenizer."""
     return len(text.encode())
@@ -145,10 +134,10 @@ def attribute_lines(item: int, catalog: Catalog, *, categories_only: bool = Fals
         is_category = name.casefold() in CATEGORY_NAMES
         if not column[item - 1] or (categories_only and not is_category):
             continue
-        text = neutral(", ".join(column[item - 1]))
+        text = single_line(", ".join(column[item - 1]))
         if not is_category and len(text) > ATTRIBUTE_CHARACTERS:
             text = text[:ATTRIBUTE_CHARACTERS] + "..."
-        lines.append(f"  - {neutral(name)}: {text}\n")
+        lines.append(f"  - {single_line(name)}: {text}\n")
     return "".join(lines)
 
 
@@ -222,7 +211,7 @@ def item_block(items: Sequence[int], catalog: Catalog, settings: ProtocolSetting
 
 def preference_block(phrases: Sequence[str]) -> str:
     """A call as the model writes it: the phrases, joined by semicolons, between their markers."""
-    return f"{BEGIN_PREF}{'; '.join(neutral(phrase) for phrase in phrases)}{END_PREF}"
+    return f"{BEGIN_PREF}{'; '.join(single_line(phrase) for phrase in phrases)}{END_PREF}"
 
 
 def answer_lines(items: Sequence[int], catalog: Catalog) -> str:
