@@ -42,9 +42,8 @@ def main() -> None:
     product = torch.empty(given.queries, given.items + 1)
     bare = best_seconds(lambda: torch.mm(queries, items.T, out=product), given.repeats)
     exact = best_seconds(lambda: search(queries, items, given.k, exclude=exclude), given.repeats)
-    print(
-        f"{given.items:,} x {given.width} items, {given.queries} queries, top {given.k}, {given.exclude} excluded each, {torch.get_num_threads()} threads"
-    )
+    size = f"{given.items:,} x {given.width} items, {given.queries} queries, top {given.k}, {given.exclude} excluded each"
+    print(f"{size}, {torch.get_num_threads()} threads")
     print(f"matrix product {bare:.3f} s   exact top-k {exact:.3f} s   ratio {exact / bare:.2f}")
 
 

@@ -45,7 +45,11 @@ class TextEncoder(Protocol):
 
     name: str
     """Says which encoder and version made a vector; part of every cache key."""
-    width: int
+
+    @property
+    def width(self) -> int:
+        """How many dimensions a vector has."""
+        ...
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """(n, width) float32, unit norm; the row of an empty text is zero."""
