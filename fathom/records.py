@@ -133,11 +133,13 @@ class Reply:
     text: str
     """Ends with the stop string that ended it, if one did."""
     tokens: tuple[int, ...] = ()
-    """The ids as sampled; empty from an endpoint that gives none."""
+    """The ids as they stand on the row: as sampled, but for the last `spill`; empty from an endpoint that gives none."""
     logprobs: tuple[float, ...] = ()
-    """Natural log-probability of each sampled id under the model at temperature 1; as long as `tokens`."""
+    """Natural log-probability of each sampled id under the model at temperature 1; as long as `tokens`, 0.0 for the last `spill`."""
     stop: str | None = None
     """The stop string that ended it; None: the token limit, or the model's own end of text."""
+    spill: int = 0
+    """How many trailing `tokens` the model did not sample: they stand for the part, up to the stop string, of a token that ran past it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,185 @@
+"""One forward pass over new tokens of many rows, behind a key-value cache in which every row has its own length.
+
+Any transformers decoder takes part: its own modules run unchanged on the new tokens of all rows laid end to end (no padding),
+and only its attention function is replaced, through transformers' `AttentionInterface`, by one that writes keys and values
+into each row's own places and attends there. The rows of one pass stand in neighbouring slots, so the cache is read in place.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AttentionInterface, PreTrainedModel
+
+from fathom.errors import ModelError
+
+ATTENTION = "fathom_rows"
+"""The name of our attention function in transformers' registry."""
+
+PLAIN_HEADS = frozenset({"qwen3", "qwen2", "llama", "mistral", "smollm3", "olmo2"})
+"""Architectures whose logits are the output matrix times the last hidden state, with full causal attention and nothing scaled or capped."""
+
+GROWTH = 128
+"""The cache grows by so many places at a time."""
+
+
+class KeyValues:
+    """Keys and values of all layers: `keys[layer]` is (slots, key-value heads, places, head width)."""
+
+    def __init__(self, model: PreTrainedModel, slots: int, *, dtype: torch.dtype, device: torch.device) -> None:
+        config = model.config
+        heads = config.num_key_value_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        # Zeros, not `empty`: places behind the mask are still multiplied by 0, and 0 times NaN is NaN.
+        self.keys = [torch.zeros(slots, heads, 0, width, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
+        self.values = [layer.clone() for layer in self.keys]
+
+    @property
+    def places(self) -> int:
+        """How many tokens a slot can hold at present."""
+        return self.keys[0].shape[2]
+
+    def reserve(self, places: int) -> None:
+        """Make room for `places` tokens in every slot."""
+        if places <= self.places:
+            return
+        more = -(-places // GROWTH) * GROWTH - self.places
+        self.keys = [functional.pad(layer, (0, 0, 0, more)) for layer in self.keys]
+        self.values = [functional.pad(layer, (0, 0, 0, more)) for layer in self.values]
+
+    def copy(self, sources: Sequence[int], targets: Sequence[int], *, places: int) -> None:
+        """Slot `targets[i]` becomes slot `sources[i]`, up to `places` tokens; a slot may be source and target."""
+        for layer in (*self.keys, *self.values):
+            layer[list(targets), :, :places] = layer[list(sources), :, :places]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where the N new tokens of one pass stand. The pass covers the slots `first` .. `first + rows - 1`."""
+
+    cache: KeyValues
+    first: int
+    rows: int
+    row: Tensor
+    """(N,) the row of each token, counted from `first`."""
+    column: Tensor
+    """(N,) which of its row's new tokens it is."""
+    place: Tensor
+    """(N,) where its key and value are written."""
+    mask: Tensor
+    """(rows, columns, places) True where a new token may look."""
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """(1, N, heads, width): attention of query (1, heads, N, width) over the slots, new keys and values included."""
+        layer = module.layer_idx
+        assert isinstance(layer, int)
+        keys, values = self.cache.keys[layer], self.cache.values[layer]
+        slot = self.row + self.first
+        keys[slot, :, self.place] = key[0].transpose(0, 1).to(keys.dtype)
+        values[slot, :, self.place] = value[0].transpose(0, 1).to(values.dtype)
+        rows, columns, places = self.mask.shape
+        groups, width = keys.shape[1], keys.shape[3]
+        siblings = query.shape[1] // groups  # query heads that share one key head are handed in as further queries: no key is copied
+        flat = query[0].transpose(0, 1).to(keys.dtype)  # (N, heads, width)
+        if columns == 1:
+            queries = flat.reshape(rows, groups, siblings, width)
+        else:
+            padded = flat.new_zeros(rows, columns, groups * siblings, width)
+            padded[self.row, self.column] = flat
+            queries = (
+                padded.view(rows, columns, groups, siblings, width).permute(0, 2, 3, 1, 4).reshape(rows, groups, siblings * columns, width)
+            )
+        slots = slice(self.first, self.first + rows)
+        seen = self.mask[:, None, None].expand(rows, 1, siblings, columns, places).reshape(rows, 1, siblings * columns, places)
+        out = functional.scaled_dot_product_attention(queries, keys[slots, :, :places], values[slots, :, :places], seen, scale=scaling)
+        if columns == 1:
+            return out.reshape(1, rows, groups * siblings, width)
+        spread = out.view(rows, groups, siblings, columns, width).permute(0, 3, 1, 2, 4).reshape(rows, columns, groups * siblings, width)
+        return spread[self.row, self.column][None]
+
+
+def _rows_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    step: Step,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """The signature that transformers asks of an attention function; what it hands over besides concerns other functions."""
+    if sliding_window is not None:
+        raise ModelError(
+            "the model attends through a sliding window, which the rollout engine does not know: use a model with full attention"
+        )
+    return step.attend(module, query, key, value, scaling).to(query.dtype), None
+
+
+AttentionInterface.register(ATTENTION, _rows_attention)
+
+
+class Decoder:
+    """A transformers decoder taken apart: hidden states of new tokens, and the logits of chosen ones."""
+
+    def __init__(self, model: PreTrainedModel, *, precision: str, device: torch.device) -> None:
+        kind = model.config.model_type
+        if kind not in PLAIN_HEADS:
+            raise ModelError(f"models of type '{kind}' are not supported; known are " + ", ".join(sorted(PLAIN_HEADS)))
+        self.model = model
+        self.device = device
+        self.precision = precision
+
+    @property
+    def cache_dtype(self) -> torch.dtype:
+        """The element type of keys and values."""
+        return torch.bfloat16 if self.precision == "bfloat16" else self.model.dtype
+
+    def cache(self, slots: int) -> KeyValues:
+        """An empty cache of `slots` slots."""
+        return KeyValues(self.model, slots, dtype=self.cache_dtype, device=self.device)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Within: no gradients, no dropout, this decoder's precision, our attention; afterwards the model is as it was."""
+        config, training = self.model.config, self.model.training
+        usual = config._attn_implementation
+        config._attn_implementation = ATTENTION
+        self.model.eval()
+        try:
+            with torch.no_grad(), self.autocast():
+                yield
+        finally:
+            config._attn_implementation = usual
+            self.model.train(training)
+
+    def autocast(self) -> torch.autocast:
+        """The one precision in which tokens are sampled and judged."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def forward(self, tokens: Tensor, positions: Tensor, step: Step) -> Tensor:
+        """(N, width) last hidden states of `tokens` (N,) at `positions` (N,) of their rows."""
+        hidden: Tensor = self.model.get_decoder()(
+            input_ids=tokens[None], position_ids=positions[None], use_cache=False, step=step
+        ).last_hidden_state
+        return hidden[0]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(N, vocabulary) in float32."""
+        head = self.model.get_output_embeddings()
+        assert isinstance(head, nn.Module)
+        logits: Tensor = head(hidden)
+        return logits.float()
+
+    def token_logprobs(self, hidden: Tensor, targets: Tensor, *, chunk: int = 1024) -> Tensor:
+        """(N,) float32 log-probability of token `targets[i]` after hidden state i; at most `chunk` rows of logits exist at a time."""
+        pieces = [
+            torch.log_softmax(self.logits(part), dim=-1).gather(1, aim[:, None])[:, 0]
+            for part, aim in zip(hidden.split(chunk), targets.split(chunk), strict=True)
+        ]
+        return torch.cat(pieces)

@@ -1,0 +1,190 @@
+"""A language model with weights of our own: it talks, judges tokens, is saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from fathom.errors import MissingExtraError, ModelError
+from fathom.files import folder_written_aside, read_json, write_json
+from fathom.language.decoder import Decoder
+from fathom.language.engine import LocalConversation
+from fathom.language.tokenizer import PreTrainedTokenizerFast, TokenTable
+
+try:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error.name or "transformers", "llm") from error
+
+Precision = Literal["float32", "bfloat16"]
+
+POLICY_FILE = "policy.json"
+
+
+class LocalPolicy:
+    """Keeps the `Policy` seam with a transformers causal model; what it samples with is what it is trained with.
+
+    `precision` holds for sampling and for `logprobs` alike: 'float32' computes as the weights are, 'bfloat16' under autocast.
+    Logits are taken to float32 before the softmax in either case.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        device: str | torch.device = "cpu",
+        precision: Precision = "float32",
+    ) -> None:
+        self.model = model.to(torch.device(device))
+        self.tokenizer = tokenizer
+        self.device = torch.device(device)
+        self.precision: Precision = precision
+        self.table = TokenTable(tokenizer)
+        # LoRA layers live inside the bare model, so everything that computes talks to that one.
+        self.decoder = Decoder(_bare(model), precision=precision, device=self.device)
+        if tokenizer.eos_token_id is None:
+            raise ModelError("the tokenizer has no end-of-text token: set `eos_token` before making a policy of it")
+        if len(self.table.bytes_of) > model.get_input_embeddings().weight.shape[0]:
+            raise ModelError(
+                f"the tokenizer has {len(self.table.bytes_of)} tokens but the model knows {model.get_input_embeddings().weight.shape[0]}: they do not belong together"
+            )
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """The ids with which the model ends its text."""
+        configured = self.model.generation_config.eos_token_id if self.model.generation_config else None
+        more = configured if isinstance(configured, list) else [configured] if isinstance(configured, int) else []
+        return frozenset([self.tokenizer.eos_token_id, *more])
+
+    @property
+    def context(self) -> int:
+        """How many tokens a row may have at most."""
+        return int(self.decoder.model.config.max_position_embeddings)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of `text`, no special tokens added or read out of it."""
+        return self.table.encode(text)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of `tokens`, nothing skipped or cleaned up."""
+        return self.table.decode(tokens)
+
+    def converse(self, prompts: Sequence[str], *, temperature: float, seeds: Sequence[int]) -> LocalConversation:
+        """One conversation per prompt; temperature 0 is greedy. Row i depends on `seeds[i]`, not on its batch mates."""
+        return LocalConversation(
+            self.decoder,
+            self.table,
+            self.table.encode_many(prompts),
+            temperature=temperature,
+            seeds=seeds,
+            ends=self.ends,
+            context=self.context,
+        )
+
+    def logprobs(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """(B, T) float32: log p(tokens[b, t] | tokens[b, :t]) where `mask` (B, T) is True, elsewhere 0; with gradients.
+
+        Rows shorter than T are padded on the right with any id: attention is causal, so padding reaches nothing before it.
+        The first token of a row has nothing before it and cannot be asked for.
+        """
+        if bool(mask[:, 0].any()):
+            raise ModelError("the mask asks for the log-probability of a row's first token, which follows nothing: set mask[:, 0] to False")
+        tokens, mask = tokens.to(self.device), mask.to(self.device)
+        with self.decoder.autocast():
+            hidden = self.hidden(tokens)[:, :-1][mask[:, 1:]]
+            values = self.chunked_logprobs(hidden, tokens[:, 1:][mask[:, 1:]])
+        return torch.zeros(tokens.shape, device=self.device).masked_scatter(mask, values)
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """(B, T, width) last hidden states of right-padded `tokens` (B, T)."""
+        states: Tensor = self.decoder.model.get_decoder()(input_ids=tokens.to(self.device), use_cache=False).last_hidden_state
+        return states
+
+    def chunked_logprobs(self, hidden: Tensor, targets: Tensor, *, chunk: int = 2048) -> Tensor:
+        """(N,) float32 log-probability of `targets` (N,) after `hidden` (N, width), with gradients.
+
+        The logits of at most `chunk` tokens exist at a time: they are computed again on the way back, since for a small model
+        they, not its weights or its activations, would fill the memory.
+        """
+        if not len(targets):
+            return hidden.sum(dim=-1).float()
+        pieces = [
+            checkpoint(self.decoder.token_logprobs, part, aim, use_reentrant=False)
+            if torch.is_grad_enabled()
+            else self.decoder.token_logprobs(part, aim)
+            for part, aim in zip(hidden.split(chunk), targets.split(chunk), strict=True)
+        ]
+        return torch.cat(pieces)
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors), configuration and tokenizer, whole or not at all."""
+        with folder_written_aside(folder) as aside:
+            self.model.save_pretrained(aside)
+            self.tokenizer.save_pretrained(aside)
+            write_json(aside / POLICY_FILE, {"precision": self.precision})
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        precision: Precision | None = None,
+        lora: int | None = None,
+    ) -> LocalPolicy:
+        """The policy saved in the folder `name`, or the hub model of that name; `lora` adds fresh adapters of that rank.
+
+        `precision` None takes what was saved, 'float32' where nothing was.
+        """
+        folder = Path(name)
+        if not folder.is_dir() and (isinstance(name, Path) or name.startswith((".", "/", "~"))):
+            raise ModelError(f"{name}: there is no such folder")
+        saved = read_json(folder / POLICY_FILE) if (folder / POLICY_FILE).is_file() else {}
+        known = saved.get("precision") if isinstance(saved, dict) else None
+        adapted = (folder / "adapter_config.json").is_file()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            model = _load_adapted(folder) if adapted else AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"'{name}' is neither a saved model nor one the hub gives here: {str(error).splitlines()[0]}") from error
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise ModelError(f"'{name}' has a tokenizer without a fast version, which the token table needs")
+        if lora is not None:
+            model = _with_lora(model, lora)
+        return cls(model, tokenizer, device=device, precision=precision or ("bfloat16" if known == "bfloat16" else "float32"))
+
+
+def _bare(model: PreTrainedModel) -> PreTrainedModel:
+    """The transformers model inside a peft wrapper, or `model` itself."""
+    if isinstance(model, PreTrainedModel):
+        return model
+    inner: PreTrainedModel = model.get_base_model()
+    return inner
+
+
+def _with_lora(model: PreTrainedModel, rank: int) -> PreTrainedModel:
+    """`model` with fresh low-rank adapters of `rank` on every linear layer (Hu et al. 2021); only they are trained."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("peft", "llm") from error
+    adapted: PreTrainedModel = get_peft_model(
+        model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
+    return adapted
+
+
+def _load_adapted(folder: Path) -> PreTrainedModel:
+    """A base model with the adapters saved in `folder`, ready to be trained further."""
+    try:
+        from peft import AutoPeftModelForCausalLM
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("peft", "llm") from error
+    adapted: PreTrainedModel = AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True)
+    return adapted
