@@ -62,6 +62,11 @@ class Dialogue:
         """How many tokens the model may write now."""
         return max(0, min(self._settings.segment_tokens, self._settings.trajectory_tokens - self._used))
 
+    @property
+    def most_tokens(self) -> int:
+        """How many tokens the whole conversation may have."""
+        return self._settings.trajectory_tokens
+
     def hear(self, reply: Reply) -> Call | None:
         """Take in what the model wrote: the call it asks for, or None where the episode is over."""
         cut_off = self._take_in(reply)

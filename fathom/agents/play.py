@@ -1,0 +1,201 @@
+"""Plays many conversations at once: one reply call and one retrieval call a turn, for all that still go on.
+
+Token in, token out: a row's tape is the encoded prompt, then the ids that the policy sampled and the ids that it says
+it appended. Nothing that was written is ever decoded and encoded again.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from fathom.agents.dialogue import Dialogue
+from fathom.agents.protocol import ANSWER_OPEN, THINK_CLOSE, ProtocolSettings
+from fathom.agents.remote_retrieval import RetrievalError
+from fathom.contracts import Conversation, Policy, Retrieve
+from fathom.data.titles import TitleIndex
+from fathom.errors import ModelError
+from fathom.records import Call, Case, Catalog, Ending, Episode, Reply, Tape
+
+Finish: TypeAlias = Literal["written", "scored", "both"]
+"""How an episode gets its list: the model writes it; or everything retrieved is ordered by the model's likelihood of
+each title at the first place of the list, and the episode ends there; or it is scored and then written as well."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """A conversation on its way: the environment, the tape, and what was written beyond what the environment knows."""
+
+    dialogue: Dialogue
+    tokens: list[int]
+    sampled: list[bool]
+    logprobs: list[float]
+    prompt: int
+    has_tokens: bool = True
+    pending: Reply = field(default_factory=lambda: Reply(""))
+    """Words that stopped at the opening answer tag; the environment hears them together with what follows."""
+    scored: tuple[int, ...] | None = None
+    seconds: float = 0.0
+
+    @property
+    def limit(self) -> int:
+        """How many tokens the model may write now."""
+        return max(0, self.dialogue.room - len(self.pending.tokens))
+
+    def write(self, tokens: Sequence[int], logprobs: Sequence[float] | None = None) -> None:
+        """Add tokens to the tape; with log-probabilities they are the model's own."""
+        self.tokens.extend(tokens)
+        self.sampled.extend([logprobs is not None] * len(tokens))
+        self.logprobs.extend([0.0] * len(tokens) if logprobs is None else logprobs)
+
+    def take(self, reply: Reply) -> Reply:
+        """Put the model's reply on the tape; returns it together with what was pending."""
+        if len(reply.tokens) != len(reply.logprobs):
+            raise ModelError(
+                f"the policy returned {len(reply.tokens)} tokens but {len(reply.logprobs)} log-probabilities: one for each is needed"
+            )
+        self.has_tokens &= bool(reply.tokens) or not reply.text
+        self.write(reply.tokens, reply.logprobs)
+        before, self.pending = self.pending, Reply("")
+        return Reply(before.text + reply.text, before.tokens + reply.tokens, before.logprobs + reply.logprobs, reply.stop)
+
+    def episode(self) -> Episode:
+        """The finished episode; without a tape where the policy gave no token ids."""
+        tape = Tape(tuple(self.tokens), tuple(self.sampled), tuple(self.logprobs), self.prompt) if self.has_tokens else None
+        return self.dialogue.episode(tape=tape, scored=self.scored or (), seconds=self.seconds)
+
+
+def play(
+    policy: Policy,
+    retrieve: Retrieve,
+    cases: Sequence[Case],
+    catalog: Catalog,
+    settings: ProtocolSettings,
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+    batch_size: int = 64,
+    finish: Finish = "written",
+    titles: TitleIndex | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[Episode]:
+    """One finished episode per case, in the order of the cases; the same for every `batch_size`.
+
+    `temperature` 0 is greedy; otherwise case i samples with a seed made from `seed` and i. `titles` may be handed in
+    where the same catalogue is played again and again. `progress` is told how many more episodes are finished.
+    `Episode.seconds` is an episode's share of the wall clock: each turn's time is divided among the rows that took
+    part. A `RetrievalError` ends the episodes of that call as `RETRIEVAL_FAILED`; any other exception is a bug and is
+    not caught.
+    """
+    titles = titles or TitleIndex(catalog)
+    episodes: list[Episode] = []
+    for start in range(0, len(cases), batch_size):
+        chunk = cases[start : start + batch_size]
+        rows = [_opened(policy, case, catalog, titles, settings=settings) for case in chunk]
+        seeds = [row_seed(seed, start + place) for place in range(len(chunk))]
+        conversation = policy.converse([row.dialogue.opening for row in rows], temperature=temperature, seeds=seeds)
+        live = list(range(len(rows)))
+        while live:
+            began = time.perf_counter()
+            _turn(policy, conversation, retrieve, {place: rows[place] for place in live}, catalog=catalog, settings=settings, finish=finish)
+            share = (time.perf_counter() - began) / len(live)
+            for place in live:
+                rows[place].seconds += share
+            still = [place for place in live if rows[place].dialogue.ending is None]
+            if progress is not None and len(still) < len(live):
+                progress(len(live) - len(still))
+            live = still
+        episodes += [row.episode() for row in rows]
+    return episodes
+
+
+def row_seed(seed: int, index: int) -> int:
+    """The seed of case `index` in a play with `seed`: 63 bits that do not depend on how cases are batched."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _opened(policy: Policy, case: Case, catalog: Catalog, titles: TitleIndex, *, settings: ProtocolSettings) -> _Row:
+    dialogue = Dialogue(case, catalog, titles, settings, count=lambda text: len(policy.encode(text)))
+    prompt = policy.encode(dialogue.opening)
+    row = _Row(dialogue, tokens=[], sampled=[], logprobs=[], prompt=len(prompt))
+    row.write(prompt)
+    return row
+
+
+def _turn(
+    policy: Policy,
+    conversation: Conversation,
+    retrieve: Retrieve,
+    rows: dict[int, _Row],
+    *,
+    catalog: Catalog,
+    settings: ProtocolSettings,
+    finish: Finish,
+) -> None:
+    """Every row writes once; calls are answered together; lists that were opened are scored together."""
+    stops = (*Dialogue.stops, ANSWER_OPEN) if finish != "written" else Dialogue.stops
+    writing = [place for place, row in rows.items() if row.limit > 0]
+    written = conversation.reply(writing, stops, [rows[place].limit for place in writing]) if writing else []
+    replies = dict(zip(writing, written, strict=True))
+    calls: dict[int, Call] = {}
+    opened: dict[int, Reply] = {}
+    for place, row in rows.items():
+        reply = row.take(replies.get(place, Reply("")))
+        if reply.stop == ANSWER_OPEN and row.scored is None:
+            opened[place] = reply
+        elif reply.stop == ANSWER_OPEN:  # the tag a second time: a format fault, found by the checks at the end
+            row.pending = reply
+        elif (call := row.dialogue.hear(reply)) is not None:
+            calls[place] = call
+    _answer_calls(conversation, retrieve, rows, calls)
+    if finish == "written":
+        return
+    _score(policy, conversation, {place: row for place, row in rows.items() if place in opened or row.dialogue.ending}, catalog=catalog)
+    for place, reply in opened.items():
+        if finish == "both":
+            rows[place].pending = reply
+        else:
+            text = rows[place].dialogue.complete(reply, (rows[place].scored or ())[: settings.answer_length])
+            rows[place].write(policy.encode(text))
+
+
+def _answer_calls(conversation: Conversation, retrieve: Retrieve, rows: dict[int, _Row], calls: dict[int, Call]) -> None:
+    """Ask the retriever once for all calls and let every row read its list."""
+    if not calls:
+        return
+    try:
+        answers = retrieve.retrieve(list(calls.values()))
+    except RetrievalError:
+        for place in calls:
+            rows[place].dialogue.fail(Ending.RETRIEVAL_FAILED)
+        return
+    shown = {place: rows[place].dialogue.show(items) for place, items in zip(calls, answers, strict=True)}
+    texts = {place: text for place, text in shown.items() if text is not None}
+    for place, tokens in zip(texts, conversation.extend(list(texts), list(texts.values())), strict=True):
+        rows[place].write(tokens)
+
+
+def _score(policy: Policy, conversation: Conversation, rows: dict[int, _Row], *, catalog: Catalog) -> None:
+    """Order everything each row has retrieved by the likelihood of its title as the first line of the list.
+
+    A row that ended without opening a list is asked as if it had closed its thinking there, so that the scored finish
+    has an answer wherever anything was retrieved and the context still has room. Likelihoods are sums over a whole
+    line including its line break, hence comparable between titles of any length; ties go to what was retrieved first.
+    """
+    asked: dict[int, tuple[str, ...]] = {}
+    for place, row in rows.items():
+        if row.scored is not None:
+            continue
+        row.scored = ()
+        lead = "\n1. " if row.dialogue.ending is None else f"\n{THINK_CLOSE}\n{ANSWER_OPEN}\n1. "
+        lines = tuple(f"{lead}{catalog.title(item)}\n" for item in row.dialogue.retrieved)
+        if lines and len(row.tokens) + len(policy.encode(max(lines, key=len))) <= row.dialogue.most_tokens:
+            asked[place] = lines
+    if not asked:
+        return
+    for place, likelihoods in zip(asked, conversation.score(list(asked), list(asked.values())), strict=True):
+        order = np.argsort(-likelihoods, kind="stable")
+        retrieved = rows[place].dialogue.retrieved
+        rows[place].scored = tuple(retrieved[index] for index in order)

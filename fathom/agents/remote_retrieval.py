@@ -1,0 +1,108 @@
+"""Retrieval over HTTP: the client of `fathom serve retrieval`, for agents that play on other machines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from fathom.errors import DataError, FathomError, MissingExtraError
+from fathom.records import Call, Catalog
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class RetrievalError(FathomError):
+    """The retriever did not answer; a conversation ends for this reason, it does not crash."""
+
+
+class RemoteRetriever:
+    """Keeps the `Retrieve` contract by asking a service; item ids travel as the catalogue's outside names.
+
+    A request that times out, cannot connect or meets a server error is tried again, `retries` times at most and with
+    growing pauses; then it is a `RetrievalError`. A request that the service refuses (4xx) would be refused again: it
+    is a `DataError` with the service's words at once, and so is an answer that does not fit the call.
+    """
+
+    def __init__(
+        self, url: str, catalog: Catalog, *, timeout: float = 30.0, retries: int = 3, pause: float = 0.5, calls_per_request: int = 256
+    ) -> None:
+        try:
+            import httpx
+        except ImportError as error:
+            raise MissingExtraError("httpx", "serve") from error
+        self._httpx = httpx
+        self._url = url.rstrip("/")
+        self._catalog = catalog
+        self._ids = {name: item for item, name in enumerate(catalog.names, start=1)}
+        self._retries = retries
+        self._pause = pause
+        self._calls_per_request = calls_per_request
+        self._client = httpx.Client(timeout=timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def retrieve(self, calls: Sequence[Call]) -> list[tuple[int, ...]]:
+        """Per call at most `call.k` item ids, best first, none of `call.exclude`."""
+        answers: list[tuple[int, ...]] = []
+        for start in range(0, len(calls), self._calls_per_request):
+            answers += self._ask(calls[start : start + self._calls_per_request])
+        return answers
+
+    def _ask(self, calls: Sequence[Call]) -> list[tuple[int, ...]]:
+        names = self._catalog.names
+        body = {
+            "calls": [
+                {
+                    "history": [names[item - 1] for item in call.history],
+                    "preference": call.preference,
+                    "k": call.k,
+                    "exclude": sorted(names[item - 1] for item in call.exclude),
+                }
+                for call in calls
+            ]
+        }
+        response = self._post(body)
+        if response.status_code != 200:
+            raise DataError(f"{self._url} refused the request ({response.status_code}): {response.text[:500]}")
+        results = response.json().get("results")
+        if not isinstance(results, list) or len(results) != len(calls):
+            raise DataError(
+                f"{self._url} was asked {len(calls)} calls and answered {response.text[:200]!r}: is it 'fathom serve retrieval'?"
+            )
+        return [self._items(call, result) for call, result in zip(calls, results, strict=True)]
+
+    def _post(self, body: object) -> httpx.Response:
+        """The service's answer; server errors and lost connections are tried again, then raised."""
+        reason = ""
+        for attempt in range(self._retries + 1):
+            if attempt:
+                time.sleep(self._pause * 2 ** (attempt - 1))
+            try:
+                response = self._client.post(f"{self._url}/retrieve", json=body)
+            except self._httpx.TransportError as error:
+                reason = f"{type(error).__name__}: {error}"
+                continue
+            if response.status_code < 500:
+                return response
+            reason = f"server error {response.status_code}"
+        raise RetrievalError(f"{self._url} did not answer after {self._retries + 1} attempts ({reason})")
+
+    def _items(self, call: Call, names: Sequence[str]) -> tuple[int, ...]:
+        unknown = [name for name in names if name not in self._ids]
+        if unknown:
+            raise DataError(f"{self._url} returned item {unknown[0]!r}, which is not in this catalogue: serve the same dataset")
+        items = tuple(self._ids[name] for name in names)
+        if len(items) > call.k or call.exclude.intersection(items):
+            raise DataError(f"{self._url} returned {len(items)} items for k={call.k}, or some that were excluded: it breaks the contract")
+        return items

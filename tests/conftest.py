@@ -1,0 +1,20 @@
+"""What every test may use: `tests/worlds.py` by name, and the folder of measured data where there is one."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+if str(TESTS) not in sys.path:
+    sys.path.insert(0, str(TESTS))
+
+
+@pytest.fixture(scope="session")
+def measured_data() -> Path:
+    """The folder of the measured data sets: FATHOM_DATA, or `shared/data` beside the repository."""
+    folder = Path(os.environ.get("FATHOM_DATA", TESTS.parent.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there: set FATHOM_DATA to the folder of the measured data sets")
+    return folder
