@@ -8,13 +8,17 @@ into each row's own places and attends there. The rows of one pass stand in neig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
 from fathom.errors import ModelError
+from fathom.records import Ints
 
 ATTENTION = "fathom_rows"
 """The name of our attention function in transformers' registry."""
@@ -176,10 +180,21 @@ class Decoder:
         logits: Tensor = head(hidden)
         return logits.float()
 
-    def token_logprobs(self, hidden: Tensor, targets: Tensor, *, chunk: int = 1024) -> Tensor:
-        """(N,) float32 log-probability of token `targets[i]` after hidden state i; at most `chunk` rows of logits exist at a time."""
-        pieces = [
-            torch.log_softmax(self.logits(part), dim=-1).gather(1, aim[:, None])[:, 0]
-            for part, aim in zip(hidden.split(chunk), targets.split(chunk), strict=True)
-        ]
-        return torch.cat(pieces)
+    def token_logprobs(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """(N,) float32 log-probability of token `targets[i]` after hidden state i, with gradients where they are on."""
+        return -functional.cross_entropy(self.logits(hidden), targets, reduction="none")
+
+    def pair_logprobs(self, hidden: Tensor, rows: Ints, targets: Ints, *, chunk: int = 1024) -> npt.NDArray[np.float64]:
+        """(P,) log-probability of token `targets[p]` after hidden state `rows[p]`; each state's logits are computed once, `chunk` at a time."""
+        order = np.argsort(rows, kind="stable")
+        cuts = np.searchsorted(rows[order], np.arange(0, len(hidden) + chunk, chunk))
+        values = np.empty(len(rows))
+        for piece, (low, high) in enumerate(pairwise(cuts.tolist())):
+            if low == high:
+                continue
+            logits = self.logits(hidden[piece * chunk : (piece + 1) * chunk])
+            pairs = order[low:high]
+            at = torch.from_numpy(rows[pairs] - piece * chunk).to(logits.device)
+            chosen = logits[at, torch.from_numpy(targets[pairs]).to(logits.device)]
+            values[pairs] = (chosen.double() - logits.logsumexp(dim=-1).double()[at]).cpu().numpy()
+        return values

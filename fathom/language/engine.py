@@ -183,13 +183,7 @@ class LocalConversation:
             for end in range(len(text))
         ]
         targets = [token for texts in continuations for text in texts for token in text]
-        pick = torch.as_tensor(before, device=hidden.device, dtype=torch.long)
-        values = (
-            self._decoder.token_logprobs(hidden[pick], torch.as_tensor(targets, device=hidden.device, dtype=torch.long))
-            .cpu()
-            .double()
-            .numpy()
-        )
+        values = self._decoder.pair_logprobs(hidden, np.asarray(before, dtype=np.int64), np.asarray(targets, dtype=np.int64))
         ends = np.cumsum([0] + [len(text) for texts in continuations for text in texts])
         sums = np.concatenate([[0.0], np.cumsum(values)])
         likelihoods = (sums[ends[1:]] - sums[ends[:-1]]).astype(np.float32)
