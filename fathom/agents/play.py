@@ -57,7 +57,9 @@ class _Row:
                 f"the policy returned {len(reply.tokens)} tokens but {len(reply.logprobs)} log-probabilities: one for each is needed"
             )
         self.has_tokens &= bool(reply.tokens) or not reply.text
-        self.write(reply.tokens, reply.logprobs)
+        sampled = len(reply.tokens) - reply.spill
+        self.write(reply.tokens[:sampled], reply.logprobs[:sampled])
+        self.write(reply.tokens[sampled:])  # in the place of a token that spilled past a stop string: nobody sampled these
         before, self.pending = self.pending, Reply("")
         return Reply(before.text + reply.text, before.tokens + reply.tokens, before.logprobs + reply.logprobs, reply.stop)
 

@@ -67,19 +67,19 @@ class ProtocolSettings(Settings):
 
     prompt: Literal["compact", "long"] = "compact"
     """`compact` shows the history alone, for models trained on traces; `long` explains the task in words."""
-    answer_length: int = Field(10, ge=1, le=100)
+    answer_length: int = Field(default=10, ge=1, le=100)
     """Titles in the final list (K)."""
-    items_per_call: int = Field(20, ge=1, le=200)
+    items_per_call: int = Field(default=20, ge=1, le=200)
     """Items that one retrieval call returns (k)."""
-    max_calls: int = Field(8, ge=1)
+    max_calls: int = Field(default=8, ge=1)
     """Retrieval calls that are executed; one more ends the episode."""
-    history_length: int = Field(20, ge=1)
+    history_length: int = Field(default=20, ge=1)
     """The latest events of the history that the language model reads."""
-    segment_tokens: int = Field(2_048, ge=1)
+    segment_tokens: int = Field(default=2_048, ge=1)
     """Tokens the language model may write before it hands over."""
-    trajectory_tokens: int = Field(16_384, ge=2)
+    trajectory_tokens: int = Field(default=16_384, ge=2)
     """Tokens of the prompt and everything after it."""
-    prompt_tokens: int = Field(4_096, ge=1)
+    prompt_tokens: int = Field(default=4_096, ge=1)
     """Tokens of the prompt; the oldest events are left out, whole, until it fits."""
     exclude_history: bool = True
     """The retriever never returns what the person already has."""
@@ -87,7 +87,7 @@ class ProtocolSettings(Settings):
     """The retriever never returns what an earlier call of the same conversation returned."""
     history_ratings: bool = False
     """Each rated event of the history is followed by a line such as '  4/5'."""
-    best_rating: float = Field(5.0, gt=0)
+    best_rating: float = Field(default=5.0, gt=0)
     """What a rating is out of: the 5 of '4/5'."""
     history_times: bool = False
     """A line such as '  later: 3 days' stands where at least a minute passed between two events."""

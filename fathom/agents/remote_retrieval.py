@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from pydantic import BaseModel, ValidationError
+
 from fathom.errors import DataError, FathomError, MissingExtraError
 from fathom.records import Call, Catalog
 
@@ -16,6 +18,13 @@ if TYPE_CHECKING:
 
 class RetrievalError(FathomError):
     """The retriever did not answer; a conversation ends for this reason, it does not crash."""
+
+
+class Results(BaseModel):
+    """The body of the service's answer."""
+
+    results: list[list[str]]
+    """Per call the outside names of the items, best first."""
 
 
 class RemoteRetriever:
@@ -75,11 +84,12 @@ class RemoteRetriever:
         response = self._post(body)
         if response.status_code != 200:
             raise DataError(f"{self._url} refused the request ({response.status_code}): {response.text[:500]}")
-        results = response.json().get("results")
-        if not isinstance(results, list) or len(results) != len(calls):
-            raise DataError(
-                f"{self._url} was asked {len(calls)} calls and answered {response.text[:200]!r}: is it 'fathom serve retrieval'?"
-            )
+        try:
+            results = Results.model_validate_json(response.text).results
+        except ValidationError as error:
+            raise DataError(f"{self._url} answered {response.text[:200]!r}: is it 'fathom serve retrieval'?") from error
+        if len(results) != len(calls):
+            raise DataError(f"{self._url} was asked {len(calls)} calls and answered {len(results)}: it breaks the contract")
         return [self._items(call, result) for call, result in zip(calls, results, strict=True)]
 
     def _post(self, body: object) -> httpx.Response:

@@ -33,27 +33,27 @@ Judge: TypeAlias = Callable[[Episode], dict[str, float]]
 class RewardSettings(Settings):
     """The weights of all rewards; the defaults are DeepRec's."""
 
-    error: float = Field(-1.0, le=0)
+    error: float = Field(default=-1.0, le=0)
     """Paid for a response with any format fault."""
-    invocation: float = Field(0.5, ge=0)
+    invocation: float = Field(default=0.5, ge=0)
     """For each call after the first."""
-    invocation_most: int = Field(3, ge=1)
+    invocation_most: int = Field(default=3, ge=1)
     """Calls beyond this many earn nothing more."""
-    diversity: float = Field(0.2, ge=0)
+    diversity: float = Field(default=0.2, ge=0)
     """For preferences that have nothing in common; less the more alike they are."""
-    hit: float = Field(1.0, ge=0)
+    hit: float = Field(default=1.0, ge=0)
     """For the target anywhere in the answer."""
-    rank: float = Field(0.2, ge=0)
+    rank: float = Field(default=0.2, ge=0)
     """For each place that the target stands above the end of the answer."""
-    similarity: float = Field(10.0, ge=0)
+    similarity: float = Field(default=10.0, ge=0)
     """For an answer full of items like the target."""
-    answer_length: int = Field(10, ge=1)
+    answer_length: int = Field(default=10, ge=1)
     """Places of the answer that `rank` counts (K); the protocol's."""
     gate: Literal["format", "protocol", "none"] = "format"
     """When process and outcome rewards are paid: if the whole format holds, if the tool was used correctly, or always (as released)."""
     count_repeats: bool = False
     """A repeated preference counts as a call again (as released)."""
-    repeat_similarity: float = Field(0.95, gt=0)
+    repeat_similarity: float = Field(default=0.95, gt=0)
     """From this cosine on, a preference repeats an earlier one."""
 
 

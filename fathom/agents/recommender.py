@@ -1,0 +1,90 @@
+"""An agent as a recommender: cases in, a ranking out, the conversations kept for whoever wants to read them."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fathom.agents.play import Finish, play
+from fathom.agents.protocol import ProtocolSettings
+from fathom.contracts import Policy, Recommender, Retrieve
+from fathom.data.titles import TitleIndex
+from fathom.records import PAD, Case, Catalog, Episode, Ranking
+
+
+class AgentRecommender:
+    """Keeps the `Recommender` contract by playing one episode a case, greedily.
+
+    `finish` says which list counts: the written one, or the scored one; with 'both' it is the written one, and the
+    scored ones stay in `episodes`. In strict mode a case gets what the agent's own list names and nothing else, an
+    unreadable answer an empty row. In serving mode `fallback` completes lists that are too short, and stands in for
+    those that cannot be read. Scores are 0, -1, -2, ...: an agent orders items, it does not weigh them.
+    """
+
+    episodes: tuple[Episode, ...] = ()
+    """The episodes of the last call, in the order of its cases."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        retrieve: Retrieve,
+        catalog: Catalog,
+        *,
+        settings: ProtocolSettings,
+        fallback: Recommender,
+        finish: Finish = "written",
+        strict: bool = False,
+        batch_size: int = 64,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self._policy = policy
+        self._retrieve = retrieve
+        self._catalog = catalog
+        self._titles = TitleIndex(catalog)
+        self._settings = settings
+        self._fallback = fallback
+        self._finish: Finish = finish
+        self._strict = strict
+        self._batch_size = batch_size
+        self._progress = progress
+
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        """The k best item ids of each case, best first; `PAD` and -inf where there are fewer."""
+        self.episodes = tuple(
+            play(
+                self._policy,
+                self._retrieve,
+                cases,
+                self._catalog,
+                self._settings,
+                batch_size=self._batch_size,
+                finish=self._finish,
+                titles=self._titles,
+                progress=self._progress,
+            )
+        )
+        lists = [own_list(episode, self._finish, exclude_history=exclude_history)[:k] for episode in self.episodes]
+        short = [place for place, items in enumerate(lists) if len(items) < k]
+        if short and not self._strict:
+            # k more than are missing: up to k of the fallback's items may stand in the list already.
+            wide = min(2 * k, self._catalog.n_items)
+            fallback = self._fallback.recommend([cases[place] for place in short], wide, exclude_history=exclude_history)
+            for place, row in zip(short, fallback.items.tolist(), strict=True):
+                lists[place] += [item for item in row if item != PAD and item not in lists[place]][: k - len(lists[place])]
+        return ranking_of(lists, k)
+
+
+def own_list(episode: Episode, finish: Finish, *, exclude_history: bool = True) -> list[int]:
+    """The items that the episode's list names, best first, none twice; what the person already has is left out if so asked."""
+    named: Sequence[int | None] = episode.scored if finish == "scored" else episode.answer
+    hidden = set(episode.case.history) if exclude_history else set()
+    return [item for item in dict.fromkeys(named) if item is not None and item not in hidden]
+
+
+def ranking_of(lists: Sequence[Sequence[int]], k: int) -> Ranking:
+    """Lists of at most k items as a `Ranking` with the scores 0, -1, -2, ..."""
+    items = np.full((len(lists), k), PAD, dtype=np.int64)
+    scores = np.full((len(lists), k), -np.inf, dtype=np.float32)
+    for row, best in enumerate(lists):
+        items[row, : len(best)] = best
+        scores[row, : len(best)] = -np.arange(len(best), dtype=np.float32)
+    return Ranking(items, scores)

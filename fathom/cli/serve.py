@@ -1,0 +1,37 @@
+"""`fathom serve`: what other programs call over HTTP."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Serve over HTTP.", no_args_is_help=True)
+
+
+@app.callback()
+def serve() -> None:
+    """Serve over HTTP."""
+
+
+@app.command()
+def retrieval(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run, as made by 'fathom run'.", show_default=False)],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535)] = 8_600,
+) -> None:
+    """Serve a run's retriever, for agents that play on other machines. Ask GET /healthz whether it is up."""
+    from fathom.errors import DataError, MissingExtraError
+
+    try:
+        import uvicorn
+
+        from fathom.serving.retrieval import retrieval_app
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "fastapi", "serve") from error
+    from fathom.data.dataset import Dataset
+    from fathom.recommenders.retriever import Retriever
+
+    if not (folder / "retriever").is_dir():
+        raise DataError(f"{folder}: there is no retriever in this folder; train one first: fathom run RECIPE --until retriever")
+    catalog = Dataset.load(folder / "dataset").catalog
+    uvicorn.run(retrieval_app(Retriever.load(folder / "retriever"), catalog), host=host, port=port, log_level="info")

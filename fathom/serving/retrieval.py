@@ -1,0 +1,147 @@
+"""Retrieval over HTTP, for agents that play on other machines: validated, batched, with a health check.
+
+    POST /retrieve  {"calls": [{"history": ["tt01"], "preference": "war", "k": 20, "exclude": ["tt01"]}]}
+                    -> {"results": [["tt07", ...]]}
+    GET  /healthz   -> {"status": "ok", "items": 3416, "calls_per_request": 1024}
+
+Items travel under the catalogue's outside names. A request that cannot be answered gets 422 and the path of the field.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from fathom.agents.remote_retrieval import Results
+from fathom.contracts import Retrieve
+from fathom.records import Call, Catalog
+from fathom.settings import Settings
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class ServiceSettings(Settings):
+    """What one request may ask for."""
+
+    calls_per_request: int = Field(default=1_024, ge=1)
+    """Calls in one request."""
+    history_length: int = Field(default=1_000, ge=1)
+    """Items in one history."""
+    preference_characters: int = Field(default=2_000, ge=1)
+    """Characters of one preference."""
+    items_per_call: int = Field(default=1_000, ge=1)
+    """Items that one call may ask for; never more than the catalogue has."""
+
+
+class CallBody(BaseModel):
+    """One question to the retriever."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    history: list[Name] = Field(min_length=1)
+    preference: str = ""
+    k: int = Field(ge=1)
+    exclude: list[Name] = Field(default_factory=list)
+
+
+class Body(BaseModel):
+    """What POST /retrieve takes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    calls: list[CallBody]
+
+
+class Health(BaseModel):
+    """What GET /healthz gives."""
+
+    status: str
+    items: int
+    calls_per_request: int
+
+
+class Together:
+    """Answers the calls of requests that arrive at the same time in one batch.
+
+    While one batch is being answered, the next one gathers; so nobody waits where there is no traffic.
+    """
+
+    def __init__(self, retrieve: Retrieve) -> None:
+        self._retrieve = retrieve
+        self._gathered: list[Call] = []
+        self._batch: asyncio.Task[list[tuple[int, ...]]] | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def answer(self, calls: Sequence[Call]) -> list[tuple[int, ...]]:
+        """The items of each call; an error of the retriever reaches every request of its batch."""
+        if self._batch is None:
+            self._batch = asyncio.create_task(self._run())
+        batch, start = self._batch, len(self._gathered)
+        self._gathered.extend(calls)
+        # Shielded: a client that goes away must not take the answers of the others with it.
+        answers = await asyncio.shield(batch)
+        return answers[start : start + len(calls)]
+
+    async def _run(self) -> list[tuple[int, ...]]:
+        async with self._one_at_a_time:
+            calls, self._gathered, self._batch = self._gathered, [], None
+            return await asyncio.to_thread(self._retrieve.retrieve, calls)
+
+
+def retrieval_app(retrieve: Retrieve, catalog: Catalog, settings: ServiceSettings | None = None) -> FastAPI:
+    """The service over `retrieve`."""
+    limits = settings or ServiceSettings()
+    ids = {name: item for item, name in enumerate(catalog.names, start=1)}
+    together = Together(retrieve)
+    app = FastAPI(title="Fathom retrieval", docs_url=None, redoc_url=None)
+
+    @app.get("/healthz")
+    async def health() -> Health:
+        return Health(status="ok", items=catalog.n_items, calls_per_request=limits.calls_per_request)
+
+    @app.post("/retrieve")
+    async def answer(body: Body) -> Results:
+        faults = _faults(body, ids, limits)
+        if faults:
+            raise RequestValidationError(faults)
+        calls = [
+            Call(
+                tuple(ids[name] for name in call.history),
+                call.preference,
+                call.k,
+                frozenset(ids[name] for name in call.exclude),
+            )
+            for call in body.calls
+        ]
+        answers = await together.answer(calls)
+        return Results(results=[[catalog.names[item - 1] for item in items] for items in answers])
+
+    return app
+
+
+def _faults(body: Body, ids: dict[str, int], limits: ServiceSettings) -> list[dict[str, object]]:
+    """What is wrong with a well-typed request, in the form of FastAPI's own errors: the path of the field and a sentence."""
+    faults: list[dict[str, object]] = []
+
+    def fault(path: tuple[str | int, ...], message: str) -> None:
+        faults.append({"loc": ("body", "calls", *path), "msg": message, "type": "value_error"})
+
+    if len(body.calls) > limits.calls_per_request:
+        fault((), f"{len(body.calls)} calls in one request; at most {limits.calls_per_request}")
+        return faults
+    most = min(limits.items_per_call, len(ids))
+    for place, call in enumerate(body.calls):
+        if call.k > most:
+            fault((place, "k"), f"k is {call.k}; at most {most}")
+        if len(call.history) > limits.history_length:
+            fault((place, "history"), f"{len(call.history)} items; at most {limits.history_length}: send the latest")
+        if len(call.preference) > limits.preference_characters:
+            fault((place, "preference"), f"{len(call.preference)} characters; at most {limits.preference_characters}")
+        for field, names in (("history", call.history), ("exclude", call.exclude)):
+            for index, name in enumerate(names):
+                if name not in ids:
+                    fault((place, field, index), f"{name!r} is no item of this catalogue")
+    return faults
