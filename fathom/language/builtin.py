@@ -6,11 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
-from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from fathom.errors import ConfigError
 from fathom.language.policy import LocalPolicy, Precision
-from fathom.language.tokenizer import PreTrainedTokenizerFast
 from fathom.settings import Settings
 
 WIDTHS = (192, 256, 320, 384, 512, 640, 768)
@@ -120,7 +119,7 @@ def start_titles(policy: LocalPolicy, titles: Sequence[str], vectors: npt.NDArra
     is privileged) and made unit. A token takes the mean m of the vectors of the titles it occurs in, and keeps its random start e
     as far as those titles disagree: |m| ** 2 of its energy comes from m, the rest from e; the norm stays that of a random start.
     """
-    weight = policy.model.get_input_embeddings().weight
+    weight = policy.embeddings
     width = weight.shape[1]
     generator = np.random.default_rng(seed)
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)

@@ -185,7 +185,7 @@ class Decoder:
         return -functional.cross_entropy(self.logits(hidden), targets, reduction="none")
 
     def pair_logprobs(self, hidden: Tensor, rows: Ints, targets: Ints, *, chunk: int = 1024) -> npt.NDArray[np.float64]:
-        """(P,) log-probability of token `targets[p]` after hidden state `rows[p]`; each state's logits are computed once, `chunk` at a time."""
+        """(P,) log-probability of token `targets[p]` after hidden state `rows[p]`; a state's logits exist once, `chunk` at a time."""
         order = np.argsort(rows, kind="stable")
         cuts = np.searchsorted(rows[order], np.arange(0, len(hidden) + chunk, chunk))
         values = np.empty(len(rows))

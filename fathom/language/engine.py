@@ -89,9 +89,7 @@ class LocalConversation:
             raise ConfigError(f"temperature is {temperature}: write 0 for greedy replies or a positive number")
         for index, prompt in enumerate(prompts):
             if not 0 < len(prompt) <= context:
-                raise ModelError(
-                    f"prompt {index} has {len(prompt)} tokens, but the model reads 1 to {context}: shorten the history or use a model with more context"
-                )
+                raise ModelError(f"prompt {index} has {len(prompt)} tokens, but the model reads 1 to {context}: shorten its history")
         self._decoder = decoder
         self._table = table
         self._temperature = temperature
@@ -257,8 +255,8 @@ class LocalConversation:
             )
             assert self._hidden is not None
             self._hidden[copies] = self._hidden[origins]
-            for row in copies:
-                self._rows[row].done = len(self._rows[row].tokens)
+            for copy in copies:
+                self._rows[copy].done = len(self._rows[copy].tokens)
 
     def _advance(self, order: Sequence[int], *, first: int) -> int:
         """One pass over news of as many of `order` as fit into it, which stand in the slots from `first` on; says how many those were."""
@@ -294,8 +292,8 @@ class LocalConversation:
         if self._hidden is None:
             self._hidden = hidden.new_zeros(len(self._rows), hidden.shape[1])
         self._hidden[list(order[: len(counts)])] = hidden[torch.from_numpy(ends - 1).to(device)]
-        for row, count in zip(rows, counts, strict=True):
-            row.done += count
+        for advanced, count in zip(rows, counts, strict=True):
+            advanced.done += count
         return len(counts)
 
     def _arrange(self, rows: Sequence[int], *, in_order: bool = False) -> list[int]:

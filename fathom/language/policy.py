@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fathom.errors import MissingExtraError, ModelError
 from fathom.files import folder_written_aside, read_json, write_json
 from fathom.language.decoder import Decoder
 from fathom.language.engine import LocalConversation
-from fathom.language.tokenizer import PreTrainedTokenizerFast, TokenTable
+from fathom.language.tokenizer import TokenTable
 
 try:
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "transformers", "llm") from error
 
@@ -41,7 +41,8 @@ class LocalPolicy:
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
     ) -> None:
-        self.model = model.to(torch.device(device))
+        self.model = model
+        nn.Module.to(model, torch.device(device))  # in place
         self.tokenizer = tokenizer
         self.device = torch.device(device)
         self.precision: Precision = precision
@@ -50,9 +51,10 @@ class LocalPolicy:
         self.decoder = Decoder(_bare(model), precision=precision, device=self.device)
         if tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-text token: set `eos_token` before making a policy of it")
-        if len(self.table.bytes_of) > model.get_input_embeddings().weight.shape[0]:
+        known = self.decoder.model.config.vocab_size
+        if len(self.table.bytes_of) > known:
             raise ModelError(
-                f"the tokenizer has {len(self.table.bytes_of)} tokens but the model knows {model.get_input_embeddings().weight.shape[0]}: they do not belong together"
+                f"the tokenizer has {len(self.table.bytes_of)} tokens but the model knows {known}: they do not belong together"
             )
 
     @property
@@ -66,6 +68,13 @@ class LocalPolicy:
     def context(self) -> int:
         """How many tokens a row may have at most."""
         return int(self.decoder.model.config.max_position_embeddings)
+
+    @property
+    def embeddings(self) -> Tensor:
+        """(vocabulary, width) one row a token."""
+        layer = self.decoder.model.get_input_embeddings()
+        assert isinstance(layer, nn.Embedding)
+        return layer.weight
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text`, no special tokens added or read out of it."""
@@ -174,10 +183,8 @@ def _with_lora(model: PreTrainedModel, rank: int) -> PreTrainedModel:
         from peft import LoraConfig, get_peft_model
     except ModuleNotFoundError as error:
         raise MissingExtraError("peft", "llm") from error
-    adapted: PreTrainedModel = get_peft_model(
-        model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    )
-    return adapted
+    settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return cast(PreTrainedModel, get_peft_model(model, settings))  # a wrapper that answers like the model
 
 
 def _load_adapted(folder: Path) -> PreTrainedModel:
@@ -186,5 +193,4 @@ def _load_adapted(folder: Path) -> PreTrainedModel:
         from peft import AutoPeftModelForCausalLM
     except ModuleNotFoundError as error:
         raise MissingExtraError("peft", "llm") from error
-    adapted: PreTrainedModel = AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True)
-    return adapted
+    return cast(PreTrainedModel, AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True))

@@ -32,9 +32,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, *, markers: Sequence[
     """
     room = vocabulary - len(markers) - 2
     if room < 256:
-        raise ConfigError(
-            f"vocabulary is {vocabulary}: it must hold 256 bytes, {len(markers)} markers and 2 special tokens; write {258 + len(markers)} or more"
-        )
+        held = f"256 bytes, {len(markers)} markers and 2 special tokens"
+        raise ConfigError(f"vocabulary is {vocabulary}: it must hold {held}; write {258 + len(markers)} or more")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -75,7 +74,7 @@ class TokenTable:
         self._tokenizer.encode_special_tokens = True
         if "ByteLevel" not in repr(self._tokenizer.decoder):
             raise ModelError(
-                "the tokenizer is not byte-level, so its tokens cannot be told apart byte by byte: use a model of the Qwen, Llama 3 or GPT family"
+                "the tokenizer is not byte-level, so its tokens have no bytes of their own: use a model of the Qwen or Llama 3 family"
             )
         self.bytes_of: tuple[bytes, ...] = _bytes_of(self._tokenizer)
         """The bytes of each token id."""

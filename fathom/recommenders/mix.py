@@ -17,6 +17,9 @@ How = Literal["reciprocal_rank", "score"]
 DAMPING = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009)."""
 
+TENTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""The weights that are tried unless others are named."""
+
 TOGETHER = 1024
 """Cases fused at a time."""
 
@@ -85,7 +88,7 @@ def choose_weight(
     parts: tuple[Recommender, Recommender],
     cases: Sequence[Case],
     *,
-    weights: Sequence[float] = tuple(step / 10 for step in range(11)),
+    weights: Sequence[float] = TENTHS,
     how: How = "reciprocal_rank",
     depth: int = 100,
     exclude_history: bool = True,

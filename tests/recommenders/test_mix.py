@@ -1,0 +1,75 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from fathom.errors import ConfigError
+from fathom.recommenders.mix import Mix, choose_weight, fuse
+from fathom.records import PAD, Case, Ranking
+
+
+class Fixed:
+    """Recommends the same list to everybody."""
+
+    def __init__(self, items: list[int], scores: list[float]) -> None:
+        self.items, self.scores = items, scores
+        self.asked = 0
+
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        self.asked += 1
+        items = (self.items + [PAD] * k)[:k]
+        scores = (self.scores + [-np.inf] * k)[:k]
+        return Ranking(np.asarray([items] * len(cases), dtype=np.int64), np.asarray([scores] * len(cases), dtype=np.float32))
+
+
+CASES = (Case(user=0, history=(), target=4), Case(user=1, history=(), target=4))
+
+
+def test_reciprocal_ranks_are_added_by_weight() -> None:
+    # 1: 0.5/61; 2: 0.5/62 + 0.5/61; 4: 0.5/62; 3: 0.5/63 -> 2, 1, 4, 3
+    mix = Mix([Fixed([1, 2, 3], [9, 8, 7]), Fixed([2, 4], [0.2, 0.1])], [0.5, 0.5], depth=3)
+    ranking = mix.recommend(CASES, 5)
+    assert ranking.items.tolist() == [[2, 1, 4, 3, PAD]] * 2
+    assert ranking.scores[0, 0] == pytest.approx(0.5 / 62 + 0.5 / 61)
+
+
+def test_scores_are_standardised_so_that_units_do_not_matter() -> None:
+    # [3, 2, 1] -> [sqrt 1.5, 0, -sqrt 1.5]; the second list is the first in other units, turned around.
+    first, second = Fixed([1, 2, 3], [3, 2, 1]), Fixed([3, 2, 1], [300, 200, 100])
+    assert Mix([first, second], [2, 1], how="score", depth=3).recommend(CASES, 3).items[0].tolist() == [1, 2, 3]
+    even = Mix([first, second], [1, 1], how="score", depth=3).recommend(CASES, 3)
+    assert even.items[0].tolist() == [1, 2, 3], "ties go to the smaller id"
+    assert even.scores[0].tolist() == pytest.approx([0, 0, 0], abs=1e-6)
+
+
+def test_what_a_list_lacks_gets_its_last_score() -> None:
+    # Item 9 is missing in the first list: -sqrt 1.5 there, 0 in the second, which has no spread.
+    ranking = Mix([Fixed([1, 2, 3], [3, 2, 1]), Fixed([9], [5.0])], [1, 1], how="score", depth=3).recommend(CASES, 4)
+    assert ranking.items[0].tolist() == [1, 2, 3, 9]
+    assert ranking.scores[0].tolist() == pytest.approx([1.5**0.5, 0, -(1.5**0.5), -(1.5**0.5)])
+
+
+def test_no_row_depends_on_its_batch_mates() -> None:
+    generator = np.random.default_rng(0)
+    items = np.stack([generator.permutation(np.arange(1, 40))[:12] for _ in range(30)])
+    lists = [Ranking(np.roll(items, shift, axis=0), -np.sort(generator.random((30, 12))).astype(np.float32)) for shift in (0, 1)]
+    for how in ("reciprocal_rank", "score"):
+        whole = fuse(lists, (0.3, 0.7), 10, how=how)
+        for row in range(30):
+            alone = fuse([Ranking(part.items[row : row + 1], part.scores[row : row + 1]) for part in lists], (0.3, 0.7), 10, how=how)
+            assert alone.items[0].tolist() == whole.items[row].tolist()
+
+
+def test_validation_chooses_the_weight_that_lifts_the_target_and_asks_each_part_once() -> None:
+    first, second = Fixed([1, 2, 4], [3, 2, 1]), Fixed([4, 2, 1], [3, 2, 1])
+    assert choose_weight((first, second), CASES) == 0.6, "the smallest weight that puts 4 first"
+    assert (first.asked, second.asked) == (1, 1)
+    assert choose_weight((second, first), CASES) == 0.0
+
+
+def test_weights_that_make_no_mix_are_refused() -> None:
+    part = Fixed([1], [1.0])
+    with pytest.raises(ConfigError, match="1 recommenders and 2 weights"):
+        Mix([part], [1, 1])
+    with pytest.raises(ConfigError, match="none may be negative"):
+        Mix([part, part], [1, -1])
