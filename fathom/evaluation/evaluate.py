@@ -123,7 +123,7 @@ def evaluate(
     """Rank the whole catalogue for every case and keep where each target landed among the first `depth`.
 
     As many rows come back as cases went in, in their order, whatever `batch_size` is; a recommender that loses or adds a row,
-    ranks an item twice or leaves a gap is stopped with its mistake named. `progress` is called with the number of cases done.
+    ranks an item twice or leaves a gap is stopped with its mistake named. `progress` is told how many more cases are done.
     """
     if not cases:
         raise DataError("there are no cases to evaluate: the split left nobody to ask")
@@ -141,7 +141,7 @@ def evaluate(
         ranks.append(metrics.ranks_of(ranking, targets[start : start + len(batch)]))
         heads.append(_head(ranking, min(KEPT, depth)))
         if progress is not None:
-            progress(start + len(batch))
+            progress(len(batch))
     return Evaluation(
         users=np.array([case.user for case in cases], dtype=np.int64),
         targets=targets,
