@@ -162,13 +162,9 @@ def history_lines(case: Case, catalog: Catalog, settings: ProtocolSettings) -> l
     for place in range(first, len(case.history)):
         item = case.history[place]
         block = ""
-        if (
-            settings.history_times
-            and place > first
-            and len(case.times) == len(case.history)
-            and min(case.times[place - 1 : place + 1]) >= 0
-        ):
-            pause = elapsed(case.times[place] - case.times[place - 1])
+        if settings.history_times and place > 0 and len(case.times) == len(case.history):
+            before, now = case.times[place - 1 : place + 1]
+            pause = elapsed(now - before) if min(before, now) >= 0 else ""
             block += f"  later: {pause}\n" if pause else ""
         block += catalog.title(item) + "\n"
         if settings.shows_attributes:
