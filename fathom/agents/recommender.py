@@ -62,15 +62,22 @@ class AgentRecommender:
                 progress=self._progress,
             )
         )
-        lists = [own_list(episode, self._finish, exclude_history=exclude_history)[:k] for episode in self.episodes]
-        short = [place for place, items in enumerate(lists) if len(items) < k]
-        if short and not self._strict:
-            # k more than are missing: up to k of the fallback's items may stand in the list already.
-            wide = min(2 * k, self._catalog.n_items)
-            fallback = self._fallback.recommend([cases[place] for place in short], wide, exclude_history=exclude_history)
-            for place, row in zip(short, fallback.items.tolist(), strict=True):
-                lists[place] += [item for item in row if item != PAD and item not in lists[place]][: k - len(lists[place])]
-        return ranking_of(lists, k)
+        fallback = None if self._strict else self._fallback
+        return ranked(self.episodes, k, finish=self._finish, fallback=fallback, exclude_history=exclude_history)
+
+
+def ranked(
+    episodes: Sequence[Episode], k: int, *, finish: Finish, fallback: Recommender | None, exclude_history: bool = True
+) -> Ranking:
+    """The list of each finished episode as a row of k item ids; `fallback` completes those that are too short, None leaves them so."""
+    lists = [own_list(episode, finish, exclude_history=exclude_history)[:k] for episode in episodes]
+    short = [place for place, items in enumerate(lists) if len(items) < k]
+    if short and fallback is not None:
+        # k more than are missing: up to k of the fallback's items may stand in the list already.
+        others = fallback.recommend([episodes[place].case for place in short], 2 * k, exclude_history=exclude_history)
+        for place, row in zip(short, others.items.tolist(), strict=True):
+            lists[place] += [item for item in row if item != PAD and item not in lists[place]][: k - len(lists[place])]
+    return ranking_of(lists, k)
 
 
 def own_list(episode: Episode, finish: Finish, *, exclude_history: bool = True) -> list[int]:
