@@ -178,16 +178,17 @@ def _plain(value: Json) -> str:
 
 def _chunks(path: Path) -> Iterator[tuple[int, bytes]]:
     """Whole lines in pieces of about 64 MB, each with the number of its first line, so that no file has to fit in memory."""
-    line = 1
+    line, empty = 1, True
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             while piece := file.read(_CHUNK):
                 whole = piece + file.readline()
+                empty = False
                 yield line, whole
                 line += whole.count(b"\n")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a whole gzip file ({error}): fetch it again") from error
-    if line == 1:
+    if empty:
         raise DataError(f"{path}: the file is empty")
 
 
