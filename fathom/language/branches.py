@@ -35,7 +35,10 @@ class Branches:
         return len(self._chains)
 
     def grow(self, rows: Sequence[int], parents: Sequence[int], tokens: Sequence[int]) -> Tensor:
-        """(N, width) hidden states of N new branches, numbered from `size` on; a parent may be grown in the same call, before its child."""
+        """(N, width) hidden states of N new branches, numbered from `size` on.
+
+        `rows` ascend; a parent may be grown in the same call, before its child.
+        """
         row: Ints = np.asarray(rows, dtype=np.int64)
         column: Ints = np.zeros(len(row), dtype=np.int64)
         counts: Ints = np.zeros(len(self._lengths), dtype=np.int64)

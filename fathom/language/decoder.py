@@ -68,7 +68,7 @@ class Step:
     first: int
     rows: int
     row: Tensor
-    """(N,) the row of each token, counted from `first`."""
+    """(N,) the row of each token, counted from `first`, ascending."""
     column: Tensor
     """(N,) which of its row's new tokens it is."""
     place: Tensor
@@ -88,7 +88,8 @@ class Step:
         groups, width = keys.shape[1], keys.shape[3]
         siblings = query.shape[1] // groups  # query heads that share one key head are handed in as further queries: no key is copied
         flat = query[0].transpose(0, 1).to(keys.dtype)  # (N, heads, width)
-        if columns == 1:
+        dense = columns == 1 and len(flat) == rows  # every row has one new token, in the order of the rows
+        if dense:
             queries = flat.reshape(rows, groups, siblings, width)
         else:
             padded = flat.new_zeros(rows, columns, groups * siblings, width)
@@ -99,7 +100,7 @@ class Step:
         slots = slice(self.first, self.first + rows)
         seen = self.mask[:, None, None].expand(rows, 1, siblings, columns, places).reshape(rows, 1, siblings * columns, places)
         out = functional.scaled_dot_product_attention(queries, keys[slots, :, :places], values[slots, :, :places], seen, scale=scaling)
-        if columns == 1:
+        if dense:
             return out.reshape(1, rows, groups * siblings, width)
         spread = out.view(rows, groups, siblings, columns, width).permute(0, 3, 1, 2, 4).reshape(rows, columns, groups * siblings, width)
         return spread[self.row, self.column][None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
@@ -110,9 +111,14 @@ class LocalPolicy:
             values = self.chunked_logprobs(hidden, tokens[:, 1:][mask[:, 1:]])
         return torch.zeros(tokens.shape, device=self.device).masked_scatter(mask, values)
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """(B, T, width) last hidden states of right-padded `tokens` (B, T)."""
-        states: Tensor = self.decoder.model.get_decoder()(input_ids=tokens.to(self.device), use_cache=False).last_hidden_state
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        """(B, T, width) last hidden states of right-padded `tokens` (B, T).
+
+        With `positions` (B, T), a new document begins wherever they fall back to 0, and no document sees another.
+        """
+        where = None if positions is None else positions.to(self.device)
+        decoder = self.decoder.model.get_decoder()
+        states: Tensor = decoder(input_ids=tokens.to(self.device), position_ids=where, use_cache=False).last_hidden_state
         return states
 
     def chunked_logprobs(self, hidden: Tensor, targets: Tensor, *, chunk: int = 2048) -> Tensor:
@@ -184,7 +190,9 @@ def _with_lora(model: PreTrainedModel, rank: int) -> PreTrainedModel:
     except ModuleNotFoundError as error:
         raise MissingExtraError("peft", "llm") from error
     settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    return cast(PreTrainedModel, get_peft_model(model, settings))  # a wrapper that answers like the model
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft asks by the old name
+        return cast(PreTrainedModel, get_peft_model(model, settings))  # a wrapper that answers like the model
 
 
 def _load_adapted(folder: Path) -> PreTrainedModel:
@@ -193,4 +201,6 @@ def _load_adapted(folder: Path) -> PreTrainedModel:
         from peft import AutoPeftModelForCausalLM
     except ModuleNotFoundError as error:
         raise MissingExtraError("peft", "llm") from error
-    return cast(PreTrainedModel, AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return cast(PreTrainedModel, AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True))
