@@ -66,9 +66,7 @@ class AgentRecommender:
         return ranked(self.episodes, k, finish=self._finish, fallback=fallback, exclude_history=exclude_history)
 
 
-def ranked(
-    episodes: Sequence[Episode], k: int, *, finish: Finish, fallback: Recommender | None, exclude_history: bool = True
-) -> Ranking:
+def ranked(episodes: Sequence[Episode], k: int, *, finish: Finish, fallback: Recommender | None, exclude_history: bool = True) -> Ranking:
     """The list of each finished episode as a row of k item ids; `fallback` completes those that are too short, None leaves them so."""
     lists = [own_list(episode, finish, exclude_history=exclude_history)[:k] for episode in episodes]
     short = [place for place, items in enumerate(lists) if len(items) < k]
