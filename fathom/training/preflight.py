@@ -1,6 +1,6 @@
 """Dry episodes before training: one is shown in colours, and what could not be learned from is refused."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 import torch
@@ -8,12 +8,14 @@ from accelerate import PartialState
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
+from torch import Tensor
 
 from fathom.agents.protocol import ProtocolSettings, item_block
 from fathom.errors import ModelError
 from fathom.language.policy import LocalPolicy
 from fathom.records import Catalog, Episode
 from fathom.training.advantages import groups_that_differ
+from fathom.training.losses import policy_loss
 from fathom.training.rollouts import Judge, Player, is_judged, padded, tape_of
 
 LARGEST_GAP = {"float32": 1e-3, "bfloat16": 5e-2}
@@ -90,6 +92,27 @@ def reward_faults(episodes: Sequence[Episode], rewards: Judge, groups: Sequence[
         f"rewards: all episodes of each prompt earn the same (mean {float(totals.nanmean()):.3g}): "
         "take more samples, harder cases, a reward that differs, or warm the model up on traces first"
     ]
+
+
+def check_loss(loss: float, batch: Mapping[str, Tensor], policy: LocalPolicy, *, tokens: float, limits: tuple[float, float]) -> None:
+    """Compare the trainer's loss of one micro-batch with `policy_loss` over `tokens`; another number is a `ModelError`.
+
+    `batch` is as TRL hands it to its loss: prompts padded on the left, completions on the right; `limits` are the clip range.
+    """
+    inside = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1).bool()
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    sampled = torch.cat([torch.zeros_like(batch["prompt_mask"]), batch["completion_mask"] * batch["tool_mask"]], dim=1).bool()
+    old = torch.cat([torch.zeros_like(batch["prompt_mask"]).float(), batch["old_per_token_logps"]], dim=1)
+    order = torch.argsort((~inside).int(), dim=1, stable=True)  # what is inside first: padding moves to the right
+    ids, sampled, old = (part.gather(1, order) for part in (ids, sampled, old))
+    with torch.no_grad():
+        now = policy.logprobs(ids, sampled)
+        expected = float(policy_loss(now, old, batch["advantages"], mask_B_T=sampled, clip_low=limits[0], clip_high=limits[1]) / tokens)
+    if not abs(loss - expected) <= LARGEST_GAP[policy.precision] * max(1.0, abs(expected)):
+        raise ModelError(
+            f"training is refused: the trainer's first loss is {loss:.6g}, but the documented formula gives {expected:.6g}; "
+            "install the TRL version that pyproject.toml names"
+        )
 
 
 def runs(episode: Episode, policy: LocalPolicy) -> Iterator[tuple[bool, str]]:

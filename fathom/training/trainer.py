@@ -1,0 +1,197 @@
+"""TRL's GRPOTrainer with our episodes, our advantages and nothing else changed."""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from fathom.agents.play import row_seed
+from fathom.errors import ConfigError, MissingExtraError
+from fathom.language.policy import LocalPolicy
+from fathom.records import Episode
+from fathom.training.advantages import ADVANTAGES, groups_that_differ
+from fathom.training.preflight import check_loss
+from fathom.training.reinforce_settings import ReinforceSettings
+from fathom.training.rollouts import Judge, Player, divergence, figures, is_judged, means, tape_of
+
+try:
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
+    from trl.trainer.utils import add_fused_lm_head
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error.name or "trl", "rl") from error
+
+
+class AgentTrainer(GRPOTrainer):
+    """TRL's trainer with our episodes and our advantages."""
+
+    def __init__(
+        self,
+        player: Player,
+        rewards: Judge,
+        heldout: Judge,
+        *,
+        settings: ReinforceSettings,
+        optimizer: torch.optim.Optimizer,
+        start: LocalPolicy | None,
+        done: int,
+        folder: Path,
+    ) -> None:
+        self.figures: dict[str, float] = {}
+        """What the latest batch of episodes looked like."""
+        self._player = player
+        self._parts = rewards
+        self._heldout = heldout
+        self._settings = settings
+        self._start = start
+        self._rewards = torch.zeros(0)
+        self._loss_is_checked = bool(settings.kl)  # with a penalty the loss is another one
+        prompts = range(done * settings.prompts, settings.steps * settings.prompts)
+        super().__init__(
+            model=player.policy.model,
+            reward_funcs=self._judge,
+            args=arguments(settings, player.policy, steps=settings.steps - done, folder=folder),
+            train_dataset=Dataset.from_dict({"prompt": [str(prompt) for prompt in prompts]}),
+            processing_class=player.policy.tokenizer,
+            optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)),
+            rollout_func=self._play,
+        )
+        self.remove_callback(PrinterCallback)
+        if settings.kl and start is not None:
+            # Set here, not in the arguments: TRL would load its reference model by name, and ours has none.
+            add_fused_lm_head(start.model)
+            self.ref_model, self.beta = start.model, settings.kl
+
+    def _play(self, prompts: Sequence[str], trainer: GRPOTrainer) -> dict[str, object]:
+        """Play this process's share of the batch. Prompts are numbers; every process knows which samples of them are its own."""
+        del trainer
+        began = time.perf_counter()
+        first = self.accelerator.process_index * len(prompts)
+        samples = [(first + place) % self._settings.samples for place in range(len(prompts))]
+        episodes = self._player.play([int(prompt) for prompt in prompts], samples)
+        self._seconds = time.perf_counter() - began
+        tapes = [tape_of(episode) for episode in episodes]
+        filler = self._player.policy.tokenizer.pad_token_id  # TRL cannot take an empty completion; this one is masked
+        return {
+            "prompt_ids": [list(tape.tokens[: tape.prompt]) for tape in tapes],
+            "completion_ids": [list(tape.tokens[tape.prompt :]) or [filler] for tape in tapes],
+            "logprobs": [list(tape.logprobs[tape.prompt :]) or [0.0] for tape in tapes],
+            "env_mask": [
+                [int(own and is_judged(episode)) for own in tape.sampled[tape.prompt :]] or [0]
+                for episode, tape in zip(episodes, tapes, strict=True)
+            ],
+            "episode": episodes,
+        }
+
+    def _judge(self, prompts: Sequence[str], completions: Sequence[str], *, episode: Sequence[Episode], **_: object) -> list[float | None]:
+        """Total rewards, None for episodes that do not count; their figures are gathered on the way."""
+        del prompts, completions
+        judged = [one for one in episode if is_judged(one)]
+        parts = [self._parts(one) for one in judged]
+        distances = divergence(self._start, judged) if self._start is not None and judged else [math.nan] * len(judged)
+        rows = [
+            figures(one, earned, self._heldout(one)) | ({} if math.isnan(distance) else {"kl": distance})
+            for one, earned, distance in zip(judged, parts, distances, strict=True)
+        ]
+        everyone = gather_object([*rows, {"play_seconds": self._seconds, "failed": float(len(episode) - len(judged))}])
+        self.figures = means(everyone)
+        totals = iter(earned["total"] for earned in parts)
+        return [next(totals) if is_judged(one) else None for one in episode]
+
+    def _calculate_rewards(self, inputs: object, prompts: object, completions: object, completion_ids_list: object) -> Tensor:
+        """Keep what the whole batch earned, over all processes; NaN where an episode does not count."""
+        rewards: Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._rewards = rewards[:, 0]
+        return rewards
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's batch with our advantages, and with the log-probabilities under which the tokens were sampled."""
+        batch = super()._generate_and_score_completions(inputs)
+        device = self._rewards.device
+        prompts = torch.tensor([int(row["prompt"]) for row in inputs], device=device)
+        lengths = (batch["completion_mask"] * batch["tool_mask"]).sum(dim=1)
+        groups_B, lengths_B, rewards_B = self.accelerator.gather(prompts), self.accelerator.gather(lengths), self._rewards
+        step = int(groups_B.min()) // self._settings.prompts
+        if self._settings.shuffle_rewards:
+            generator = torch.Generator().manual_seed(row_seed(self._settings.seed, step))
+            rewards_B = rewards_B[torch.randperm(len(rewards_B), generator=generator).to(device)]
+        advantages_B = ADVANTAGES[self._settings.advantage](rewards_B, groups_B, lengths_B)
+        mine = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
+        batch["advantages"] = advantages_B[mine]
+        batch["old_per_token_logps"] = batch["sampling_per_token_logps"]
+        judged_B = rewards_B[~rewards_B.isnan()]
+        self.figures |= {
+            "reward_spread": float(judged_B.std(correction=0)) if len(judged_B) else 0.0,
+            "groups_that_differ": groups_that_differ(rewards_B, groups_B),
+        }
+        torch.manual_seed(row_seed(self._settings.seed, step))  # what follows is TRL's shuffle of the batch: a function of the step alone
+        return batch
+
+    def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Tensor:
+        """TRL's loss; the first one must be the documented formula, because what `loss_type` means is TRL's to change."""
+        loss: Tensor = super()._compute_loss(model, inputs)  # type: ignore[no-untyped-call]
+        if not self._loss_is_checked:
+            self._loss_is_checked = True
+            tokens = inputs["num_items_in_batch"] / self._settings.updates / self.accelerator.num_processes
+            limits = (self._settings.clip_low, self._settings.clip_high)
+            check_loss(float(loss.detach()), inputs, self._player.policy, tokens=float(tokens), limits=limits)
+        return loss
+
+
+def arguments(settings: ReinforceSettings, policy: LocalPolicy, *, steps: int, folder: Path) -> GRPOConfig:
+    """Our settings in TRL's words. Nothing is left to a default that could change what is learned."""
+    processes = PartialState().num_processes
+    episodes = settings.prompts * settings.samples
+    if episodes % (settings.updates * settings.micro_batch * processes):
+        raise ConfigError(
+            f"prompts * samples is {episodes}: {processes} processes cannot share it in {settings.updates} updates of micro-batches of "
+            f"{settings.micro_batch}; write a micro_batch that divides {episodes / settings.updates / processes:g}"
+        )
+    pieces = episodes // (settings.micro_batch * processes)
+    return GRPOConfig(
+        output_dir=str(folder),
+        max_steps=steps * settings.updates,
+        per_device_train_batch_size=settings.micro_batch,
+        steps_per_generation=pieces,
+        gradient_accumulation_steps=pieces // settings.updates,
+        num_generations=settings.samples,
+        num_iterations=1,
+        shuffle_dataset=False,
+        loss_type="dapo",
+        scale_rewards="none",
+        importance_sampling_level="token",
+        epsilon=settings.clip_low,
+        epsilon_high=settings.clip_high,
+        beta=0.0,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=0,
+        disable_dropout=True,
+        mask_truncated_completions=False,
+        use_vllm=False,
+        learning_rate=settings.learning_rate,
+        max_grad_norm=settings.clip_gradient,
+        activation_checkpointing=settings.activation_checkpointing,
+        bf16=policy.precision == "bfloat16",
+        fp16=False,
+        use_cpu=policy.device.type == "cpu",
+        seed=settings.seed,
+        logging_steps=1,
+        logging_first_step=False,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        eval_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+    )

@@ -1,0 +1,214 @@
+"""Reinforcement on a tiny random model: a planted reward rises, a shuffled one does not, and a killed training goes on exactly."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+from worlds import Shelves, film_case, film_catalog
+
+from fathom.agents.protocol import MARKERS, ProtocolSettings, opening
+from fathom.agents.remote_retrieval import RetrievalError
+from fathom.errors import ConfigError, ModelError
+from fathom.language.builtin import tiny
+from fathom.language.policy import LocalPolicy
+from fathom.language.tokenizer import train_tokenizer
+from fathom.records import Call, Case, Episode
+from fathom.training.reinforce import ReinforceSettings, reinforce
+from fathom.training.rollouts import Judge, Player, tape_of
+from fathom.training.run import Run
+
+CATALOG = film_catalog()
+PROTOCOL = ProtocolSettings(segment_tokens=10, trajectory_tokens=200, prompt_tokens=150)
+CASES = tuple(film_case(history=(17 + place % 5, 18 + place % 7, 20), target=1 + place % 10) for place in range(12))
+TOKENIZER = train_tokenizer([opening(case, CATALOG, PROTOCOL) for case in CASES], 300, markers=MARKERS)
+SETTINGS = ReinforceSettings(steps=3, prompts=4, samples=4, micro_batch=8, learning_rate=3e-3, preflight="warn", seed=1)
+
+
+def tiny_policy() -> LocalPolicy:
+    return LocalPolicy(tiny(TOKENIZER, width=32, layers=1, context=256, seed=1), TOKENIZER)
+
+
+def planted(episode: Episode) -> Mapping[str, float]:
+    """The share of the model's own tokens with a small id: about one half at random, and easily learned."""
+    tape = tape_of(episode)
+    own = [token < 150 for token, sampled in zip(tape.tokens, tape.sampled, strict=True) if sampled]
+    return {"planted": sum(own) / len(own), "total": sum(own) / len(own)}
+
+
+def length(episode: Episode) -> Mapping[str, float]:
+    return {"characters": float(len(episode.text))}
+
+
+def train(folder: Path, settings: ReinforceSettings, *, rewards: Judge = planted, policy: LocalPolicy | None = None) -> LocalPolicy:
+    policy = policy or tiny_policy()
+    retrieve = Shelves(CATALOG.n_items)
+    run = Run(folder)
+    return reinforce(policy, retrieve, CASES, CATALOG, protocol=PROTOCOL, rewards=rewards, heldout=length, settings=settings, run=run, stage="rl")
+
+
+def change(**values: object) -> ReinforceSettings:
+    return SETTINGS.model_copy(update=values)
+
+
+def column(folder: Path, name: str) -> list[float]:
+    return [line[f"rl/{name}"] for line in Run(folder).metrics("rl")]
+
+
+def weights(policy: LocalPolicy) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for weight in policy.model.parameters()])
+
+
+def test_a_planted_reward_rises_and_a_shuffled_one_does_not(tmp_path: Path) -> None:
+    honest, control = change(steps=30), change(steps=30, shuffle_rewards=True)
+    train(tmp_path / "honest", honest)
+    train(tmp_path / "control", control)
+    learned, dealt = column(tmp_path / "honest", "reward/total"), column(tmp_path / "control", "reward/total")
+    assert sum(learned[-5:]) / 5 > sum(learned[:5]) / 5 + 0.2
+    assert abs(sum(dealt[-5:]) / 5 - sum(dealt[:5]) / 5) < 0.15
+
+
+@pytest.mark.parametrize("rule", ["reinforce_baseline", "group_norm", "group_mean", "leave_one_out"])
+def test_every_advantage_moves_towards_the_reward(rule: str, tmp_path: Path) -> None:
+    train(tmp_path, change(steps=12, advantage=rule, watch_kl=False))
+    rewards = column(tmp_path, "reward/total")
+    assert sum(rewards[-3:]) > sum(rewards[:3])
+
+
+def test_two_runs_with_one_seed_are_identical(tmp_path: Path) -> None:
+    assert_close(weights(train(tmp_path / "a", SETTINGS)), weights(train(tmp_path / "b", SETTINGS)), rtol=0, atol=0)
+    assert column(tmp_path / "a", "reward/total") == column(tmp_path / "b", "reward/total")
+
+
+def test_another_seed_is_another_run(tmp_path: Path) -> None:
+    train(tmp_path / "a", SETTINGS)
+    train(tmp_path / "b", change(seed=2))
+    assert column(tmp_path / "a", "reward/total") != column(tmp_path / "b", "reward/total")
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def dies_at(step: int, folder: Path) -> Judge:
+    """A reward that ends everything once `step` steps have been logged."""
+
+    def judge(episode: Episode) -> Mapping[str, float]:
+        if len(Run(folder).metrics("rl")) == step:
+            raise Killed
+        return planted(episode)
+
+    return judge
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(updates: int, tmp_path: Path) -> None:
+    settings = change(steps=5, updates=updates)
+    whole = train(tmp_path / "whole", settings)
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", settings, rewards=dies_at(3, tmp_path / "killed"))
+    resumed = train(tmp_path / "killed", settings)
+    assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
+    for name in ("reward/total", "loss", "entropy", "kl", "heldout/characters"):
+        assert column(tmp_path / "killed", name) == column(tmp_path / "whole", name)
+
+
+def test_log_lines_beyond_the_last_checkpoint_are_written_again(tmp_path: Path) -> None:
+    settings = change(steps=5, checkpoint_every=2)
+    whole = train(tmp_path / "whole", settings)
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", settings, rewards=dies_at(3, tmp_path / "killed"))
+    resumed = train(tmp_path / "killed", settings)
+    assert column(tmp_path / "killed", "reward/total") == column(tmp_path / "whole", "reward/total")
+    assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
+
+
+def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
+    first = train(tmp_path, SETTINGS)
+    again = train(tmp_path, SETTINGS)
+    assert_close(weights(again), weights(first), rtol=0, atol=0)
+    assert len(column(tmp_path, "reward/total")) == SETTINGS.steps
+
+
+def test_micro_batches_do_not_change_the_training(tmp_path: Path) -> None:
+    # The second step plays with weights that differ in the last digits, so one step is compared.
+    small, large = (train(tmp_path / str(size), change(steps=1, micro_batch=size)) for size in (2, 16))
+    assert_close(weights(small), weights(large), rtol=0, atol=1e-6)
+
+
+def test_training_leaves_the_model_as_it_was_but_for_its_weights(tmp_path: Path) -> None:
+    policy = tiny_policy()
+    before = policy.model.config.to_dict()
+    train(tmp_path, SETTINGS, policy=policy)
+    assert "forward" not in policy.model.__dict__
+    assert policy.model.config.to_dict() == before
+    assert not policy.model.training
+
+
+def test_kl_from_the_start_begins_at_zero_and_grows(tmp_path: Path) -> None:
+    train(tmp_path, change(steps=8))
+    distances = column(tmp_path, "kl")
+    assert abs(distances[0]) < 1e-6
+    assert distances[-1] > 1e-4
+
+
+def test_a_kl_penalty_keeps_the_policy_near_its_start(tmp_path: Path) -> None:
+    train(tmp_path / "free", change(steps=15))
+    train(tmp_path / "held", change(steps=15, kl=10.0))
+    assert column(tmp_path / "held", "kl")[-1] < 0.5 * column(tmp_path / "free", "kl")[-1]
+
+
+class FailsFor:
+    """A retriever that does not answer for some histories."""
+
+    def __init__(self, broken: Callable[[Call], bool]) -> None:
+        self.broken = broken
+
+    def retrieve(self, calls: list[Call]) -> list[tuple[int, ...]]:
+        if any(self.broken(call) for call in calls):
+            raise RetrievalError("no answer")
+        return Shelves(CATALOG.n_items).retrieve(calls)
+
+
+def test_every_case_is_played_once_before_any_comes_again() -> None:
+    cases = [replace(case, user=place) for place, case in enumerate(CASES)]
+    player = Player(tiny_policy(), Shelves(40), cases, CATALOG, PROTOCOL, titles=None, samples=4, seed=3)  # type: ignore[arg-type]
+    epochs = [[player.case(12 * epoch + place).user for place in range(12)] for epoch in range(2)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(12))
+    assert epochs[0] != epochs[1]
+
+
+def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
+    def same(episode: Episode) -> Mapping[str, float]:
+        return {"total": 0.5}
+
+    with pytest.raises(ModelError, match=r"all episodes of each prompt earn the same \(mean 0.5\)"):
+        train(tmp_path, change(preflight="refuse"), rewards=same)
+
+
+def test_equal_rewards_for_many_steps_stop_the_training(tmp_path: Path) -> None:
+    def same(episode: Episode) -> Mapping[str, float]:
+        return {"total": 0.5}
+
+    watch = SETTINGS.watch.model_copy(update={"flat_steps": 3})
+    with pytest.raises(ModelError, match="stopped at step 3: for 3 steps all episodes of each prompt earned the same"):
+        train(tmp_path, change(steps=10, watch=watch), rewards=same)
+
+
+def test_a_batch_that_cannot_be_cut_is_told() -> None:
+    with pytest.raises(ValueError, match="write a micro_batch that divides 16"):
+        ReinforceSettings(prompts=4, samples=4, micro_batch=5)
+
+
+def test_other_settings_do_not_resume_a_training(tmp_path: Path) -> None:
+    train(tmp_path, SETTINGS)
+    with pytest.raises(ConfigError, match="other settings"):
+        train(tmp_path, change(learning_rate=1e-4))
+
+
+def test_cases_are_cycled(tmp_path: Path) -> None:
+    assert isinstance(CASES[0], Case)
+    train(tmp_path, change(steps=4))  # 16 prompts from 12 cases
+    assert len(column(tmp_path, "reward/total")) == 4
