@@ -47,19 +47,19 @@ WORD = re.compile(r"[^\W\d_]{4,}")
 class PreferenceSettings(Settings):
     """How preferences are made up."""
 
-    empty: float = Field(0.2, ge=0, le=1)
+    empty: float = Field(default=0.2, ge=0, le=1)
     """Share of empty preferences in the retriever's training."""
-    neutral: float = Field(0.1, ge=0, le=1)
+    neutral: float = Field(default=0.1, ge=0, le=1)
     """Share of neutral texts in the retriever's training."""
-    from_target: float = Field(0.7, ge=0, le=1)
+    from_target: float = Field(default=0.7, ge=0, le=1)
     """Share of the stated wishes that speak of the item that came next; the others speak of a recent one."""
-    recent: int = Field(5, ge=1)
+    recent: int = Field(default=5, ge=1)
     """How many of the newest items a wish may speak of."""
-    keep: float = Field(0.5, gt=0, le=1)
+    keep: float = Field(default=0.5, gt=0, le=1)
     """Probability with which each known value of the item is said."""
-    phrases: int = Field(5, ge=1)
+    phrases: int = Field(default=5, ge=1)
     """The most phrases in one text."""
-    title_words: float = Field(0.2, ge=0, le=0.2)
+    title_words: float = Field(default=0.2, ge=0, le=0.2)
     """Share of the texts that quote one or two words of the title, never a whole title."""
 
 

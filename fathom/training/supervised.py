@@ -25,33 +25,33 @@ Batch = TypeVar("Batch")
 class FitSettings(Settings):
     """How a model is fitted. The optimiser is AdamW with betas 0.9 and 0.98; vectors, norms and embeddings do not decay."""
 
-    epochs: int = Field(10, ge=1)
+    epochs: int = Field(default=10, ge=1)
     """Passes over the training data."""
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     """Examples behind one step of the optimiser, over all processes; what one example is, its training function says."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """The highest one, reached after the warm-up."""
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay of the matrices inside the model."""
-    warmup_share: float = Field(0.03, ge=0, lt=1)
+    warmup_share: float = Field(default=0.03, ge=0, lt=1)
     """Share of all steps over which the learning rate rises from zero."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """What follows the warm-up: half a cosine down to 2 % of the learning rate, or the same rate to the end."""
-    clip: float = Field(1.0, gt=0)
+    clip: float = Field(default=1.0, gt=0)
     """The gradient is shortened to this norm."""
-    average: float = Field(0.0, ge=0, lt=1)
+    average: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the running average of the weights, which is validated and kept in place of the weights; 0: no average."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the matrix products; 'auto' is bfloat16 where the hardware computes in it. Weights, losses and scores stay float32."""
-    patience: int = Field(0, ge=0)
+    patience: int = Field(default=0, ge=0)
     """Stop after this many validations without a better figure; 0: never."""
     select: str = "ndcg@10"
     """The validation figure, higher is better, by which the weights are chosen that are kept."""
-    validate_every: int = Field(1, ge=1)
+    validate_every: int = Field(default=1, ge=1)
     """Epochs from one validation to the next; there is always one at the end."""
-    checkpoint_seconds: float = Field(60, ge=0)
+    checkpoint_seconds: float = Field(default=60, ge=0)
     """Time after which the state is written down again; it changes no result."""
-    seed: int = Field(42, ge=0)
+    seed: int = Field(default=42, ge=0)
     """Of the order of the examples, the noise of dropout and the initial weights."""
 
 
@@ -116,7 +116,7 @@ def fit(
                 for piece in pieces[accelerator.process_index :: accelerator.num_processes]:
                     with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=in_bfloat16):
                         wrong, asked = loss(module, piece)
-                    wrong.backward()  # type: ignore[no-untyped-call]
+                    wrong.backward()
                     total, count = total + wrong.detach(), count + asked
                 # 3. Learn: divide once, by everything that was asked in all pieces and processes.
                 total, count = accelerator.reduce(total), accelerator.reduce(count)

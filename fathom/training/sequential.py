@@ -1,0 +1,136 @@
+"""Whole user windows become batches, and SASRec learns from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fathom.contracts import Recommender
+from fathom.metrics import per_case, ranks_of
+from fathom.recommenders.sasrec import SASRec, SASRecSettings
+from fathom.records import PAD, Case, Interactions, Ints
+from fathom.settings import Settings
+from fathom.training.full_softmax import full_softmax
+from fathom.training.run import Run, noise_from
+from fathom.training.supervised import FitSettings, fit
+
+POOL = 32
+"""Batches whose windows are sorted by length together, so that a batch holds windows of like length and little padding."""
+
+
+class SASRecTraining(Settings):
+    """SASRec and how it is trained."""
+
+    model: SASRecSettings = SASRecSettings()
+    """The size of the model."""
+    fit: FitSettings = FitSettings(epochs=40, batch_size=32, learning_rate=2e-3, average=0.998, validate_every=4)
+    """How it is fitted; an example is one window of `length` events, shorter ones count for their share."""
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Label smoothing: this share of the target's weight is spread over all items."""
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """One batch of whole user windows, padded on the right."""
+
+    ids: Tensor
+    """(B, T) what is read; `PAD` before a user's first event and after the last one of the window."""
+    targets: Tensor
+    """(B, T) what must be said next; `PAD` where nothing is asked."""
+    places: Tensor
+    """(B, T) index of each target among all events; 0 where nothing is asked."""
+
+
+def train_sasrec(
+    interactions: Interactions,
+    valid: Sequence[Case],
+    *,
+    n_items: int,
+    settings: SASRecTraining,
+    run: Run,
+    stage: str = "sasrec",
+) -> SASRec:
+    """A SASRec fitted to all events of `interactions` by the full softmax at every position of every window.
+
+    The weights of the best validation NDCG@10 are kept; without validation cases the last ones. Resumes where it was killed.
+    """
+    with noise_from(settings.fit.seed):
+        model = SASRec(n_items, settings.model)
+
+    def loss(module: nn.Module, batch: Windows) -> tuple[Tensor, Tensor]:
+        device = model.items.weight.device
+        targets = batch.targets.to(device)
+        asked = targets != PAD
+        states = module(batch.ids.to(device))[asked]
+        return full_softmax(states, model.items.weight[1:], targets[asked] - 1, smoothing=settings.smoothing), asked.sum()
+
+    fit(
+        model,
+        batches=lambda _, rng: window_batches(interactions, settings.model.length, rows=settings.fit.batch_size, rng=rng),
+        loss=loss,
+        settings=settings.fit,
+        run=run,
+        stage=stage,
+        validate=(lambda: figures(model, valid)) if valid else None,
+    )
+    return model
+
+
+def window_batches(interactions: Interactions, length: int, *, rows: int, rng: np.random.Generator) -> list[Windows]:
+    """One epoch: every event is a target exactly once, read with at most `length` events before it.
+
+    A long history is cut into windows at places that change from epoch to epoch, so that no event always stands at the start
+    of a window, where little can be read. A batch has at most rows x length positions; its windows are of like length.
+    """
+    first, last = _cuts(interactions.offsets, length, rng)
+    order = rng.permutation(len(first))
+    sizes = (last - first + 1)[order]
+    batches: list[Ints] = []
+    for start in range(0, len(order), POOL * rows):
+        pool = order[start : start + POOL * rows][np.argsort(sizes[start : start + POOL * rows], kind="stable")]
+        batches += _packed(pool, last - first + 1, room=rows * length)
+    shuffled = rng.permutation(len(batches))
+    return [_filled(interactions, first[batches[at]], last[batches[at]]) for at in shuffled]
+
+
+def figures(recommender: Recommender, cases: Sequence[Case]) -> dict[str, float]:
+    """Mean NDCG@10, Recall@10 and Recall@20 over full rankings, histories excluded."""
+    ranks = ranks_of(recommender.recommend(cases, 20), np.array([case.target for case in cases]))
+    return {name: float(per_case(name, ranks).mean()) for name in ("ndcg@10", "recall@10", "recall@20")}
+
+
+def _cuts(offsets: Ints, length: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """First and last target of every window, as indices among all events; the first cut of a long history is drawn."""
+    counts = np.diff(offsets)
+    lead = np.where(counts > length, rng.integers(1, length + 1, size=len(counts)), np.minimum(counts, length))
+    windows = np.where(counts > 0, 1 + -(-(counts - lead) // length), 0)
+    users = np.repeat(np.arange(len(counts)), windows)
+    nth = np.arange(len(users)) - np.repeat(np.cumsum(windows) - windows, windows)
+    first = offsets[:-1][users] + np.where(nth == 0, 0, lead[users] + (nth - 1) * length)
+    last = np.minimum(offsets[:-1][users] + lead[users] + nth * length, offsets[1:][users]) - 1
+    return first, last
+
+
+def _packed(pool: Ints, sizes: Ints, *, room: int) -> list[Ints]:
+    """`pool`, sorted by size, cut into batches whose number times longest is at most `room`."""
+    batches, start = [], 0
+    for stop in range(1, len(pool) + 1):
+        if stop == len(pool) or (stop + 1 - start) * sizes[pool[stop]] > room:
+            batches.append(pool[start:stop])
+            start = stop
+    return batches
+
+
+def _filled(interactions: Interactions, first: Ints, last: Ints) -> Windows:
+    """The windows whose targets run from `first` to `last` (W,)."""
+    at = first[:, None] + np.arange(int((last - first).max()) + 1)
+    asked = at <= last[:, None]
+    places = np.where(asked, at, 0)
+    targets = np.where(asked, interactions.items[places], PAD)
+    starts = interactions.offsets[np.searchsorted(interactions.offsets, first, side="right") - 1]
+    before = asked & (at > starts[:, None])
+    ids = np.where(before, interactions.items[np.maximum(places - 1, 0)], PAD)
+    return Windows(*(torch.from_numpy(part) for part in (ids, targets, places)))
