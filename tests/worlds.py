@@ -121,6 +121,8 @@ class ScriptedConversation:
         self.scripts = scripts
         self.scored: list[int] = []
         """The rows that were scored, in order."""
+        self.spill = 0
+        """How many tokens at the end of every reply were not sampled."""
 
     def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int]) -> list[Reply]:
         return [self._write(row, stops, limit) for row, limit in zip(rows, limits, strict=True)]
@@ -136,7 +138,9 @@ class ScriptedConversation:
         if stop is not None and text[end:]:
             self.scripts[row].insert(0, text[end:])
         self.tokens[row] += tokens
-        return Reply(written, tokens, tuple(-0.5 - token / 1000 for token in tokens), stop)
+        sampled = len(tokens) - self.spill
+        logprobs = (*(-0.5 - token / 1000 for token in tokens[:sampled]), *(0.0 for _ in tokens[sampled:]))
+        return Reply(written, tokens, logprobs, stop, spill=self.spill)
 
     def extend(self, rows: Sequence[int], texts: Sequence[str]) -> list[tuple[int, ...]]:
         added = [self.policy.encode(text) for text in texts]

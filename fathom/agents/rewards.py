@@ -67,6 +67,8 @@ class RememberedTexts:
 
     def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """(n, width) rows of `texts`; hand over the texts of a whole batch first, and each one later costs nothing."""
+        if not texts:
+            return np.zeros((0, 0), dtype=np.float32)
         new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         if len(self._vectors) + len(new) > self._most:
             self._vectors.clear()

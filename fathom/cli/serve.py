@@ -22,6 +22,9 @@ def retrieval(
     """Serve a run's retriever, for agents that play on other machines. Ask GET /healthz whether it is up."""
     from fathom.errors import DataError, MissingExtraError
 
+    for part in ("dataset", "retriever"):
+        if not (folder / part).is_dir():
+            raise DataError(f"{folder}: there is no '{part}' in it; make it first: fathom run RECIPE --until retriever")
     try:
         import uvicorn
 
@@ -31,7 +34,5 @@ def retrieval(
     from fathom.data.dataset import Dataset
     from fathom.recommenders.retriever import Retriever
 
-    if not (folder / "retriever").is_dir():
-        raise DataError(f"{folder}: there is no retriever in this folder; train one first: fathom run RECIPE --until retriever")
     catalog = Dataset.load(folder / "dataset").catalog
     uvicorn.run(retrieval_app(Retriever.load(folder / "retriever"), catalog), host=host, port=port, log_level="info")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from worlds import Scripted, Shelves, asks, concludes, film_case, film_catalog
+from worlds import Scripted, ScriptedConversation, Shelves, asks, concludes, film_case, film_catalog
 
 from fathom.agents.play import play, row_seed
 from fathom.agents.protocol import ANSWER_OPEN, END_PREF, ProtocolSettings
@@ -106,6 +106,23 @@ def test_the_tape_is_what_the_model_read_and_wrote(finish: str) -> None:
     assert own.count(END_PREF) == 2, "the closing marker of a preference is the model's own"
     assert not any(tape.sampled[: tape.prompt])
     assert all((logprob != 0.0) == sampled for logprob, sampled in zip(tape.logprobs, tape.sampled, strict=True))
+
+
+class Spilling(Scripted):
+    """A policy whose last token of every reply was put in the place of one that spilled past the stop string."""
+
+    def converse(self, prompts: Sequence[str], *, temperature: float, seeds: Sequence[int]) -> ScriptedConversation:
+        conversation = super().converse(prompts, temperature=temperature, seeds=seeds)
+        conversation.spill = 1
+        return conversation
+
+
+def test_what_replaces_a_spilled_token_is_not_the_models_own() -> None:
+    [episode] = play(Spilling(calls_then_list(1)), Shelves(40), [film_case()], FILMS, SETTINGS)
+    assert episode.tape is not None
+    own = [chr(token) for token, sampled in zip(episode.tape.tokens, episode.tape.sampled, strict=True) if sampled]
+    assert "".join(own) == "".join(text[:-1] for text in calls_then_list(1))
+    assert all((logprob != 0.0) == sampled for logprob, sampled in zip(episode.tape.logprobs, episode.tape.sampled, strict=True))
 
 
 def by_seed(prompt: str, seed: int) -> list[str]:

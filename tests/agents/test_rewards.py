@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from worlds import Scripted, Shelves, asks, film_case, film_catalog
 
+from fathom.agents.play import play
+from fathom.agents.protocol import ProtocolSettings
 from fathom.agents.rewards import (
     REWARDS,
     RememberedTexts,
@@ -248,3 +251,14 @@ def test_each_text_is_encoded_once() -> None:
     assert remembered(["north"]).tolist() == compass(["north"]).tolist()
     assert encoded == ["east", "north"]
     assert remembered(["north", "up"]).tolist() == compass(["north", "up"]).tolist()
+    assert len(remembered([])) == 0
+
+
+def test_a_preference_that_was_not_executed_earns_nothing() -> None:
+    settings = RewardSettings(gate="none")
+    two, three = (
+        play(Scripted([asks(wish) for wish in wishes]), Shelves(40), [film_case()], film_catalog(), ProtocolSettings(max_calls=2))[0]
+        for wishes in (("east", "half east"), ("east", "half east", "up"))
+    )
+    assert three.ending is Ending.TOO_MANY_CALLS
+    assert stage1(settings, compass)(three) == stage1(settings, compass)(two)
