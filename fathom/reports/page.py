@@ -1,0 +1,158 @@
+"""One self-contained HTML page per run: no outside request, light and dark, narrow and wide, for the eye, the keyboard and the ear.
+
+The page's own policy (Content-Security-Policy) forbids the browser to load anything: what is shown is in the file.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from fathom.evaluation.results import Results
+from fathom.files import write_text
+from fathom.records import Catalog, Episode
+from fathom.reports import sections
+from fathom.reports.cards import episode_card, outcome
+from fathom.reports.tables import SHOWN, comparison_words, p_words
+
+READ = 10
+"""Episodes that are shown to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageData:
+    """Everything a page shows."""
+
+    title: str
+    """Name of the run."""
+    results: Results
+    catalog: Catalog
+    log: Sequence[sections.LogLine] = ()
+    """The lines of `metrics.jsonl`, in order."""
+    episodes: Sequence[Episode] = ()
+    """Episodes of `agent`, in the order of their cases: profiles are of all of them, ten of them are shown."""
+    agent: str = ""
+    """The row that the page is about, such as 'agent-stage2'; '' where no agent was evaluated."""
+    settings: str = ""
+    """The recipe with every default filled in, as YAML."""
+    notes: Sequence[str] = ()
+    """What the reader should know before the numbers: what leaks, what was not run."""
+
+
+def render(page: PageData) -> str:
+    """The whole page as one HTML document. Every word that comes from data, models or settings is escaped."""
+    results = page.results
+    template = Template(_resource("page.html"))
+    return template.substitute(
+        title=escape(page.title),
+        style=_resource("page.css"),
+        script=_resource("page.js"),
+        dataset=escape(f"{results.dataset.name} · {results.dataset.items:,} items · {results.dataset.users:,} users"),
+        verdict=escape(sections.verdict(results, page.agent)),
+        keys=_keys(page),
+        notes="".join(f'<p class="note">{escape(note)}</p>' for note in page.notes),
+        intervals=sections.intervals(results, agent=page.agent),
+        table=sections.figures_table(results, agent=page.agent),
+        comparisons=sections.comparisons(results),
+        training=sections.training(page.log),
+        behaviour=sections.behaviour(results.row(page.agent), page.episodes),
+        reading=_reading(page),
+        facts=_facts(page),
+        cost=sections.cost_table(results),
+        settings=escape(page.settings) or "none",
+        command=escape(results.command),
+    )
+
+
+def write_page(path: Path, page: PageData) -> None:
+    """Write the page, whole or not at all."""
+    write_text(path, render(page))
+
+
+def chosen(episodes: Sequence[Episode], most: int = READ) -> list[Episode]:
+    """At most `most` episodes, evenly spread over the order of the cases: nobody picked the good ones."""
+    if len(episodes) <= most:
+        return list(episodes)
+    return [episodes[number * len(episodes) // most] for number in range(most)]
+
+
+def _keys(page: PageData) -> str:
+    """The few figures at the top: quality, gain over the retriever, form, turns, time."""
+    row = page.results.row(page.agent)
+    if row is None:
+        return ""
+    told = (
+        [(f"{row.metrics[SHOWN[0]]:.4f}".removeprefix("0"), "NDCG@10", _interval_words(row.low, row.high))]
+        if SHOWN[0] in row.metrics
+        else []
+    )
+    for found in page.results.comparisons:
+        if (found.a, found.b, found.metric) == (page.agent, "retriever", SHOWN[0]) and found.ratio is not None:
+            gain = comparison_words(found, page.results).partition("NDCG@10 ")[2].partition(" %")[0]
+            told.append((f"{gain} %", "over its retriever alone", p_words(found.p)))
+    for name, style, words in (("format_valid", "{:.1%}", "well-formed episodes"), ("turns", "{:.1f}", "retrievals per user")):
+        if name in row.metrics:
+            told.append((style.format(row.metrics[name]).replace("%", " %"), words, ""))
+    told.append((f"{row.seconds / row.users:.2f} s", "per user", f"{row.users:,} users asked"))
+    return "".join(
+        f"<div><dt>{escape(words)}</dt><dd>{escape(value)}</dd>{f'<dd class=more>{escape(more)}</dd>' if more else ''}</div>"
+        for value, words, more in told
+    )
+
+
+def _interval_words(low: dict[str, float], high: dict[str, float]) -> str:
+    if SHOWN[0] not in low:
+        return ""
+    ends = [f"{side[SHOWN[0]]:.4f}".removeprefix("0") for side in (low, high)]
+    return f"95 %: {ends[0]} to {ends[1]}"
+
+
+def _reading(page: PageData) -> str:
+    """The episodes to read, with buttons that show one kind alone."""
+    read = chosen(page.episodes)
+    if not read:
+        return '<p class="quiet">No episodes were kept.</p>'
+    kinds = [outcome(episode)[0] for episode in read]
+    buttons = "".join(
+        f'<button type="button" data-show="{kind}" aria-pressed="{"true" if kind == "all" else "false"}">{name} '
+        f"<span>{len(kinds) if kind == 'all' else kinds.count(kind)}</span></button>"
+        for kind, name in (("all", "All"), ("hit", "Found"), ("miss", "Missed"), ("failed", "Failed"))
+        if kind == "all" or kind in kinds
+    )
+    cards = "".join(episode_card(episode, page.catalog, number) for number, episode in enumerate(read, start=1))
+    how = f"{len(read)} of {len(page.episodes):,} episodes of {page.agent}, evenly spread over the users; nobody picked them."
+    return (
+        f'<p class="quiet">{escape(how)} <span class="keys"><kbd>j</kbd> and <kbd>k</kbd> go from one to the next.</span></p>'
+        f'<div class="filter" role="group" aria-label="Which episodes are shown">{buttons}</div>{cards}'
+    )
+
+
+def _facts(page: PageData) -> str:
+    """Where the numbers come from: data, code, machine."""
+    results = page.results
+    data = results.dataset
+    groups: tuple[tuple[str, dict[str, str]], ...] = (
+        (
+            "Data",
+            {
+                "data set": data.name,
+                "split": data.split,
+                "users": f"{data.users:,}",
+                "items": f"{data.items:,}",
+                "interactions": f"{data.interactions:,}",
+                "fingerprint": data.fingerprint,
+            },
+        ),
+        ("Code", {"recipe": results.recipe, "seed": str(results.seed), "commit": results.commit, **results.versions}),
+        ("Machine", dict(results.machine)),
+    )
+    return "".join(
+        f"<section><h3>{name}</h3><dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in facts.items())}</dl></section>"
+        for name, facts in groups
+    )
+
+
+def _resource(name: str) -> str:
+    return (files("fathom.reports") / "templates" / name).read_text(encoding="utf-8")

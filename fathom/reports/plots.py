@@ -1,0 +1,159 @@
+"""Small charts as inline SVG, drawn here so that a page needs no plotting package and follows the reader's light or dark theme.
+
+Colours are classes (`line`, `mark`, `grid`), which the page's style sheet fills in. Every chart is an image with a spoken label.
+"""
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+Point = tuple[float, float]
+
+MOST_POINTS = 240
+"""A longer curve is thinned to this many points: more would not be seen."""
+
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 10.0, 10.0, 22.0
+"""Room around the drawing for the numbers of the axes."""
+
+
+def line_chart(points: Sequence[Point], *, label: str, width: float = 320.0, height: float = 150.0, smooth: bool = True) -> str:
+    """A curve over steps: the raw values faint, their running mean strong, the last value marked. `points` are (step, value)."""
+    kept = _thinned(sorted(points))
+    xs, ys = [x for x, _ in kept], [y for _, y in kept]
+    ticks = nice_ticks(min(ys), max(ys))
+    across = _Axis(min(xs), max(xs), LEFT, width - RIGHT)
+    upward = _Axis(min(ticks[0], *ys), max(ticks[-1], *ys), height - BOTTOM, TOP)
+    means = _running_mean(ys, window=max(1, len(ys) // 12)) if smooth and len(ys) >= 24 else ys
+    raw = f'<path class="raw" d="{_path(xs, ys, across, upward)}"/>' if means is not ys else ""
+    data = " ".join(f"{across(x):.1f}|{upward(y):.1f}|{short(x)}|{short(y)}" for x, y in kept)
+    return (
+        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(_spoken(label, kept))}" '
+        f'data-points="{escape(data)}">{_frame(ticks, upward, width)}{_ends(xs, across, height)}{raw}'
+        f'<path class="line" d="{_path(xs, means, across, upward)}"/>'
+        f'<circle class="mark" cx="{across(xs[-1]):.1f}" cy="{upward(means[-1]):.1f}" r="3"/></svg>'
+    )
+
+
+def column_chart(columns: Sequence[tuple[str, float]], *, label: str, width: float = 320.0, height: float = 150.0) -> str:
+    """Upright columns over named places: histograms and profiles. Values are not negative; each column says its value on hover."""
+    top = max((value for _, value in columns), default=0.0) or 1.0
+    ticks = nice_ticks(0.0, top)
+    upward = _Axis(0.0, max(ticks[-1], top), height - BOTTOM, TOP)
+    step = (width - LEFT - RIGHT) / max(len(columns), 1)
+    wide = min(step * 0.72, 46.0)
+    every = max(1, math.ceil(len(columns) / 10))
+    drawn = []
+    for number, (name, value) in enumerate(columns):
+        middle = LEFT + (number + 0.5) * step
+        drawn.append(
+            f'<rect class="column" x="{middle - wide / 2:.1f}" y="{upward(value):.1f}" width="{wide:.1f}" '
+            f'height="{max(upward(0.0) - upward(value), 0.0):.1f}" rx="2"><title>{escape(name)}: {short(value)}</title></rect>'
+        )
+        if number % every == 0:
+            drawn.append(f'<text class="tick" x="{middle:.1f}" y="{height - 6:g}" text-anchor="middle">{escape(name)}</text>')
+    told = "; ".join(f"{name}: {short(value)}" for name, value in columns)
+    return (
+        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(f"{label}. {told}")}">'
+        f"{_frame(ticks, upward, width)}{''.join(drawn)}</svg>"
+    )
+
+
+def interval_mark(mean: float, low: float, high: float, *, top: float, reference: float | None = None, strong: bool = False) -> str:
+    """A dot with its interval on a line from 0 to `top`, and a dashed line at `reference`; decoration beside a number, so not spoken."""
+    along = _Axis(0.0, top or 1.0, 4.0, 296.0)
+    dashed = (
+        "" if reference is None else f'<line class="reference" x1="{along(reference):.1f}" x2="{along(reference):.1f}" y1="0" y2="24"/>'
+    )
+    return (
+        '<svg class="interval" viewBox="0 0 300 24" preserveAspectRatio="none" aria-hidden="true">'
+        f'<line class="track" x1="4" x2="296" y1="12" y2="12"/>{dashed}'
+        f'<line class="{"whisker strong" if strong else "whisker"}" x1="{along(low):.1f}" x2="{along(high):.1f}" y1="12" y2="12"/>'
+        f'<line class="{"dot strong" if strong else "dot"}" x1="{along(mean):.1f}" x2="{along(mean):.1f}" y1="12" y2="12"/></svg>'
+    )
+
+
+def nice_ticks(low: float, high: float, most: int = 4) -> list[float]:
+    """Two to five round numbers that reach from at most `low` to at least `high`.
+
+    >>> nice_ticks(0.0, 0.93)
+    [0.0, 0.5, 1.0]
+    >>> nice_ticks(2.0, 2.0)
+    [1.5, 2.0, 2.5]
+    """
+    if high - low < 1e-12 * max(abs(low), abs(high), 1e-300):
+        room = abs(low) / 4 or 1.0
+        low, high = low - room, high + room
+    size = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(
+        size * factor for factor in (1, 2, 2.5, 5, 10, 20) if math.ceil(high / (size * factor)) - math.floor(low / (size * factor)) < most
+    )
+    return [round(number * step, 12) for number in range(math.floor(low / step), math.ceil(high / step) + 1)]
+
+
+def short(value: float) -> str:
+    """A number as one reads it on an axis.
+
+    >>> [short(value) for value in (0.0, 0.16384, 12.0, 1532.4, 2500000.0, 0.00003)]
+    ['0', '0.1638', '12', '1,532', '2.5M', '3e-05']
+    """
+    size = abs(value)
+    if size >= 1e6:
+        return f"{value / 1e6:.3g}M"
+    if size >= 1000:
+        return f"{value:,.0f}"
+    if size != 0 and size < 1e-3:
+        return f"{value:.2g}"
+    return f"{value:.4g}"
+
+
+class _Axis:
+    """Maps values to places in the drawing; a range of no width maps to the middle."""
+
+    def __init__(self, low: float, high: float, start: float, end: float) -> None:
+        self.low, self.high, self.start, self.end = low, high, start, end
+
+    def __call__(self, value: float) -> float:
+        share = 0.5 if self.high == self.low else (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+
+def _frame(ticks: Sequence[float], upward: _Axis, width: float) -> str:
+    """Grid lines and their numbers."""
+    return "".join(
+        f'<line class="grid" x1="{LEFT:g}" x2="{width - RIGHT:g}" y1="{upward(tick):.1f}" y2="{upward(tick):.1f}"/>'
+        f'<text class="tick" x="{LEFT - 6:g}" y="{upward(tick) + 3.5:.1f}" text-anchor="end">{short(tick)}</text>'
+        for tick in ticks
+    )
+
+
+def _ends(xs: Sequence[float], across: _Axis, height: float) -> str:
+    """The first and the last step below the curve."""
+    if xs[0] == xs[-1]:
+        return ""
+    return "".join(
+        f'<text class="tick" x="{across(x):.1f}" y="{height - 6:g}" text-anchor="{anchor}">{short(x)}</text>'
+        for x, anchor in ((xs[0], "start"), (xs[-1], "end"))
+    )
+
+
+def _path(xs: Sequence[float], ys: Sequence[float], across: _Axis, upward: _Axis) -> str:
+    return "M" + " L".join(f"{across(x):.1f} {upward(y):.1f}" for x, y in zip(xs, ys, strict=True))
+
+
+def _thinned(points: Sequence[Point]) -> list[Point]:
+    """At most `MOST_POINTS` of the points, evenly spread, the last among them."""
+    if len(points) <= MOST_POINTS:
+        return list(points)
+    return [points[round(number * (len(points) - 1) / (MOST_POINTS - 1))] for number in range(MOST_POINTS)]
+
+
+def _running_mean(values: Sequence[float], *, window: int) -> list[float]:
+    """The mean of each value and its neighbours, `window` on either side."""
+    near = [values[max(0, place - window) : place + window + 1] for place in range(len(values))]
+    return [sum(part) / len(part) for part in near]
+
+
+def _spoken(label: str, points: Sequence[Point]) -> str:
+    """The curve in words, for people who hear the page."""
+    ys = [y for _, y in points]
+    return f"{label}: from {short(ys[0])} to {short(ys[-1])} over {len(points)} points, lowest {short(min(ys))}, highest {short(max(ys))}"

@@ -1,0 +1,238 @@
+"""The parts of a run's page that show numbers: intervals, the table, training curves, behaviour, cost."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from fathom.evaluation.results import Results, Row
+from fathom.records import Episode
+from fathom.reports.episode import ENDINGS
+from fathom.reports.plots import column_chart, interval_mark, line_chart, short
+from fathom.reports.tables import ORACLE, SHOWN, comparison_words, grid, metric_title
+
+LogLine = Mapping[str, float | str | None]
+"""One line of `metrics.jsonl`: 'stage', 'step', and '<stage>/<name>' -> value; None where it was not finite."""
+
+SIGNIFICANT = 0.05
+
+AT_ONCE = 9
+"""Curves of a stage that are seen at once; the rest unfolds."""
+
+EXPLAINED: Mapping[str, str] = {
+    "loss": "what the training lowers",
+    "learning_rate": "size of the optimiser's steps",
+    "gradient_norm": "length of the gradient before it is clipped",
+    "total": "all rewards together, weighted",
+    "well_formed": "share of episodes that pass every format check",
+    "turns": "retrievals per episode",
+    "written_tokens": "tokens the model writes per episode",
+    "tokens": "tokens of a whole episode, prompt and item lists included",
+    "answered": "share of episodes that end with an answer",
+    "target_retrieved": "share of episodes in which the target was shown",
+    "off_list": "share of answer lines never shown before",
+    "repeated_lines": "share of answer lines that name an item again",
+    "play_seconds": "time to play the batch",
+    "failed": "episodes that could not be played out",
+    "entropy": "how undecided the model is, in nats per token",
+    "kl": "distance from where this stage started, in nats per token",
+    "heldout": "a reward that is watched and never trained on",
+    "invalid_lines": "share of answer lines that name no item",
+    "clipped": "share of tokens whose update was cut",
+    "reward_spread": "standard deviation of the rewards in a batch",
+    "groups_that_differ": "share of users whose episodes earned different rewards: only they teach",
+    "seconds": "time since the stage began",
+    "ndcg@10": "on the validation cases",
+    "recall@10": "on the validation cases",
+}
+"""The last part of a logged name -> what it means."""
+
+FOREMOST = ("total", "ndcg@10", "reward", "heldout", "turns", "well_formed", "loss", "entropy", "written_tokens", "kl")
+"""Which curves come first; a name matches by its last part or by a part on the way."""
+
+UNSEEN = ("epoch", "step")
+"""Logged counters that are no curves."""
+
+
+def intervals(results: Results, *, metric: str = SHOWN[0], agent: str = "") -> str:
+    """Every row as a dot with its interval on one common scale; the oracle is a dashed line through all of them."""
+    rows = [row for row in results.rows if metric in row.metrics]
+    top = max((max(row.high.get(metric, 0.0), row.metrics[metric]) for row in rows), default=1.0) * 1.04
+    oracle = results.row(ORACLE)
+    reference = oracle.metrics.get(metric) if oracle is not None else None
+    lines = []
+    for row in rows:
+        mean = row.metrics[metric]
+        mark = interval_mark(
+            mean, row.low.get(metric, mean), row.high.get(metric, mean), top=top, reference=reference, strong=row.model == agent
+        )
+        kind = ' class="agent"' if row.model == agent else ' class="oracle"' if row.model == ORACLE else ""
+        lines.append(f'<li{kind}><span class="name">{escape(row.model)}</span>{mark}<span class="number">{_bare(mean)}</span></li>')
+    note = "Dots are means over users, bars 95 % intervals" + ("; the dashed line is the oracle." if reference is not None else ".")
+    return f'<figure class="intervals"><ul>{"".join(lines)}</ul><figcaption>{escape(metric_title(metric))}. {note}</figcaption></figure>'
+
+
+def figures_table(results: Results, *, agent: str = "") -> str:
+    """The full table, scrollable on narrow screens."""
+    words = grid(results)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in words.header)
+    body = []
+    for number, row in enumerate(words.rows):
+        cells = [
+            f"<td{' class=best' if (number, column) in words.best else ''}>{escape(cell)}</td>" for column, cell in enumerate(row) if column
+        ]
+        kind = ' class="agent"' if row[0] == agent else ' class="oracle"' if row[0] == ORACLE else ""
+        body.append(f'<tr{kind}><th scope="row">{escape(row[0])}</th>{"".join(cells)}</tr>')
+    return _scroller("Figures of every model", f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>")
+
+
+def comparisons(results: Results) -> str:
+    """Every paired test in words, those that chance does not explain marked."""
+    if not results.comparisons:
+        return ""
+    lines = []
+    for told in results.comparisons:
+        kind = "plain" if told.p >= SIGNIFICANT else "better" if told.difference > 0 else "worse"
+        lines.append(f'<li class="{kind}">{escape(comparison_words(told, results))}</li>')
+    return f'<h3>Paired tests</h3><ul class="tests">{"".join(lines)}</ul>'
+
+
+def verdict(results: Results, agent: str) -> str:
+    """What the run found, in one or two plain sentences: better, worse, or not told apart."""
+    found = {"better than": [], "not told apart from": [], "worse than": []}  # type: dict[str, list[str]]
+    for told in results.comparisons:
+        if told.a == agent and told.metric == SHOWN[0]:
+            kind = "not told apart from" if told.p >= SIGNIFICANT else "better than" if told.difference > 0 else "worse than"
+            found[kind].append(told.b)
+    parts = [f"{kind} {_joined(names)}" for kind, names in found.items() if names]
+    row = results.row(agent)
+    if row is None or SHOWN[0] not in row.metrics:
+        return "No agent was evaluated in this run."
+    reached = f"{agent} reaches {metric_title(SHOWN[0])} {_bare(row.metrics[SHOWN[0]])}"
+    oracle = results.row(ORACLE)
+    if oracle is not None and oracle.metrics.get(SHOWN[0], 0.0) > 0:
+        reached += f", {100 * row.metrics[SHOWN[0]] / oracle.metrics[SHOWN[0]]:.0f} % of what can be reached"
+    return f"{reached}. " + (f"On the same users it is {'; '.join(parts)}." if parts else "No paired test was made.")
+
+
+def training(log: Sequence[LogLine]) -> str:
+    """Curves of everything that was logged, stage by stage; what matters most first, the rest folded away."""
+    stages: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for line in log:
+        curves = stages.setdefault(str(line["stage"]), {})
+        for name, value in line.items():
+            if name not in ("stage", "step") and isinstance(value, int | float):
+                curves.setdefault(name.removeprefix(f"{line['stage']}/"), []).append((float(str(line["step"])), float(value)))
+    return "".join(_stage(stage, curves) for stage, curves in stages.items()) or '<p class="quiet">Nothing was logged.</p>'
+
+
+def behaviour(row: Row | None, episodes: Sequence[Episode]) -> str:
+    """How the agent explores: turns, length, what each further turn is worth, how episodes end, what goes wrong."""
+    if not episodes:
+        return '<p class="quiet">No episodes were kept.</p>'
+    turns = Counter(len(episode.turns) for episode in episodes)
+    charts = [
+        _chart(
+            "Turns",
+            "retrievals per episode, share",
+            column_chart(_shares(turns, len(episodes)), label="Share of episodes by number of turns"),
+        )
+    ]
+    by_turn = _by_turn(row.metrics if row is not None else {})
+    if by_turn:
+        told = "NDCG@10 of the list that the first t retrievals give"
+        charts.append(_chart("Worth of a turn", told, line_chart(by_turn, label=told, smooth=False)))
+    lengths = [sum(episode.tape.sampled) for episode in episodes if episode.tape is not None]
+    if lengths:
+        charts.append(
+            _chart("Length", "tokens the model wrote, share of episodes", column_chart(_histogram(lengths), label="Tokens per episode"))
+        )
+    ended = Counter(ENDINGS[episode.ending] for episode in episodes)
+    faults = Counter(name for episode in episodes for name in episode.faults)
+    lists = _meters("How episodes end", ended, len(episodes))
+    lists += _meters("Format checks that fail", faults, len(episodes)) if faults else ""
+    return f'<div class="charts">{"".join(charts)}</div><div class="meters">{lists}</div>'
+
+
+def cost_table(results: Results) -> str:
+    """What each model's answers cost."""
+    head = "".join(
+        f'<th scope="col">{name}</th>' for name in ("model", "seconds", "ms / user", "tokens / user", "context / user", "peak MB")
+    )
+    body = "".join(
+        f'<tr><th scope="row">{escape(row.model)}</th><td>{row.seconds:,.1f}</td><td>{1000 * row.seconds / row.users:,.1f}</td>'
+        f"<td>{_optional(row, 'tokens')}</td><td>{_optional(row, 'context_tokens')}</td><td>{row.peak_mb:,.0f}</td></tr>"
+        for row in results.rows
+    )
+    return _scroller("Cost of every model", f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+
+def _stage(stage: str, curves: Mapping[str, list[tuple[float, float]]]) -> str:
+    """One stage: a grid of small charts."""
+    names = sorted((name for name in curves if name not in UNSEEN), key=lambda name: (_importance(name), name))
+    drawn = [
+        _chart(
+            name.replace("_", " ").replace("/", " · "),
+            EXPLAINED.get(name.rpartition("/")[2], ""),
+            line_chart(curves[name], label=f"{stage}: {name}"),
+            value=short(curves[name][-1][1]),
+        )
+        for name in names
+    ]
+    rest = len(drawn) - AT_ONCE
+    folded = f'<details><summary>{rest} more</summary><div class="charts">{"".join(drawn[AT_ONCE:])}</div></details>' if rest > 0 else ""
+    return f'<h3>{escape(stage)}</h3><div class="charts">{"".join(drawn[:AT_ONCE])}</div>{folded}'
+
+
+def _importance(name: str) -> int:
+    parts = name.split("/")
+    return next((place for place, word in enumerate(FOREMOST) if word in parts), len(FOREMOST))
+
+
+def _chart(title: str, told: str, drawing: str, *, value: str = "") -> str:
+    last = f'<span class="last">{escape(value)}</span>' if value else ""
+    note = f"<small>{escape(told)}</small>" if told else ""
+    return f'<figure class="small"><figcaption><span><b>{escape(title)}</b>{note}</span>{last}</figcaption>{drawing}</figure>'
+
+
+def _by_turn(metrics: Mapping[str, float]) -> list[tuple[float, float]]:
+    prefix = "ndcg@10/turns="
+    return sorted((float(name.removeprefix(prefix)), value) for name, value in metrics.items() if name.startswith(prefix))
+
+
+def _shares(counted: Mapping[int, int], whole: int) -> list[tuple[str, float]]:
+    return [(str(number), counted.get(number, 0) / whole) for number in range(min(counted), max(counted) + 1)]
+
+
+def _histogram(values: Sequence[int], places: int = 16) -> list[tuple[str, float]]:
+    """Shares of values in equally wide places, named by where each begins."""
+    low, high = min(values), max(values)
+    wide = max(1, -(-(high - low + 1) // places))
+    counted = Counter((value - low) // wide for value in values)
+    return [(f"{low + place * wide:,}", counted[place] / len(values)) for place in range((high - low) // wide + 1)]
+
+
+def _meters(title: str, counted: Counter[str], whole: int) -> str:
+    """Shares as horizontal bars, most frequent first."""
+    lines = "".join(
+        f'<li><span class="name">{escape(name)}</span><span class="bar"><i style="width:{100 * count / whole:.1f}%"></i></span>'
+        f'<span class="number">{100 * count / whole:.1f} %</span></li>'
+        for name, count in counted.most_common()
+    )
+    return f"<section><h3>{escape(title)}</h3><ul>{lines}</ul></section>"
+
+
+def _scroller(label: str, inside: str) -> str:
+    return f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">{inside}</div>'
+
+
+def _optional(row: Row, name: str) -> str:
+    return f"{row.metrics[name]:,.0f}" if name in row.metrics else "–"
+
+
+def _bare(value: float) -> str:
+    """A share as a decimal without its leading zero, as tables of figures are read."""
+    return f"{value:.4f}".removeprefix("0") if 0 <= value < 1 else f"{value:.4g}"
+
+
+def _joined(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
