@@ -17,22 +17,24 @@ def serve() -> None:
 def retrieval(
     folder: Annotated[Path, typer.Argument(help="Folder of a run, as made by 'fathom run'.", show_default=False)],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65_535)] = 8_600,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8_600,
+    training: Annotated[
+        bool, typer.Option("--training", help="Serve the retriever that never saw the episodes' targets: for reinforcement learning.")
+    ] = False,
 ) -> None:
     """Serve a run's retriever, for agents that play on other machines. Ask GET /healthz whether it is up."""
     from fathom.errors import DataError, MissingExtraError
+    from fathom.pipeline.workshop import opened
 
-    for part in ("dataset", "retriever"):
-        if not (folder / part).is_dir():
-            raise DataError(f"{folder}: there is no '{part}' in it; make it first: fathom run RECIPE --until retriever")
+    work = opened(folder)
+    stage = "retriever-fit" if training else "retriever"
+    if not work.folder(stage).is_dir():
+        raise DataError(f"{folder}: there is no '{stage}' in it yet; make it first: fathom run {folder}/recipe.yaml --until {stage}")
     try:
         import uvicorn
 
         from fathom.serving.retrieval import retrieval_app
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "fastapi", "serve") from error
-    from fathom.data.dataset import Dataset
-    from fathom.recommenders.retriever import Retriever
 
-    catalog = Dataset.load(folder / "dataset").catalog
-    uvicorn.run(retrieval_app(Retriever.load(folder / "retriever"), catalog), host=host, port=port, log_level="info")
+    uvicorn.run(retrieval_app(work.episode_retriever if training else work.retriever, work.catalog), host=host, port=port, log_level="info")
