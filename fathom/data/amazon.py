@@ -12,7 +12,7 @@ import polars as pl
 
 from fathom.data.assemble import ItemText, Log, assemble, log_of
 from fathom.data.dataset import Dataset
-from fathom.data.frames import Table, read_content, read_table
+from fathom.data.frames import Table, broken_json_line, decoded, read_content, read_table
 from fathom.data.platforms import platforms_of
 from fathom.data.reading import Reading, Source
 from fathom.data.titles import single_line
@@ -61,7 +61,9 @@ def read_sequences(path: Path, reading: Reading) -> Dataset:
 
     The item numbers follow first appearance, so ids are given at random (by `RENUMBERING_SEED` unless another is named).
     """
-    lines = pl.Series("line", read_content(path / "sequences.txt.gz").decode("utf-8").splitlines(), dtype=pl.String)
+    sequences = path / "sequences.txt.gz"
+    text = decoded(sequences, read_content(sequences), "utf-8")
+    lines = pl.Series("line", text.splitlines(), dtype=pl.String)
     short = lines.str.contains(" ").not_().arg_true()
     if len(short):
         raise DataError(
@@ -102,8 +104,8 @@ def _read_reviews(path: Path, reading: Reading, year: str) -> Dataset:
     for start, chunk in _chunks(reviews):
         try:
             pieces.append(pl.read_ndjson(io.BytesIO(chunk), schema=types))
-        except pl.exceptions.ComputeError as error:
-            raise DataError(_broken_line(reviews, chunk, start)) from error
+        except pl.exceptions.PolarsError as error:
+            raise DataError(broken_json_line(reviews, chunk, start=start)) from error
     log = log_of(Table(pl.concat(pieces), reviews.name, first_line=1), fields)
     category = _category(reviews)
     meta = reading.items or _meta_beside(reviews)
@@ -190,16 +192,6 @@ def _chunks(path: Path) -> Iterator[tuple[int, bytes]]:
         raise DataError(f"{path}: not a whole gzip file ({error}): fetch it again") from error
     if empty:
         raise DataError(f"{path}: the file is empty")
-
-
-def _broken_line(path: Path, chunk: bytes, start: int) -> str:
-    """The words for the first line of `chunk` that is no JSON object."""
-    for number, line in enumerate(chunk.splitlines(), start=start):
-        try:
-            json.loads(line or b"{}")
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            return f"{path.name} line {number}: not a JSON object ({error})"
-    return f"{path.name} from line {start}: a rating or a time is not a number"
 
 
 def _first_record(path: Path) -> dict[str, Json]:

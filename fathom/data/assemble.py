@@ -173,8 +173,9 @@ def _ordered(frame: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
 
 def _sorted_names(column: pl.Series) -> list[str]:
     """The distinct names: by number if all are whole numbers, else by text."""
-    distinct = column.unique().rename("name").to_frame()
-    return distinct.sort(pl.col("name").cast(pl.Int64, strict=False), "name")["name"].to_list()
+    distinct = column.unique().sort()
+    as_numbers = distinct.cast(pl.Int64, strict=False)
+    return (distinct if as_numbers.null_count() else distinct.gather(as_numbers.arg_sort())).to_list()
 
 
 def _item_order(events: pl.DataFrame, items: Mapping[str, ItemText], *, notes: list[str], source: str) -> list[str]:

@@ -78,6 +78,8 @@ def refuse_unknown_columns(given: Mapping[str, str], tables: Iterable[Table]) ->
 def names(table: Table, column: str) -> pl.Series:
     """The column as outside names: text, null where there is none; 12.0 (a float that a missing value made) is '12'."""
     values = table.frame[column]
+    if values.dtype.is_nested():
+        raise DataError(f"{table.origin}: the column '{column}' holds {values.dtype}, but one name per row is needed")
     if values.dtype.is_float():
         whole = values.fill_nan(None)
         if (whole.drop_nulls() % 1 == 0).all():
@@ -109,14 +111,14 @@ def times(table: Table, column: str) -> tuple[pl.Series, str]:
     such a number or an ISO date or date-time, taken as UTC where it names no zone.
     """
     values = table.frame[column]
-    if values.dtype.is_temporal():
-        return values.cast(pl.Datetime("us")).dt.epoch("s"), ""
+    if values.dtype in (pl.Date, pl.Datetime):
+        return _not_before_1970(table, column, values.dt.epoch("s")), ""
     if values.dtype == pl.String:
         text = values.str.strip_chars()
         text = text.set(text.is_in(list(MISSING)), None)
         filled = text.drop_nulls()
         if len(filled) and not _is_number(filled[0]):
-            return _dates(table, column, text), ""
+            return _not_before_1970(table, column, _dates(table, column, text)), ""
     numeric = numbers(table, column)
     size = numeric.drop_nulls().abs().median()
     middle = float(size) if isinstance(size, int | float) else 0.0
@@ -126,8 +128,7 @@ def times(table: Table, column: str) -> tuple[pl.Series, str]:
         if middle >= least
     )
     seconds = (numeric / divisor).floor().cast(pl.Int64)
-    _refuse(table, column, values, bad=(seconds < 0).fill_null(False), why="a time before 1970")
-    return seconds, f"the times in '{column}' are {unit}; they were turned into seconds" if unit else ""
+    return _not_before_1970(table, column, seconds), f"the times in '{column}' are {unit}; they were turned into seconds" if unit else ""
 
 
 def _dates(table: Table, column: str, text: pl.Series) -> pl.Series:
@@ -140,6 +141,12 @@ def _dates(table: Table, column: str, text: pl.Series) -> pl.Series:
     why = "which is no time that can be read: write seconds since 1970 or an ISO date such as 2019-07-31 18:00:00"
     _refuse(table, column, text, bad=parsed.is_null() & text.is_not_null(), why=why)
     return parsed.dt.epoch("s")
+
+
+def _not_before_1970(table: Table, column: str, seconds: pl.Series) -> pl.Series:
+    """`seconds`, none of which may be negative: -1 is what an unknown time is written as."""
+    _refuse(table, column, table.frame[column], bad=(seconds < 0).fill_null(False), why="a time before 1970")
+    return seconds
 
 
 def _refuse(table: Table, column: str, values: pl.Series, *, bad: pl.Series, why: str) -> None:

@@ -101,7 +101,12 @@ def get(name: str, into: Path, from_dir: Path | None = None, *, progress: Progre
         raise DataError(f"unknown data set '{name}'{suggestion(name, known)}")
     if from_dir is not None and not from_dir.is_dir():
         raise DataError(f"{from_dir}: there is no such folder to take '{name}' from")
-    return _get(DOWNLOADS[name], into / name, from_dir, progress=progress)
+    folder = into / name
+    if folder.exists() and not (folder / "download.json").is_file():
+        raise DataError(
+            f"{folder} exists and was not made by this command: it will not be overwritten; name another place with  --into DIR"
+        )
+    return _get(DOWNLOADS[name], folder, from_dir, progress=progress)
 
 
 def _get(wanted: Download, folder: Path, from_dir: Path | None, *, progress: Progress | None) -> Path:

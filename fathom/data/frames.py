@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +55,10 @@ def read_table(path: Path, *, separator: str | None = None, encoding: str = "utf
 
 def from_frame(frame: IntoFrame) -> Table:
     """A table from any frame that narwhals knows (pandas, polars, pyarrow, duckdb, ...)."""
-    eager = nw.from_native(frame)
+    try:
+        eager = nw.from_native(frame)
+    except TypeError as error:
+        raise DataError(f"a {type(frame).__name__} is no frame that can be read: give a pandas, polars, pyarrow or duckdb one") from error
     collected = eager.collect() if isinstance(eager, nw.LazyFrame) else eager
     rows = collected.to_polars()
     if rows.is_empty():
@@ -109,6 +113,18 @@ def decoded(path: Path, content: bytes, encoding: str) -> str:
         raise DataError(f"there is no encoding '{encoding}': write for example utf-8 or latin-1") from error
 
 
+def broken_json_line(path: Path, content: bytes, *, start: int) -> str:
+    """The words for the first line of `content` that is no JSON object; `start` is the number of its first line."""
+    for number, line in enumerate(content.splitlines(), start=start):
+        try:
+            record = json.loads(line or b"{}")
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            return f"{path.name} line {number}: not a JSON object ({error})"
+        if not isinstance(record, dict):
+            return f"{path.name} line {number}: not a JSON object, but '{_cut(line.decode())}'"
+    return f"{path.name} from line {start}: a field holds values of different kinds, so it is no table"
+
+
 def _kind(path: Path) -> str:
     name = path.name.lower().removesuffix(".gz")
     if name.endswith((".parquet", ".pq")):
@@ -125,7 +141,7 @@ def _read_parquet(path: Path) -> Table:
         raise DataError(f"{path}: there is no such file")
     try:
         frame = pl.read_parquet(path)
-    except pl.exceptions.ComputeError as error:
+    except pl.exceptions.PolarsError as error:
         raise DataError(f"{path}: not a readable Parquet file ({error})") from error
     if frame.is_empty():
         raise DataError(f"{path}: the table has no rows")
@@ -138,13 +154,15 @@ def _read_json_lines(path: Path, content: bytes) -> Table:
     decoded(path, content, "utf-8")
     try:
         frame = pl.read_ndjson(io.BytesIO(content), infer_schema_length=None)
-    except pl.exceptions.ComputeError as error:
-        raise DataError(f"{path}: not one JSON object per line ({str(error).splitlines()[0]})") from error
+    except pl.exceptions.PolarsError as error:
+        raise DataError(broken_json_line(path, content, start=1)) from error
     return Table(frame, origin=path.name, first_line=1)
 
 
 def _read_text_table(path: Path, text: str, separator: str | None) -> Table:
-    first = next(line for line in text.splitlines() if line.strip())
+    body = text.strip("\r\n")
+    blank = text[: text.index(body)].count("\n")  # empty lines before the header
+    first = body.split("\n", 1)[0].rstrip("\r")
     if separator is not None and separator not in first:
         other = max(SEPARATORS, key=first.count)
         instead = (
@@ -157,22 +175,27 @@ def _read_text_table(path: Path, text: str, separator: str | None) -> Table:
         )
     by_name = "\t" if path.name.removesuffix(".gz").endswith((".tsv", ".tab", ".inter", ".item")) else ","
     chosen = separator or max((by_name, *SEPARATORS), key=first.count)  # on a tie the one its name promises
-    header = next(csv.reader([first], delimiter=chosen))
+    try:
+        header = next(csv.reader([first], delimiter=chosen))
+    except csv.Error as error:
+        raise DataError(
+            f"{path.name} line {blank + 1}: {error}: end every line with a line feed, and close every quotation mark"
+        ) from error
     headless = any(_is_number(field) for field in header)
     names = [str(place) for place in range(1, len(header) + 1)] if headless else [field.strip() for field in header]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path.name} line 1: the column '{twice}' occurs twice: give every column a name of its own")
-    _refuse_ragged(path, text, separator=chosen, width=len(names))
+    _refuse_ragged(path, body, separator=chosen, width=len(names), before=blank)
     try:
         frame = pl.read_csv(
-            io.BytesIO(text.encode()),
+            io.BytesIO(body.encode()),
             separator=chosen,
             has_header=not headless,
             new_columns=names,
             infer_schema=False,
         )
-    except pl.exceptions.ComputeError as error:
+    except pl.exceptions.PolarsError as error:
         raise DataError(f"{path.name}: not a readable table ({str(error).splitlines()[0]})") from error
     if frame.is_empty():
         raise DataError(f"{path}: the table has a header but no rows")
@@ -181,23 +204,26 @@ def _read_text_table(path: Path, text: str, separator: str | None) -> Table:
         notes.append(f"{path.name}: fields are separated by {_said(chosen)}, found from its first line")
     if headless:
         notes.append(f"{path.name}: the first line holds a number, so there is no header; columns are named 1 to {len(names)}")
-    return Table(frame, origin=path.name, first_line=1 if headless else 2, notes=tuple(notes))
+    return Table(frame, origin=path.name, first_line=blank + (1 if headless else 2), notes=tuple(notes))
 
 
-def _refuse_ragged(path: Path, text: str, *, separator: str, width: int) -> None:
-    """A `DataError` naming the first line with another number of fields than the header."""
+def _refuse_ragged(path: Path, text: str, *, separator: str, width: int, before: int) -> None:
+    """A `DataError` naming the first line with another number of fields than the header; `before` lines stand before `text`."""
     if '"' not in text:  # then counting separators is exact, and fast for the usual whole file
         lines = text.count("\n") + (not text.endswith("\n"))
         if text.count(separator) == lines * (width - 1):
             return
     reader = csv.reader(io.StringIO(text), delimiter=separator)
-    for fields in reader:
-        if fields and len(fields) != width:
-            line = separator.join(fields)
-            raise DataError(
-                f"{path.name} line {reader.line_num}: expected {width} fields separated by {_said(separator)}, "
-                f"found {len(fields)}: '{_cut(line)}'"
-            )
+    try:
+        for fields in reader:
+            if fields and len(fields) != width:
+                line = separator.join(fields)
+                raise DataError(
+                    f"{path.name} line {reader.line_num + before}: expected {width} fields separated by {_said(separator)}, "
+                    f"found {len(fields)}: '{_cut(line)}'"
+                )
+    except csv.Error as error:
+        raise DataError(f"{path.name} line {reader.line_num + before}: {error}: is a quotation mark not closed?") from error
 
 
 def _is_number(field: str) -> bool:

@@ -65,8 +65,10 @@ def recognise(path: Path) -> str:
     if path.suffix == ".zip":
         raise DataError(f"{path}: unpack the archive first, or let  fathom data get NAME --from {path.parent}  do it")
     there = ", ".join(sorted(entry.name for entry in path.iterdir())[:12]) or "nothing" if path.is_dir() else path.name
-    known = "; ".join(source.what for source in SOURCES.values())
-    raise DataError(f"{path}: no known layout (there is {there}); known are: {known}. Or name one file that is a table")
+    raise DataError(
+        f"{path}: no known layout (there is {there}): name one table (.csv, .tsv, .parquet, .jsonl), "
+        f"or say which it is with  --format  and one of {', '.join(SOURCES)}"
+    )
 
 
 def from_frames(

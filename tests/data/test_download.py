@@ -138,6 +138,12 @@ def test_unknown_names_and_missing_files_are_told(tmp_path: Path) -> None:
         get("movielens-1m", tmp_path / "data", tmp_path / "nowhere")
 
 
+def test_another_folder_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "movielens-1m").mkdir()
+    with pytest.raises(DataError, match="was not made by this command: it will not be overwritten"):
+        get("movielens-1m", tmp_path, tmp_path)
+
+
 def test_every_download_has_an_address_and_terms() -> None:
     for name, wanted in DOWNLOADS.items():
         assert wanted.licence, name

@@ -1,6 +1,7 @@
 """Files become tables, and a broken file is told by file, line and column."""
 
 import gzip
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -64,7 +65,9 @@ def test_a_table_without_header_gets_numbered_columns(tmp_path: Path) -> None:
         ("a.csv", "user,item\nu,i\n".encode("utf-16"), "in UTF-16, not UTF-8"),
         ("a.csv.gz", b"user,item\nu,i\n", "not a whole gzip file"),
         ("a.parquet", b"user,item\nu,i\n", "not a readable Parquet file"),
-        ("a.jsonl", b'{"user": 1}\n{"user": \n', "not one JSON object per line"),
+        ("a.jsonl", b'{"user": 1}\n{"user": \n', r"a.jsonl line 2: not a JSON object \(Expecting value"),
+        ("a.jsonl", b'{"user": 1}\n7\n', "a.jsonl line 2: not a JSON object, but '7'"),
+        ("a.csv", b'user,item\nu,"' + b"x" * 200_000, "line 2: field larger than field limit .*is a quotation mark not closed"),
         ("a.jsonl", b'[{"user": 1}]', "one JSON list, but one JSON object per line is needed"),
         ("a.xlsx", b"x", "cannot tell from its name"),
     ],
@@ -132,6 +135,8 @@ def test_values_that_cannot_be_read_are_told_by_line_and_column() -> None:
         times(text_table(when=["1", "2", "soon", "later"]), "when")
     with pytest.raises(DataError, match=r"log.csv line 3: column 'when' holds '-5', a time before 1970"):
         times(text_table(when=["1", "-5"]), "when")
+    with pytest.raises(DataError, match=r"log.csv line 2: column 'when' holds '1969-07-20', a time before 1970"):
+        times(text_table(when=["1969-07-20"]), "when")
     with pytest.raises(DataError, match=r"log.csv line 2: column 'stars' holds 'five', which is not a number"):
         numbers(text_table(stars=["five"]), "stars")
     with pytest.raises(DataError, match=r"log.csv line 2: column 'stars' holds 'inf', which is not a finite number"):
@@ -143,6 +148,22 @@ def test_missing_values_are_missing_in_every_spelling() -> None:
     assert names(text_table(user=["1", "NaN", " ", "null", None, "01"]), "user").to_list() == ["1", None, None, None, None, "01"]
     floats = Table(pl.DataFrame({"user": [12.0, float("nan"), None]}), origin="frame")
     assert names(floats, "user").to_list() == ["12", None, None], "a missing value had made floats of whole numbers"
+
+
+def test_frames_hold_dates_and_no_lists() -> None:
+    moment = datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
+    table = from_frame(pl.DataFrame({"at": [moment], "day": [moment.date()], "naive": [moment.replace(tzinfo=None)], "user": [["u"]]}))
+    assert [times(table, column)[0].to_list() for column in ("at", "day", "naive")] == [[1_000_000_000], [999_993_600], [1_000_000_000]]
+    with pytest.raises(DataError, match=r"the frame: the column 'user' holds List.* but one name per row is needed"):
+        names(table, "user")
+    with pytest.raises(DataError, match="a dict is no frame that can be read"):
+        from_frame({"user": ["u"]})  # type: ignore[arg-type]
+
+
+def test_blank_lines_around_a_table_are_no_rows(tmp_path: Path) -> None:
+    table = read_table(written(tmp_path, "a.csv", "\r\n\r\nuser,item\r\nu,i\r\n\r\nv,i\r\n\r\n\r\n"))
+    assert table.frame.rows() == [("u", "i"), (None, None), ("v", "i")], "one inside is a row that says nothing, and is counted later"
+    assert table.where(0) == "a.csv line 4"
 
 
 def test_columns_are_found_by_name() -> None:

@@ -169,7 +169,7 @@ def test_bad_choices_are_told(tmp_path: Path) -> None:
         read(path, format="tabel")
     with pytest.raises(DataError, match="there is no such file or folder"):
         read(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"no known layout .there is notes.md.; known are: "):
+    with pytest.raises(DataError, match=r"no known layout .there is notes.md.: name one table"):
         read(written(tmp_path / "odd", notes__md="").parent / "odd")
     catalogue = written(tmp_path, items__csv="item,title\n1,One\n2,Two\n") / "items.csv"
     with pytest.raises(
