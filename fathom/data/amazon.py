@@ -34,7 +34,7 @@ RENUMBERING_SEED = 0
 _ENDINGS = (".json.gz", ".jsonl.gz", ".json", ".jsonl")
 _CHUNK = 1 << 26
 _MARKUP = re.compile(r"<[^<>]*>")
-_SCRIPT = ("var aPageStart", "Amazon.com:")
+_SCRIPT = "var aPageStart"  # what a scraped page left where a title should be
 
 
 def read_2018(path: Path, reading: Reading) -> Dataset:

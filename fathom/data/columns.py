@@ -35,6 +35,8 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
 MISSING = ("", "nan", "NaN", "NAN", "null", "NULL", "None", "NA", "N/A")
 """Written for 'nothing' in text tables; as the name of a user or an item they mean a missing one."""
 
+_YEAR_10000 = 253_402_300_800
+_EXACT = 2.0**53
 _ATTRIBUTE_KEY = "attributes."
 
 
@@ -82,7 +84,7 @@ def names(table: Table, column: str) -> pl.Series:
         raise DataError(f"{table.origin}: the column '{column}' holds {values.dtype}, but one name per row is needed")
     if values.dtype.is_float():
         whole = values.fill_nan(None)
-        if (whole.drop_nulls() % 1 == 0).all():
+        if ((whole.drop_nulls() % 1 == 0) & (whole.drop_nulls().abs() < _EXACT)).all():
             values = whole.cast(pl.Int64)
     text = values.cast(pl.String).str.strip_chars()
     return text.set(text.is_in(list(MISSING)), None)
@@ -112,13 +114,13 @@ def times(table: Table, column: str) -> tuple[pl.Series, str]:
     """
     values = table.frame[column]
     if values.dtype in (pl.Date, pl.Datetime):
-        return _not_before_1970(table, column, values.dt.epoch("s")), ""
+        return _plausible(table, column, values.dt.epoch("s")), ""
     if values.dtype == pl.String:
         text = values.str.strip_chars()
         text = text.set(text.is_in(list(MISSING)), None)
         filled = text.drop_nulls()
         if len(filled) and not _is_number(filled[0]):
-            return _not_before_1970(table, column, _dates(table, column, text)), ""
+            return _plausible(table, column, _dates(table, column, text)), ""
     numeric = numbers(table, column)
     size = numeric.drop_nulls().abs().median()
     middle = float(size) if isinstance(size, int | float) else 0.0
@@ -127,8 +129,8 @@ def times(table: Table, column: str) -> tuple[pl.Series, str]:
         for name, divisor, least in (("nanoseconds", 1e9, 1e17), ("microseconds", 1e6, 1e14), ("milliseconds", 1e3, 1e11), ("", 1.0, 0.0))
         if middle >= least
     )
-    seconds = (numeric / divisor).floor().cast(pl.Int64)
-    return _not_before_1970(table, column, seconds), f"the times in '{column}' are {unit}; they were turned into seconds" if unit else ""
+    seconds = _plausible(table, column, (numeric / divisor).floor()).cast(pl.Int64)
+    return seconds, f"the times in '{column}' are {unit}; they were turned into seconds" if unit else ""
 
 
 def _dates(table: Table, column: str, text: pl.Series) -> pl.Series:
@@ -143,9 +145,10 @@ def _dates(table: Table, column: str, text: pl.Series) -> pl.Series:
     return parsed.dt.epoch("s")
 
 
-def _not_before_1970(table: Table, column: str, seconds: pl.Series) -> pl.Series:
-    """`seconds`, none of which may be negative: -1 is what an unknown time is written as."""
-    _refuse(table, column, table.frame[column], bad=(seconds < 0).fill_null(False), why="a time before 1970")
+def _plausible(table: Table, column: str, seconds: pl.Series) -> pl.Series:
+    """`seconds`, none of them before 1970, since -1 is what an unknown time is written as, or after the year 9999."""
+    for bad, why in ((seconds < 0, "a time before 1970"), (seconds >= _YEAR_10000, "a time after the year 9999")):
+        _refuse(table, column, table.frame[column], bad=bad.fill_null(False), why=why)
     return seconds
 
 

@@ -137,6 +137,8 @@ def test_values_that_cannot_be_read_are_told_by_line_and_column() -> None:
         times(text_table(when=["1", "-5"]), "when")
     with pytest.raises(DataError, match=r"log.csv line 2: column 'when' holds '1969-07-20', a time before 1970"):
         times(text_table(when=["1969-07-20"]), "when")
+    with pytest.raises(DataError, match=r"log.csv line 3: column 'when' holds '9{30}', a time after the year 9999"):
+        times(text_table(when=["1", "9" * 30, "2"]), "when")
     with pytest.raises(DataError, match=r"log.csv line 2: column 'stars' holds 'five', which is not a number"):
         numbers(text_table(stars=["five"]), "stars")
     with pytest.raises(DataError, match=r"log.csv line 2: column 'stars' holds 'inf', which is not a finite number"):
@@ -148,6 +150,7 @@ def test_missing_values_are_missing_in_every_spelling() -> None:
     assert names(text_table(user=["1", "NaN", " ", "null", None, "01"]), "user").to_list() == ["1", None, None, None, None, "01"]
     floats = Table(pl.DataFrame({"user": [12.0, float("nan"), None]}), origin="frame")
     assert names(floats, "user").to_list() == ["12", None, None], "a missing value had made floats of whole numbers"
+    assert names(Table(pl.DataFrame({"user": [1e30, 1.5]}), origin="frame"), "user").to_list() == ["1e+30", "1.5"]
 
 
 def test_frames_hold_dates_and_no_lists() -> None:
