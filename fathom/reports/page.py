@@ -52,10 +52,10 @@ def render(page: PageData) -> str:
         dataset=escape(f"{results.dataset.name} · {results.dataset.items:,} items · {results.dataset.users:,} users"),
         verdict=escape(sections.verdict(results, page.agent)),
         keys=_keys(page),
-        notes="".join(f'<p class="note">{escape(note)}</p>' for note in page.notes),
+        notes=_notes(page.notes),
         intervals=sections.intervals(results, agent=page.agent),
         table=sections.figures_table(results, agent=page.agent),
-        comparisons=sections.comparisons(results),
+        comparisons=sections.comparisons(results, agent=page.agent),
         training=sections.training(page.log),
         behaviour=sections.behaviour(results.row(page.agent), page.episodes),
         reading=_reading(page),
@@ -102,6 +102,14 @@ def _keys(page: PageData) -> str:
     )
 
 
+def _notes(notes: Sequence[str]) -> str:
+    """The first note in full, the others folded away."""
+    lines = [f'<p class="note">{escape(note)}</p>' for note in notes]
+    more = len(lines) - 1
+    folded = f"<details><summary>{more} more {'note' if more == 1 else 'notes'}</summary>{''.join(lines[1:])}</details>" if more > 0 else ""
+    return "".join(lines[:1]) + folded
+
+
 def _interval_words(low: dict[str, float], high: dict[str, float]) -> str:
     if SHOWN[0] not in low:
         return ""
@@ -142,10 +150,10 @@ def _facts(page: PageData) -> str:
                 "users": f"{data.users:,}",
                 "items": f"{data.items:,}",
                 "interactions": f"{data.interactions:,}",
-                "fingerprint": data.fingerprint,
+                "fingerprint": data.fingerprint[:16],
             },
         ),
-        ("Code", {"recipe": results.recipe, "seed": str(results.seed), "commit": results.commit, **results.versions}),
+        ("Code", {"recipe": results.recipe, "seed": str(results.seed), "commit": results.commit[:10], **results.versions}),
         ("Machine", dict(results.machine)),
     )
     return "".join(

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from fathom.evaluation.results import Results, Row
+from fathom.evaluation.results import Difference, Results, Row
 from fathom.records import Episode
 from fathom.reports.episode import ENDINGS
 from fathom.reports.plots import column_chart, interval_mark, line_chart, short
@@ -35,7 +35,13 @@ EXPLAINED: Mapping[str, str] = {
     "failed": "episodes that could not be played out",
     "entropy": "how undecided the model is, in nats per token",
     "kl": "distance from where this stage started, in nats per token",
-    "heldout": "a reward that is watched and never trained on",
+    "format": "paid for the form: negative for any fault",
+    "invocation": "paid for calls after the first",
+    "diversity": "paid for preferences that differ",
+    "hit": "paid for the target in the list",
+    "rank": "paid for the target's place in the list",
+    "point": "paid for a list of items like the target",
+    "ndcg": "NDCG@10 of the written list: watched, never trained on",
     "invalid_lines": "share of answer lines that name no item",
     "clipped": "share of tokens whose update was cut",
     "reward_spread": "standard deviation of the rewards in a batch",
@@ -85,33 +91,39 @@ def figures_table(results: Results, *, agent: str = "") -> str:
     return _scroller("Figures of every model", f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>")
 
 
-def comparisons(results: Results) -> str:
-    """Every paired test in words, those that chance does not explain marked."""
-    if not results.comparisons:
+def comparisons(results: Results, *, agent: str = "") -> str:
+    """Every paired test in words, those that chance does not explain marked; tests that are not about `agent` are folded away."""
+    about = [told for told in results.comparisons if not agent or told.a in (agent, f"{agent}-scored")]
+    others = [told for told in results.comparisons if told not in about]
+    if not about:
+        about, others = others, []
+    if not about:
         return ""
-    lines = []
-    for told in results.comparisons:
-        kind = "plain" if told.p >= SIGNIFICANT else "better" if told.difference > 0 else "worse"
-        lines.append(f'<li class="{kind}">{escape(comparison_words(told, results))}</li>')
-    return f'<h3>Paired tests</h3><ul class="tests">{"".join(lines)}</ul>'
+    rest = f"<details><summary>{len(others)} more</summary>{_tests(others, results)}</details>" if others else ""
+    return f"<h3>Paired tests</h3>{_tests(about, results)}{rest}"
 
 
 def verdict(results: Results, agent: str) -> str:
-    """What the run found, in one or two plain sentences: better, worse, or not told apart."""
-    found = {"better than": [], "not told apart from": [], "worse than": []}  # type: dict[str, list[str]]
+    """What the run found, in plain sentences: better, worse, or not told apart; the scored finish after the written one."""
+    told = [_verdict(results, row, agent) for name in (agent, f"{agent}-scored") if (row := results.row(name)) is not None]
+    return " ".join(told) or "No agent was evaluated in this run."
+
+
+def _verdict(results: Results, row: Row, agent: str) -> str:
+    """One row's figure and how the paired tests came out."""
+    main = SHOWN[0]
+    found: dict[str, list[str]] = {"better than": [], "not told apart from": [], "worse than": []}
     for told in results.comparisons:
-        if told.a == agent and told.metric == SHOWN[0]:
+        if told.a == row.model and told.metric == main:
             kind = "not told apart from" if told.p >= SIGNIFICANT else "better than" if told.difference > 0 else "worse than"
             found[kind].append(told.b)
-    parts = [f"{kind} {_joined(names)}" for kind, names in found.items() if names]
-    row = results.row(agent)
-    if row is None or SHOWN[0] not in row.metrics:
-        return "No agent was evaluated in this run."
-    reached = f"{agent} reaches {metric_title(SHOWN[0])} {_bare(row.metrics[SHOWN[0]])}"
+    who = row.model if row.model == agent else "Its scored finish"
+    reached = f"{who} reaches {metric_title(main)} {_bare(row.metrics[main])}" if main in row.metrics else f"{who} has no {main}"
     oracle = results.row(ORACLE)
-    if oracle is not None and oracle.metrics.get(SHOWN[0], 0.0) > 0:
-        reached += f", {100 * row.metrics[SHOWN[0]] / oracle.metrics[SHOWN[0]]:.0f} % of what can be reached"
-    return f"{reached}. " + (f"On the same users it is {'; '.join(parts)}." if parts else "No paired test was made.")
+    if oracle is not None and main in row.metrics and oracle.metrics.get(main, 0.0) > 0:
+        reached += f", {100 * row.metrics[main] / oracle.metrics[main]:.0f} % of what can be reached"
+    parts = [f"{kind} {_joined(names)}" for kind, names in found.items() if names]
+    return f"{reached}: {'; '.join(parts)}." if parts else f"{reached}; no paired test was made."
 
 
 def training(log: Sequence[LogLine]) -> str:
@@ -164,6 +176,12 @@ def cost_table(results: Results) -> str:
         for row in results.rows
     )
     return _scroller("Cost of every model", f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+
+def _tests(told: Sequence[Difference], results: Results) -> str:
+    kinds = ["plain" if one.p >= SIGNIFICANT else "better" if one.difference > 0 else "worse" for one in told]
+    lines = [f'<li class="{kind}">{escape(comparison_words(one, results))}</li>' for kind, one in zip(kinds, told, strict=True)]
+    return f'<ul class="tests">{"".join(lines)}</ul>'
 
 
 def _stage(stage: str, curves: Mapping[str, list[tuple[float, float]]]) -> str:

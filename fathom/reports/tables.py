@@ -140,14 +140,15 @@ def write_trec_run(path: Path, evaluation: Evaluation, catalog: Catalog, *, user
 
 
 def metric_title(name: str) -> str:
-    """The name of a metric as people write it.
+    """The name of a metric as people write it; what stands before a slash says of which cases.
 
-    >>> [metric_title(name) for name in ("ndcg@10", "strict_mrr", "recall@5", "format_valid")]
-    ['NDCG@10', 'strict MRR', 'Recall@5', 'format valid']
+    >>> [metric_title(name) for name in ("ndcg@10", "strict_mrr", "rare/recall@5", "format_valid")]
+    ['NDCG@10', 'strict MRR', 'rare Recall@5', 'format valid']
     """
-    word, at, cutoff = name.removeprefix("strict_").partition("@")
+    group, slash, rest = name.rpartition("/")
+    word, at, cutoff = rest.removeprefix("strict_").partition("@")
     told = {"ndcg": "NDCG", "mrr": "MRR", "recall": "Recall"}.get(word, word.replace("_", " "))
-    return ("strict " if name.startswith("strict_") else "") + told + at + cutoff
+    return (f"{group} " if slash else "") + ("strict " if rest.startswith("strict_") else "") + told + at + cutoff
 
 
 def p_words(p: float) -> str:

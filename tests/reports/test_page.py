@@ -102,10 +102,26 @@ def test_an_episode_shows_what_is_new_and_where_the_target_was(page: PageData):
 
 def test_the_verdict_is_plain_and_follows_the_tests(page: PageData):
     assert "agent-stage2 reaches NDCG@10 .1650, 75 % of what can be reached" in render(page)
-    assert "it is better than retriever and popularity" in render(page)
+    assert "can be reached: better than retriever and popularity." in render(page)
     told = page.results.comparisons
     even = page.results.model_copy(update={"comparisons": [told[0].model_copy(update={"p": 0.4})]})
-    assert "it is not told apart from retriever" in render(replace(page, results=even))
+    assert "can be reached: not told apart from retriever." in render(replace(page, results=even))
+
+
+def test_the_scored_finish_is_told_after_the_written_one(page: PageData):
+    rows = [*page.results.rows, page.results.rows[1].model_copy(update={"model": "agent-stage2-scored"})]
+    other = page.results.comparisons[0].model_copy(update={"a": "agent-stage2-scored", "difference": -0.01, "p": 0.001})
+    told = page.results.model_copy(update={"rows": rows, "comparisons": [*page.results.comparisons, other]})
+    assert "Its scored finish reaches NDCG@10 .1600, 73 % of what can be reached: worse than retriever." in render(
+        replace(page, results=told)
+    )
+
+
+def test_tests_that_are_not_about_the_agent_are_folded_away(page: PageData):
+    aside = page.results.comparisons[0].model_copy(update={"a": "retriever", "b": "popularity"})
+    told = page.results.model_copy(update={"comparisons": [*page.results.comparisons, aside]})
+    text = render(replace(page, results=told))
+    assert text.index("agent-stage2 vs popularity") < text.index("<summary>1 more</summary>") < text.index("retriever vs popularity")
 
 
 def test_a_run_without_agent_log_and_settings_has_a_page_too(results: Results, catalog: Catalog):
