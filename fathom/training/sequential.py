@@ -96,6 +96,12 @@ def window_batches(interactions: Interactions, length: int, *, rows: int, rng: n
     return [_filled(interactions, first[batches[at]], last[batches[at]]) for at in shuffled]
 
 
+def starts_of(interactions: Interactions, places: Ints) -> Ints:
+    """Where the history of each event begins: for indices among all events, the index of the same user's first event."""
+    starts: Ints = interactions.offsets[np.searchsorted(interactions.offsets, places, side="right") - 1]
+    return starts
+
+
 def figures(recommender: Recommender, cases: Sequence[Case]) -> dict[str, float]:
     """Mean NDCG@10, Recall@10 and Recall@20 over full rankings, histories excluded."""
     ranks = ranks_of(recommender.recommend(cases, 20), np.array([case.target for case in cases]))
@@ -130,7 +136,7 @@ def _filled(interactions: Interactions, first: Ints, last: Ints) -> Windows:
     asked = at <= last[:, None]
     places = np.where(asked, at, 0)
     targets = np.where(asked, interactions.items[places], PAD)
-    starts = interactions.offsets[np.searchsorted(interactions.offsets, first, side="right") - 1]
+    starts = starts_of(interactions, first)
     before = asked & (at > starts[:, None])
     ids = np.where(before, interactions.items[np.maximum(places - 1, 0)], PAD)
     return Windows(*(torch.from_numpy(part) for part in (ids, targets, places)))

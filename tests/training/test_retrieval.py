@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+import torch
+
+from fathom.errors import ModelError
+from fathom.items.encoders import HashingEncoder
+from fathom.recommenders.retriever import RetrieverSettings
+from fathom.records import Case, Catalog, Interactions
+from fathom.training.preferences import NEUTRAL, PreferenceSettings
+from fathom.training.retrieval import RetrieverTraining, drawn_wishes, lessons, train_retriever, validation_figures, wish_table
+from fathom.training.run import Run
+from fathom.training.supervised import FitSettings
+
+GENRES = ("Western", "Musical", "Horror", "Space")
+N = 40
+CATALOG = Catalog(
+    names=tuple(map(str, range(1, N + 1))),
+    titles=tuple(f"Title {i}" for i in range(1, N + 1)),
+    attributes={"genres": tuple((GENRES[i % 4],) for i in range(1, N + 1))},
+)
+ENCODER = HashingEncoder(64)
+SMALL = {"width": 32, "layers": 1, "inner": 64, "length": 8, "dropout": 0.1}
+
+
+def planted(users: int = 150, events: int = 12) -> Interactions:
+    """The next item is i + 4 g + 1 steps on, where the genre g of the next item is drawn: the history alone cannot know it."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(users):
+        row = [int(rng.integers(1, N + 1))]
+        while len(row) < events:
+            genre = rng.integers(4)
+            choices = [item for item in range(1, N + 1) if item % 4 == genre]
+            row.append(choices[row[-1] % len(choices)])  # history and genre together decide
+        rows.append(row)
+    return Interactions(tuple(map(str, range(users))), np.arange(0, users * events + 1, events), np.array(rows).ravel())
+
+
+def training(epochs: int = 12, backbone: str = "causal", **fit) -> RetrieverTraining:
+    make = SMALL if backbone == "causal" else {**SMALL, "backbone": "tedrec", "mixing": "frequency", "candidates": "ids"}
+    return RetrieverTraining(
+        model=RetrieverSettings(**make),
+        fit=FitSettings(**{"epochs": epochs, "batch_size": 16 if backbone == "causal" else 128, "learning_rate": 0.01, **fit}),
+        preferences=PreferenceSettings(empty=0.3, neutral=0.1, from_target=0.9, title_words=0),
+        texts_per_item=4,
+    )
+
+
+def cases(data: Interactions, count: int = 100) -> list[Case]:
+    return [Case(user, tuple(data.history(user)[:-1].tolist()), int(data.history(user)[-1])) for user in range(count)]
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    data = planted()
+    return train_retriever(data, CATALOG, [], ENCODER, settings=training(), run=Run(tmp_path_factory.mktemp("run")))
+
+
+def mean_rank(retriever, asked, preferences):
+    scores = retriever.score(asked, preferences)
+    targets = torch.tensor([case.target for case in asked])
+    return float((scores > scores.gather(1, targets[:, None])).sum(dim=1).float().mean())
+
+
+def test_the_right_wish_helps_and_a_wrong_one_hurts(learned):
+    asked = cases(planted())
+    right = [GENRES[case.target % 4] for case in asked]
+    wrong = [GENRES[(case.target + 1) % 4] for case in asked]
+    empty = mean_rank(learned, asked, None)
+    assert mean_rank(learned, asked, right) < empty / 2
+    assert mean_rank(learned, asked, wrong) > empty
+
+
+def test_a_neutral_text_returns_about_the_list_of_the_empty_one(learned):
+    asked = cases(planted())
+    empty, neutral, wished = (learned.recommend(asked, 10, preferences=[text] * len(asked)).items for text in ("", NEUTRAL[0], GENRES[0]))
+
+    def shared(one, other):
+        return np.mean([len(set(row) & set(mate)) / 10 for row, mate in zip(one.tolist(), other.tolist(), strict=True)])
+
+    assert shared(neutral, empty) > 0.6
+    assert shared(neutral, empty) > shared(wished, empty) + 0.2
+
+
+@pytest.mark.parametrize("backbone", ["causal", "tedrec"])
+def test_same_seed_same_bytes(tmp_path, backbone):
+    first, second = (
+        train_retriever(planted(20), CATALOG, [], ENCODER, settings=training(2, backbone), run=Run(tmp_path / name)) for name in "ab"
+    )
+    assert all(torch.equal(one, other) for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True))
+
+
+def test_the_released_backbone_learns_too(tmp_path):
+    data = planted()
+    run = Run(tmp_path)
+    train_retriever(data, CATALOG, [], ENCODER, settings=training(3, "tedrec", learning_rate=3e-3), run=run)
+    losses = [line["retriever/loss"] for line in run.metrics("retriever")]
+    assert losses[-1] < losses[0] - 0.3
+
+
+def test_a_second_fit_goes_on_from_the_first(tmp_path, learned):
+    run = Run(tmp_path)
+    train_retriever(planted(), CATALOG, [], ENCODER, settings=training(1), run=run, start=learned)
+    assert run.metrics("retriever")[0]["retriever/loss"] < 3.2, "a new model starts at log 40 = 3.7 or above"
+    other = RetrieverTraining(model=RetrieverSettings(width=16))
+    with pytest.raises(ModelError, match="other settings"):
+        train_retriever(planted(), CATALOG, [], ENCODER, settings=other, run=Run(tmp_path / "other"), start=learned)
+
+
+def test_wishes_come_in_the_stated_shares_and_about_the_stated_items():
+    data, settings = planted(), training()
+    table = wish_table(CATALOG, ENCODER, settings=settings, cache=None)
+    assert not table.vectors[0].any()
+    places = np.arange(data.n_events)
+    shares = PreferenceSettings(empty=0.2, neutral=0.1, from_target=1.0)
+    rows = drawn_wishes(data, places, table, settings=shares, rng=np.random.default_rng(0))
+    assert np.mean(rows == 0) == pytest.approx(0.2, abs=0.03)
+    assert np.mean((rows > 0) & (rows <= table.neutral)) == pytest.approx(0.1, abs=0.03)
+    stated = rows > table.neutral
+    assert all(row in table.of_item[item] for row, item in zip(rows[stated], data.items[stated], strict=True))
+
+
+def test_a_wish_about_a_recent_item_never_speaks_of_another_user():
+    data, settings = planted(), training()
+    table = wish_table(CATALOG, ENCODER, settings=settings, cache=None)
+    shares = PreferenceSettings(empty=0, neutral=0, from_target=0.0, recent=3)
+    places = np.arange(data.n_events)
+    rows = drawn_wishes(data, places, table, settings=shares, rng=np.random.default_rng(0))
+    for place, row in zip(places, rows, strict=True):
+        first = place - place % 12
+        near = data.items[max(first, place - 3) : max(place, first + 1)]
+        assert any(row in table.of_item[item] for item in near)
+
+
+@pytest.mark.parametrize("backbone", ["causal", "tedrec"])
+def test_every_event_is_asked_once_in_an_epoch(backbone):
+    data, settings = planted(20), training(backbone=backbone)
+    table = wish_table(CATALOG, ENCODER, settings=settings, cache=None)
+    epoch = lessons(data, table, settings=settings, rng=np.random.default_rng(0))
+    asked = sorted(torch.cat([lesson.targets for lesson in epoch]).tolist())
+    everything = data.items if backbone == "causal" else data.items.reshape(20, 12)[:, 1:].ravel()
+    assert asked == sorted(everything.tolist())
+
+
+def test_honest_figures_are_averaged_and_the_upper_bound_stands_apart(learned):
+    data = planted()
+    found = validation_figures(learned.model, cases(data, 50), CATALOG, ENCODER, texts=learned._texts, settings=training())
+    assert found["ndcg@10"] == pytest.approx((found["ndcg@10/empty"] + found["ndcg@10/recent"]) / 2)
+    assert found["ndcg@10/target"] > found["ndcg@10/empty"]
