@@ -11,7 +11,7 @@ from fathom.settings import Settings
 
 
 class Inner(Settings):
-    samples: int = Field(4, ge=2)
+    samples: int = Field(default=4, ge=2)
     """How many."""
 
 

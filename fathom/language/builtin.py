@@ -35,11 +35,11 @@ class BuiltinSettings(Settings):
     | 120M | 768 | 17 | 12 |
     """
 
-    parameters: float = Field(10e6, ge=3e6, le=120e6)
+    parameters: float = Field(default=10e6, ge=3e6, le=120e6)
     """How many weights the model has, about; embeddings, which are shared with the output, are counted."""
-    vocabulary: int = Field(8192, ge=300, le=65536)
+    vocabulary: int = Field(default=8192, ge=300, le=65536)
     """How many tokens the tokenizer may learn; it may find fewer."""
-    context: int = Field(1024, ge=64, le=32768)
+    context: int = Field(default=1024, ge=64, le=32768)
     """How many tokens a row may have at most."""
     title_vectors: bool = False
     """Start the embeddings of title tokens from the text encoder's vectors of the titles they occur in."""

@@ -11,41 +11,41 @@ from fathom.training.watch import WatchSettings
 class ReinforceSettings(Settings):
     """How an agent is trained by reinforcement. Adam with betas 0.9 and 0.95, no weight decay, a constant learning rate."""
 
-    steps: int = Field(20, ge=1)
+    steps: int = Field(default=20, ge=1)
     """Batches of episodes that are played and learned from."""
-    prompts: int = Field(8, ge=1)
+    prompts: int = Field(default=8, ge=1)
     """Different cases in a step."""
-    samples: int = Field(4, ge=2)
+    samples: int = Field(default=4, ge=2)
     """Episodes played for each case."""
-    updates: int = Field(1, ge=1)
+    updates: int = Field(default=1, ge=1)
     """Steps of the optimiser for each batch of episodes; from the second on the clip range matters."""
-    micro_batch: int = Field(8, ge=1)
+    micro_batch: int = Field(default=8, ge=1)
     """Episodes in one forward pass of one process; it changes memory, not results."""
-    learning_rate: float = Field(1e-6, gt=0)
+    learning_rate: float = Field(default=1e-6, gt=0)
     """Constant. 1e-6 is right for billions of weights, about 1e-5 to 1e-4 for the small built-in model."""
     advantage: Literal["reinforce_baseline", "group_norm", "group_mean", "leave_one_out"] = "reinforce_baseline"
     """How rewards become advantages: REINFORCE++-baseline, GRPO, Dr. GRPO or RLOO."""
-    clip_low: float = Field(0.2, gt=0, lt=1)
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
     """The probability ratio counts down to 1 minus this."""
-    clip_high: float = Field(0.28, gt=0)
+    clip_high: float = Field(default=0.28, gt=0)
     """The probability ratio counts up to 1 plus this."""
-    kl: float = Field(0.0, ge=0)
+    kl: float = Field(default=0.0, ge=0)
     """Weight of a penalty on leaving the starting policy; above 0 it needs a second copy of the model on every device."""
     watch_kl: bool = True
     """Log how far the policy is from its start; this keeps a copy of it, so turn it off for models that fill the memory."""
-    clip_gradient: float = Field(1.0, gt=0)
+    clip_gradient: float = Field(default=1.0, gt=0)
     """The gradient is shortened to this norm."""
     activation_checkpointing: bool = False
     """Compute activations again on the way back instead of keeping them: less memory, a third more time."""
     shuffle_rewards: bool = False
     """The control of honest learning: rewards are dealt out to the episodes of a batch at random, so nothing should improve."""
-    checkpoint_every: int = Field(1, ge=1)
+    checkpoint_every: int = Field(default=1, ge=1)
     """Steps after which the state is written down again; it changes no result."""
     preflight: Literal["refuse", "warn"] = "refuse"
     """What to do when the dry episodes before training show that it could not learn."""
     watch: WatchSettings = WatchSettings()
     """When to stop because of a collapse."""
-    seed: int = Field(42, ge=0)
+    seed: int = Field(default=42, ge=0)
     """Of the order of the cases and of all sampling."""
 
     @model_validator(mode="after")

@@ -62,7 +62,7 @@ def weights(policy: LocalPolicy) -> torch.Tensor:
 
 
 def test_a_planted_reward_rises_and_a_shuffled_one_does_not(tmp_path: Path) -> None:
-    honest, control = change(steps=30), change(steps=30, shuffle_rewards=True)
+    honest, control = change(steps=30, learning_rate=2e-2), change(steps=30, learning_rate=2e-2, shuffle_rewards=True)
     train(tmp_path / "honest", honest)
     train(tmp_path / "control", control)
     learned, dealt = column(tmp_path / "honest", "reward/total"), column(tmp_path / "control", "reward/total")
