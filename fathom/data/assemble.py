@@ -76,15 +76,16 @@ def assemble(
     their name as title.
     """
     notes = list(log.notes)
-    events = _ordered(log.frame, notes)
+    users = _sorted_names(log.frame["user"])
+    places = pl.DataFrame({"user": users, "user_index": np.arange(len(users), dtype=np.int32)}, schema_overrides={"user": pl.String})
+    events = _ordered(log.frame.join(places, on="user", maintain_order="left"), notes)
     if not repeats:
-        once = events.unique(["user", "item"], keep="first", maintain_order=True)
+        once = events.unique(["user_index", "item"], keep="first", maintain_order=True)
         if len(once) < len(events):
             notes.append(f"{len(events) - len(once):,} repeated (user, item) pairs were left out: the first of each was kept")
         events = once
     if events.is_empty():
         raise DataError(f"{source}: no interaction is left; " + "; ".join(notes))
-    users = _sorted_names(events["user"])
     if len(users) == 1:
         raise DataError(
             f"{source}: there is only one user ('{users[0]}'): a recommender learns from several; is the user column the right one?"
@@ -166,9 +167,9 @@ def _values(value: object) -> tuple[str, ...]:
 def _ordered(frame: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
     for key in ("position", "time"):
         if key in frame.columns:
-            return frame.sort("user", key, maintain_order=True)  # a stable sort: ties stay as the rows stand
+            return frame.sort("user_index", key, maintain_order=True)  # a stable sort: ties stay as the rows stand
     notes.append("there is neither time nor position: the rows are taken to stand in the order of time")
-    return frame.sort("user", maintain_order=True)
+    return frame.sort("user_index", maintain_order=True)
 
 
 def _sorted_names(column: pl.Series) -> list[str]:
@@ -218,10 +219,8 @@ def _catalog(item_names: list[str], items: Mapping[str, ItemText], notes: list[s
 
 
 def _interactions(events: pl.DataFrame, users: list[str], item_names: list[str]) -> Interactions:
-    user_table = pl.DataFrame({"user": users, "user_index": np.arange(len(users))})
     item_table = pl.DataFrame({"item": item_names, "item_id": np.arange(1, len(item_names) + 1)})
-    numbered = events.join(user_table, on="user", maintain_order="left").join(item_table, on="item", maintain_order="left")
-    numbered = numbered.sort("user_index", maintain_order=True)
+    numbered = events.join(item_table, on="item", maintain_order="left")
     counts = np.bincount(numbered["user_index"].to_numpy(), minlength=len(users))
     ratings: Floats | None = None
     if "rating" in numbered.columns and numbered["rating"].count():
