@@ -3,8 +3,8 @@
 The page's own policy (Content-Security-Policy) forbids the browser to load anything: what is shown is in the file.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -39,6 +39,8 @@ class PageData:
     """The recipe with every default filled in, as YAML."""
     notes: Sequence[str] = ()
     """What the reader should know before the numbers: what leaks, what was not run."""
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Stage of the run -> wall-clock seconds it took, in order."""
 
 
 def render(page: PageData) -> str:
@@ -61,6 +63,7 @@ def render(page: PageData) -> str:
         reading=_reading(page),
         facts=_facts(page),
         cost=sections.cost_table(results),
+        stages=sections.stage_times(page.stage_seconds),
         settings=escape(page.settings) or "none",
         command=escape(results.command),
     )

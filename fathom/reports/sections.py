@@ -178,6 +178,24 @@ def cost_table(results: Results) -> str:
     return _scroller("Cost of every model", f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
 
+def stage_times(seconds: Mapping[str, float]) -> str:
+    """How long each stage of the run took, as bars; nothing where no times are known."""
+    whole = sum(seconds.values())
+    if not whole:
+        return ""
+    lines = "".join(_meter(stage, spent / whole, duration(spent)) for stage, spent in seconds.items())
+    return f'<div class="meters"><section><h3>What the run cost: {duration(whole)}</h3><ul>{lines}</ul></section></div>'
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> duration(4.24), duration(312), duration(9000)
+    ('4.2 s', '5.2 min', '2.5 h')
+    """
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def _tests(told: Sequence[Difference], results: Results) -> str:
     kinds = ["plain" if one.p >= SIGNIFICANT else "better" if one.difference > 0 else "worse" for one in told]
     lines = [f'<li class="{kind}">{escape(comparison_words(one, results))}</li>' for kind, one in zip(kinds, told, strict=True)]
@@ -231,12 +249,15 @@ def _histogram(values: Sequence[int], places: int = 16) -> list[tuple[str, float
 
 def _meters(title: str, counted: Counter[str], whole: int) -> str:
     """Shares as horizontal bars, most frequent first."""
-    lines = "".join(
-        f'<li><span class="name">{escape(name)}</span><span class="bar"><i style="width:{100 * count / whole:.1f}%"></i></span>'
-        f'<span class="number">{100 * count / whole:.1f} %</span></li>'
-        for name, count in counted.most_common()
-    )
+    lines = "".join(_meter(name, count / whole, f"{100 * count / whole:.1f} %") for name, count in counted.most_common())
     return f"<section><h3>{escape(title)}</h3><ul>{lines}</ul></section>"
+
+
+def _meter(name: str, share: float, told: str) -> str:
+    return (
+        f'<li><span class="name">{escape(name)}</span><span class="bar"><i style="width:{100 * share:.1f}%"></i></span>'
+        f'<span class="number">{told}</span></li>'
+    )
 
 
 def _scroller(label: str, inside: str) -> str:

@@ -13,7 +13,7 @@ from fathom.evaluation import results
 from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.rows import make_comparisons, make_row
 from fathom.files import Json
-from fathom.records import Case, Ending, Episode, Turn
+from fathom.records import Case, Ending, Episode, Tape, Turn
 
 GOOD: dict[str, Json] = {
     "schema": "fathom-results/1",
@@ -133,6 +133,21 @@ def test_an_agents_row_holds_the_strict_column_with_its_interval():
     assert row.low["strict_recall@10"] == 0.0
     scored = make_row("agent-warm-scored", evaluation([2, 2]), episodes=[good, lost], finish="scored")
     assert scored.metrics["strict_ndcg@10"] == pytest.approx(0.6309298 / 2)
+
+
+def test_every_key_and_every_metric_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    tape = Tape((1, 2), (False, True), (0.0, 0.0), 1)
+    told = Episode(Case(0, (), 3), (Turn("", "x", (3,)),), "", ("x",), (None,), (), ("echo",), Ending.ANSWERED, "", tape)
+    row = make_row("agent-warm", evaluation([1]), counts=np.ones(41, dtype=np.int64), episodes=[told])
+    families = {"ending/answered": "ending/<why>", "fault/echo": "fault/<check>", "ndcg@10/turns=1": "ndcg@10/turns=t"}
+    for name in row.metrics:
+        plain = re.sub(r"^(ndcg|recall|mrr)@\d+$", r"\1@k", name)
+        known = families.get(name, "strict_ndcg@10" if name.startswith("strict_") else plain)
+        assert f"`{known}`" in text, name
+    for model in (results.Results, results.Row, results.Difference, results.DatasetFacts):
+        for key in model.model_fields:
+            assert f"`{key.rstrip('_')}`" in text, key
 
 
 def test_comparisons_are_paired_by_case():

@@ -132,6 +132,13 @@ def test_a_run_without_agent_log_and_settings_has_a_page_too(results: Results, c
     assert "Nothing was logged" in words
 
 
+def test_stages_tell_what_they_took(page: PageData):
+    words = "".join(read(render(replace(page, stage_seconds={"retriever": 60.0, "lm": 252.0}))).words)
+    assert "What the run cost: 5.2 min" in words
+    assert words.index("60.0 s") < words.index("4.2 min")
+    assert "What the run cost" not in render(page)
+
+
 def test_curves_of_every_stage_are_drawn_and_counters_are_not(page: PageData):
     text = render(page)
     assert 'aria-label="retriever: loss: from 5 to 2.1 over 30 points, lowest 2.1, highest 5"' in text
