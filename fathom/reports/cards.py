@@ -95,7 +95,7 @@ def _answer(episode: Episode, catalog: Catalog, first_seen: Mapping[int, int]) -
             f'<div><p class="label">By the model’s likelihood</p>{_list(ranked, folded=target not in episode.scored[FIRST:])}</div>'
         )
     said = f'<p class="thought">{escape(episode.conclusion.strip())}</p>' if episode.conclusion.strip() else ""
-    ended = "" if episode.ending is Ending.ANSWERED else f'<p class="came failed">The model {escape(ENDINGS[episode.ending])}.</p>'
+    ended = "" if episode.ending is Ending.ANSWERED else f'<p class="came failed">How it ended: {escape(ENDINGS[episode.ending])}.</p>'
     return f'<li class="turn answer">{said}{ended}<div class="finals">{"".join(lists)}</div></li>'
 
 
