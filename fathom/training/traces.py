@@ -1,0 +1,300 @@
+"""Protocol traces for the warm start: conversations by a scripted writer, with the real environment and real retrievals.
+
+The tokens stand exactly as the rollout engine would put them. Two kinds of traces teach two different things, and neither
+teaches what the other does:
+
+- A *hindsight* trace knows the target and asks for what it is like, as long as no list has shown it. Only its preferences are
+  learned: so the model learns what this person may want that has not been found yet. It ends with the last preference.
+- An *answer* trace asks for things like those already shown or taken. Only its answer (and the layout around it) is learned.
+  The target, if it was retrieved, stands at the top or at a random place, and the lines before it are only read: so the
+  model learns p(target | context, lines above) at every place of the list.
+
+Learned from one and the same trace, answer after hindsight wish, the model would take its own wishes for evidence of what the
+person wants, since in the traces they were (a delusion in the sense of Ortega et al., arXiv:2110.10819).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self, TypeAlias
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from fathom.agents.dialogue import Dialogue
+from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, BEGIN_PREF, END_PREF, THINK_CLOSE, ProtocolSettings
+from fathom.contracts import Encodes, Recommender, Retrieve
+from fathom.data.titles import TitleIndex, canonical, neutral, single_line
+from fathom.errors import DataError
+from fathom.metrics import ranks_of
+from fathom.records import Call, Case, Catalog, Ending, Episode, Floats, Ints, Reply
+from fathom.settings import Settings
+from fathom.training.preferences import PreferenceSettings, facts, wish
+from fathom.training.preferences import neutral as nothing_particular
+
+BATCH = 256
+"""Conversations played at a time; it changes memory and speed, not the traces."""
+RECIPROCAL = 10.0
+"""Added to a rank before its reciprocal is taken: the smaller, the more the first places count."""
+ATTEMPTS = 8
+"""How often a wish that repeats an earlier one is drawn again before the writer stops asking."""
+
+
+class TraceSettings(Settings):
+    """What the warm start imitates. Weights are of a token in the loss; 0 means it is only read."""
+
+    most: int = Field(default=0, ge=0)
+    """The most cases that become traces, drawn by the seed; 0: all."""
+    hindsight: float = Field(default=0.4, gt=0, lt=1)
+    """Share of the cases that teach what to ask for; the others teach what to answer."""
+    calls: tuple[float, ...] = (0.3, 0.4, 0.2, 0.1)
+    """How often an answer trace has one, two, ... calls, in proportion: what the model begins with before it is rewarded."""
+    neutral_first: float = Field(default=1.0, ge=0, le=1)
+    """How often the first call wishes for nothing in particular, so that the retriever's own list is seen."""
+    shown: float = Field(default=0.7, ge=0, le=1)
+    """How often a wish of an answer trace speaks of an item shown before, the sooner the higher it stood; otherwise of one taken lately."""
+    recent: int = Field(default=5, ge=1)
+    """How many of the newest items wishes and thoughts speak of."""
+    thought_values: int = Field(default=2, ge=0, le=5)
+    """How many attribute values a thought names; 0 for a thought without content."""
+    later_lists: float = Field(default=0.5, gt=0, le=1)
+    """What a place in the list of a later call counts when lists are fused by reciprocal rank; the first call's counts 1."""
+    top: float = Field(default=0.5, ge=0, le=1)
+    """How often a retrieved target stands first in the answer; otherwise at a random later place, and what precedes it is only read."""
+    missed: float = Field(default=0.3, ge=0, le=1)
+    """Share of the answer traces that are kept although no call brought the target back."""
+    thought_weight: float = Field(default=0.3, ge=0)
+    """Of the words of thoughts and conclusions."""
+    preference_weight: float = Field(default=1.0, gt=0)
+    """Of the words of preferences."""
+    target_weight: float = Field(default=3.0, gt=0)
+    """Of the target's line in the answer."""
+    rest_weight: float = Field(default=0.1, ge=0)
+    """Of the answer's lines below the target, and of all lines where the target was missed: these keep the fused order."""
+
+    @model_validator(mode="after")
+    def _some_calls(self) -> Self:
+        if not self.calls or min(self.calls) < 0 or sum(self.calls) <= 0:
+            raise ValueError(
+                f"calls is {self.calls}: write one proportion for each number of calls from 1 on, such as [0.3, 0.4, 0.2, 0.1]"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A conversation to imitate."""
+
+    tokens: Ints
+    """(T,) token ids: the prompt and everything after it."""
+    weights: Floats
+    """(T,) weight of predicting each token from those before it; 0 in the prompt and in item lists."""
+    episode: Episode
+
+
+Piece: TypeAlias = tuple[str, float]
+"""A text that is encoded by itself, and the weight of its tokens."""
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Writes one conversation; only in hindsight does it look at the target before it answers."""
+
+    dialogue: Dialogue
+    case: Case
+    rng: np.random.Generator
+    hindsight: bool
+    calls: int
+    """How many calls it means to make."""
+    pieces: list[Piece] = field(default_factory=list)
+    wishes: list[str] = field(default_factory=list)
+    lists: list[tuple[int, ...]] = field(default_factory=list)
+    taught: int = 0
+    """Hindsight: how many pieces there are up to the last wish for the target."""
+
+    @property
+    def found(self) -> bool:
+        """Whether a list has shown the target."""
+        return any(self.case.target in items for items in self.lists)
+
+
+def build_traces(
+    policy: Encodes,
+    cases: Sequence[Case],
+    catalog: Catalog,
+    *,
+    retrieve: Retrieve,
+    settings: TraceSettings,
+    preferences: PreferenceSettings,
+    protocol: ProtocolSettings,
+    seed: int,
+    longest: int = 0,
+) -> list[Trace]:
+    """Traces of the cases, in their order, as tokens of `policy`; every one of them is well formed.
+
+    Cases must be interactions that `retrieve` was not trained on, or the model would learn to copy its first line. A trace
+    is left out if it is malformed (an attribute that breaks a format rule), has more than `longest` tokens (0: any), had too
+    few items to answer with, if an answer's target was missed and it is not among the share that is kept, or if hindsight
+    had nothing to wish for because the first list already showed the target. Case i's trace depends on `seed`, i and the
+    retriever alone. No trace at all is a `DataError`.
+    """
+    order = np.arange(len(cases))
+    if settings.most and settings.most < len(cases):
+        order = np.sort(np.random.default_rng(seed).choice(len(cases), size=settings.most, replace=False))
+    titles = TitleIndex(catalog)
+    traces: list[Trace] = []
+    for start in range(0, len(order), BATCH):
+        writers = []
+        for index in order[start : start + BATCH].tolist():
+            rng = np.random.default_rng([seed, index])
+            dialogue = Dialogue(cases[index], catalog, titles, protocol, count=lambda text: len(policy.encode(text)))
+            hindsight = bool(rng.random() < settings.hindsight)
+            shares = np.asarray(settings.calls) / sum(settings.calls)
+            calls = 1 + int(rng.choice(len(shares), p=shares))
+            # In hindsight one call more than usual: the first one, for nothing in particular, teaches little.
+            writers.append(_Writer(dialogue, cases[index], rng, hindsight, min(protocol.max_calls, calls + hindsight)))
+        _converse(writers, retrieve, catalog, settings=settings, preferences=preferences)
+        for writer in writers:
+            trace = _finished(writer, policy, catalog, settings=settings, length=protocol.answer_length)
+            if trace is not None and not (longest and len(trace.tokens) > longest):
+                traces.append(trace)
+    if not traces:
+        raise DataError(f"none of {len(cases)} cases became a trace: allow longer ones (context, trajectory_tokens) or check the retriever")
+    return traces
+
+
+def select_cases(
+    cases: Sequence[Case], recommender: Recommender, *, hardest: int, parts: int = 2, seed: int, exclude_history: bool = True
+) -> list[tuple[Case, ...]]:
+    """`parts` disjoint lists of the cases whose target the recommender itself ranks at `hardest` or better, shuffled by `seed`.
+
+    A target that is never retrieved rewards nothing, so harder questions teach nothing (DeepRec keeps the top 100).
+    """
+    kept = [case for case, rank in zip(cases, ranks(cases, recommender, hardest, exclude_history=exclude_history), strict=True) if rank]
+    order = np.random.default_rng(seed).permutation(len(kept))
+    return [tuple(kept[index] for index in order[part::parts]) for part in range(parts)]
+
+
+def ranks(cases: Sequence[Case], recommender: Recommender, depth: int, *, exclude_history: bool = True) -> Ints:
+    """(n,) the recommender's rank of each case's target, from 1; 0 where it is beyond `depth`.
+
+    Comparing the ranks in episodes with those in validation shows whether the retriever has seen the episodes' targets.
+    """
+    found = [
+        ranks_of(recommender.recommend(part, depth, exclude_history=exclude_history), np.array([case.target for case in part]))
+        for part in (cases[start : start + BATCH] for start in range(0, len(cases), BATCH))
+    ]
+    return np.concatenate(found).astype(np.int64) if found else np.zeros(0, dtype=np.int64)
+
+
+def fused(lists: Sequence[Sequence[int]], later: float) -> list[int]:
+    """All items of the lists, best first: the sum of reciprocal ranks, where a place in a later list counts `later`; ties by appearance.
+
+    >>> fused([[1, 2, 3], [4, 2]], 0.5)
+    [2, 1, 3, 4]
+    """
+    scores: dict[int, float] = {}
+    for number, items in enumerate(lists):
+        for place, item in enumerate(items, start=1):
+            scores[item] = scores.get(item, 0.0) + (later if number else 1.0) / (RECIPROCAL + place)
+    return sorted(scores, key=lambda item: -scores[item])
+
+
+def _wish(writer: _Writer, catalog: Catalog, *, settings: TraceSettings, preferences: PreferenceSettings) -> str | None:
+    """What the writer asks for next, unlike everything it asked for before; None where it can think of nothing."""
+    rng = writer.rng
+    if not writer.wishes and rng.random() < settings.neutral_first:
+        return nothing_particular(rng)
+    for _ in range(ATTEMPTS):
+        item = writer.case.target if writer.hindsight else _imagined(writer, settings)
+        text = single_line(neutral(wish(catalog, item, rng=rng, settings=preferences)).replace('"', ""))
+        if text and canonical(text) not in {canonical(earlier) for earlier in writer.wishes}:
+            return text
+    return None
+
+
+def _imagined(writer: _Writer, settings: TraceSettings) -> int:
+    """An item that may be like what comes next, chosen without a look at the target."""
+    recent = writer.case.history[-settings.recent :]
+    shown = [item for items in writer.lists for item in items]
+    if shown and (not recent or writer.rng.random() < settings.shown):
+        chances = np.array([1 / (RECIPROCAL + place) for items in writer.lists for place in range(1, len(items) + 1)])
+        return shown[int(writer.rng.choice(len(shown), p=chances / chances.sum()))]
+    return int(writer.rng.choice(recent)) if recent else writer.case.target
+
+
+def _converse(
+    writers: Sequence[_Writer], retrieve: Retrieve, catalog: Catalog, *, settings: TraceSettings, preferences: PreferenceSettings
+) -> None:
+    """Let all writers ask, turn by turn, with one retrieval for all of them."""
+    asking = list(writers)
+    while asking:
+        calls: list[tuple[_Writer, Call]] = []
+        for writer in asking:
+            preference = _wish(writer, catalog, settings=settings, preferences=preferences)
+            call = None if preference is None else _ask(writer, preference, catalog, settings=settings)
+            if call is not None:
+                calls.append((writer, call))
+        asking = []
+        answers = retrieve.retrieve([call for _, call in calls]) if calls else []
+        for (writer, _), items in zip(calls, answers, strict=True):
+            text = writer.dialogue.show(items)
+            if text is not None:
+                writer.pieces.append((text, 0.0))
+                writer.lists.append(items)
+                if len(writer.lists) < writer.calls and not (writer.hindsight and writer.found):
+                    asking.append(writer)
+
+
+def _ask(writer: _Writer, preference: str, catalog: Catalog, *, settings: TraceSettings) -> Call | None:
+    """Write a thought and a preference; what each teaches depends on the kind of trace."""
+    seen = writer.lists[-1][:10] if writer.lists else writer.case.history[-settings.recent :]
+    values = " and ".join(_common(catalog, seen, settings.thought_values))
+    thought = f"{'Shown' if writer.lists else 'Lately'}: {values or 'much'}.\n"
+    wished, asked = (settings.preference_weight, 0.0) if writer.hindsight else (0.0, 1.0)
+    writer.pieces += [(thought, settings.thought_weight * asked), (BEGIN_PREF, asked), (preference, wished), (END_PREF, wished)]
+    writer.wishes.append(preference)
+    if writer.hindsight and writer.lists:
+        writer.taught = len(writer.pieces)
+    return writer.dialogue.hear(Reply(f"{thought}{BEGIN_PREF}{preference}{END_PREF}", stop=END_PREF))
+
+
+def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: TraceSettings, length: int) -> Trace | None:
+    """The trace with its answer, or without it in hindsight; None where there is nothing to imitate."""
+    if writer.dialogue.ending is not None or (writer.hindsight and not writer.taught):
+        return None
+    items, weights = _answer(fused(writer.lists, settings.later_lists), writer.case.target, writer.rng, settings=settings, length=length)
+    kept = writer.hindsight or writer.case.target in items or writer.rng.random() < settings.missed
+    if len(items) < length or not kept:
+        return None
+    values = _common(catalog, writer.case.history[-settings.recent :], settings.thought_values)
+    conclusion = f"Fits best: {' and '.join(values) or 'these'}.\n"
+    final: list[Piece] = [(conclusion, settings.thought_weight), (f"{THINK_CLOSE}\n{ANSWER_OPEN}\n", 1.0)]
+    lines = [f"{place}. {catalog.title(item)}\n" for place, item in enumerate(items, start=1)]
+    final += [*zip(lines, weights, strict=True), (ANSWER_CLOSE, 1.0)]
+    writer.dialogue.hear(Reply("".join(text for text, _ in final), stop=ANSWER_CLOSE))
+    episode = writer.dialogue.episode()
+    if episode.ending is not Ending.ANSWERED or not episode.well_formed:
+        return None
+    pieces = writer.pieces[: writer.taught] if writer.hindsight else [*writer.pieces, *final]
+    encoded = [(policy.encode(text), weight) for text, weight in [(writer.dialogue.opening, 0.0), *pieces]]
+    tokens = np.asarray([token for ids, _ in encoded for token in ids], dtype=np.int64)
+    return Trace(tokens, np.asarray([weight for ids, weight in encoded for _ in ids], dtype=np.float32), episode)
+
+
+def _answer(
+    order: Sequence[int], target: int, rng: np.random.Generator, *, settings: TraceSettings, length: int
+) -> tuple[list[int], list[float]]:
+    """The answer and the weight of each of its lines."""
+    others = [item for item in order if item != target]
+    if target not in order:
+        return others[:length], [settings.rest_weight] * length
+    place = 0 if length == 1 or rng.random() < settings.top else int(rng.integers(1, length))
+    items = [*others[:place], target, *others[place : length - 1]]
+    return items, [0.0] * place + [settings.target_weight] + [settings.rest_weight] * (len(items) - place - 1)
+
+
+def _common(catalog: Catalog, items: Sequence[int], most: int) -> list[str]:
+    """The attribute values that the most of `items` share, the most frequent first; ties by appearance."""
+    counts = Counter(single_line(neutral(value)) for item in items for value, _ in facts(catalog, item))
+    return [value for value, _ in counts.most_common(most)]
