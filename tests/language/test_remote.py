@@ -1,0 +1,134 @@
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from fathom.errors import ModelError
+from fathom.language.remote import RemotePolicy, RemoteSettings
+
+WORDS = ("I would ", "look <|end", "_of_it|> and", " never see", " this")
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    """Streams `WORDS` to whoever asks, after as many failures as it was told to give."""
+
+    asked: ClassVar[list[dict[str, object]]] = []
+    failures = 0
+    usage = True
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if type(self).failures > 0:
+            type(self).failures -= 1
+            self.send_response(503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        type(self).asked.append(body)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        chat = self.path.endswith("/chat/completions")
+        for word in WORDS[: body["max_tokens"]]:
+            choice = {"index": 0, "delta": {"content": word}} if chat else {"index": 0, "text": word, "logprobs": None}
+            self.send({"choices": [{**choice, "finish_reason": None}]}, chat=chat)
+        if self.usage:
+            self.send({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}}, chat=chat)
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def send(self, values: dict[str, object], *, chat: bool) -> None:
+        kind = "chat.completion.chunk" if chat else "text_completion"
+        line = json.dumps({"id": "1", "object": kind, "created": 0, "model": "m", **values})
+        with suppress(BrokenPipeError, ConnectionResetError):  # the reader may have what it needs
+            self.wfile.write(f"data: {line}\n\n".encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    Endpoint.asked, Endpoint.failures, Endpoint.usage = [], 0, True
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def settings(url: str, **changes: object) -> RemoteSettings:
+    return RemoteSettings.model_validate({"base_url": url, "model": "m", "retries": 2, "parallel": 2, **changes})
+
+
+@pytest.mark.parametrize("kind", ["completions", "chat"])
+def test_a_reply_ends_with_the_stop_string_though_it_comes_in_pieces(url: str, kind: str) -> None:
+    talk = RemotePolicy(settings(url, kind=kind)).converse(["Hello"], temperature=0.5, seeds=[3])
+    (reply,) = talk.reply([0], ["never said", "<|end_of_it|>"], [50])
+    assert (reply.text, reply.stop, reply.tokens) == ("I would look <|end_of_it|>", "<|end_of_it|>", ())
+    (other,) = talk.reply([0], ["never said"], [2])
+    assert (other.text, other.stop) == ("I would look <|end", None)
+
+
+def test_the_endpoint_reads_everything_that_was_said(url: str) -> None:
+    for kind in ("completions", "chat"):
+        talk = RemotePolicy(settings(url, kind=kind)).converse(["Hello"], temperature=0.0, seeds=[3])
+        talk.reply([0], ["would "], [50])
+        assert talk.extend([0], ["\n1. Heat\n"]) == [()]
+        talk.reply([0], [], [1])
+    assert Endpoint.asked[1]["prompt"] == "HelloI would \n1. Heat\n"
+    assert Endpoint.asked[3]["messages"] == [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "I would "},
+        {"role": "user", "content": "\n1. Heat\n"},
+    ]
+
+
+def test_an_answer_is_asked_for_once(url: str, tmp_path: Path) -> None:
+    def play() -> list[str]:
+        talk = RemotePolicy(settings(url), cache=tmp_path).converse(["A", "B"], temperature=0.0, seeds=[1, 2])
+        return [reply.text for reply in talk.reply([0, 1], [], [9, 9])]
+
+    assert play() == play() == ["".join(WORDS)] * 2
+    assert len(Endpoint.asked) == 2
+
+
+def test_a_failing_endpoint_is_asked_again_and_then_named(url: str) -> None:
+    Endpoint.failures = 1
+    assert RemotePolicy(settings(url)).converse(["A"], temperature=0.0, seeds=[1]).reply([0], [], [9])[0].text == "".join(WORDS)
+    Endpoint.failures = 99
+    with pytest.raises(ModelError, match=f"{url} does not answer for model 'm'"):
+        RemotePolicy(settings(url, retries=1)).converse(["A"], temperature=0.0, seeds=[1]).reply([0], [], [9])
+
+
+def test_the_token_budget_ends_the_run_with_a_word(url: str) -> None:
+    policy = RemotePolicy(settings(url, token_budget=20))
+    talk = policy.converse(["A"], temperature=0.0, seeds=[1])
+    talk.reply([0], [], [9])
+    talk.reply([0], [], [9])
+    assert policy.spent == 24
+    with pytest.raises(ModelError, match="the token budget of 20 is used up"):
+        talk.reply([0], [], [9])
+
+
+def test_usage_that_is_not_reported_is_estimated(url: str) -> None:
+    Endpoint.usage = False
+    policy = RemotePolicy(settings(url))
+    policy.converse(["A" * 400], temperature=0.0, seeds=[1]).reply([0], [], [1])
+    assert policy.spent == (400 + len(WORDS[0])) // 4
+
+
+def test_an_endpoint_has_no_ids_and_no_likelihoods(url: str) -> None:
+    policy = RemotePolicy(settings(url))
+    assert policy.encode("text") == ()
+    assert policy.decode(()) == ""
+    with pytest.raises(ModelError, match="no token ids"):
+        policy.decode([1])
+    with pytest.raises(ModelError, match="no scored finish"):
+        policy.converse(["A"], temperature=0.0, seeds=[1]).score([0], [["B"]])
