@@ -72,12 +72,16 @@ class Conversation(Protocol):
         ...
 
 
-class Policy(Protocol):
-    """A language model that can be talked to."""
+class Encodes(Protocol):
+    """Turns text into tokens."""
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text`, no special tokens added."""
         ...
+
+
+class Policy(Encodes, Protocol):
+    """A language model that can be talked to."""
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of `tokens`, nothing skipped or cleaned up."""

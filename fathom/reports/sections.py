@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from fathom.evaluation.results import Difference, Results, Row
+from fathom.files import Json
 from fathom.records import Episode
 from fathom.reports.episode import ENDINGS
 from fathom.reports.plots import column_chart, interval_mark, line_chart, short
 from fathom.reports.tables import ORACLE, SHOWN, comparison_words, grid, metric_title
 
-LogLine = Mapping[str, float | str | None]
+LogLine = Mapping[str, Json]
 """One line of `metrics.jsonl`: 'stage', 'step', and '<stage>/<name>' -> value; None where it was not finite."""
 
 SIGNIFICANT = 0.05

@@ -40,7 +40,7 @@ class Run:
 
     def metrics(self, stage: str) -> list[dict[str, float]]:
         """The numbers logged for `stage`, one mapping a line in the order of logging: 'step' and '<stage>/<name>'; nulls are left out."""
-        lines = [line for line in self._lines() if line["stage"] == stage]
+        lines = [line for line in self.log_lines() if line["stage"] == stage]
         return [{name: value for name, value in line.items() if isinstance(value, int | float)} for line in lines]
 
     def checkpoint(self, stage: str) -> "Checkpoint":
@@ -49,12 +49,12 @@ class Run:
 
     def forget_after(self, stage: str, step: int) -> None:
         """Remove the log lines of `stage` beyond `step`: they will be written again by the attempt that resumes there."""
-        lines = self._lines()
+        lines = self.log_lines()
         kept = [line for line in lines if line["stage"] != stage or int(str(line["step"])) <= step]
         if len(kept) != len(lines):
             write_text(self._log, "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept))
 
-    def _lines(self) -> list[dict[str, Json]]:
+    def log_lines(self) -> list[dict[str, Json]]:
         """All finished lines; one that is no JSON object is a `DataError` with its number."""
         if not self._log.exists():
             return []

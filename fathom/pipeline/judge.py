@@ -1,0 +1,279 @@
+"""Every model of a run is asked the same test cases; ranks, episodes, results.json and the page are what remains."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from fathom.agents.episodes import load_episodes, save_episodes
+from fathom.agents.play import play
+from fathom.agents.recommender import ranked
+from fathom.contracts import Recommender
+from fathom.errors import ConfigError, DataError, suggestion
+from fathom.evaluation.agent import Finish
+from fathom.evaluation.evaluate import Evaluation, evaluate
+from fathom.evaluation.results import DatasetFacts, Difference, Results, Row, commit, machine, read, versions, write
+from fathom.evaluation.rows import make_comparisons, make_row
+from fathom.pipeline.workshop import AGENTS, Workshop, opened
+from fathom.recipes import dump
+from fathom.recommenders.language import LanguageRecommender
+from fathom.recommenders.mix import Mix, choose_weight
+from fathom.recommenders.popular import Popularity
+from fathom.recommenders.textual import TextRecommender
+from fathom.records import Case, Episode, Ranking
+from fathom.reports.page import PageData, write_page
+from fathom.reports.tables import comparison_lines, terminal_table
+from fathom.training.run import progress
+
+SCORED = "-scored"
+"""Behind the name of an agent: its row with the scored finish."""
+
+FINISHES: Mapping[str, Finish] = {"": "written", SCORED: "scored"}
+"""What stands behind an agent's name -> which of its lists counts."""
+
+PAIRS = (
+    ("sasrec", "popularity"),
+    ("retriever", "sasrec"),
+    ("mix", "retriever"),
+    *((f"{agent}{finish}", "retriever") for agent in AGENTS for finish in FINISHES),
+    *((f"{after}{finish}", f"{before}{finish}") for before, after in pairwise(AGENTS) for finish in FINISHES),
+    *((f"agent-stage2{finish}", other) for finish in FINISHES for other in ("lm", "mix")),
+    *((f"agent-stage2{finish}", f"agent-warm{finish}") for finish in FINISHES),
+)
+"""Who is compared with whom, where both rows exist."""
+
+RARE = 10
+"""Items with fewer training interactions are reported apart."""
+
+
+def judge(work: Workshop, *, models: Sequence[str] = ()) -> None:
+    """Ask every model, or only `models`, the run's test cases; leaves ranks/ and episodes/ in the run folder."""
+    makers = recommenders(work)
+    known = [*makers, *AGENTS]
+    for name in models:
+        if name not in known:
+            raise ConfigError(f"--model {name}: the run has no such row{suggestion(name, known)}")
+    for name, make in makers.items():
+        if not models or name in models:
+            recommender = make()
+            with progress(f"judging {name}", len(work.test_cases)) as advance:
+                evaluation = evaluate(recommender, work.test_cases, progress=_by_total(advance))
+            evaluation.save(work.folder("ranks") / f"{name}.parquet")
+    for name in AGENTS:
+        if (not models or name in models) and work.folder(name).is_dir():
+            _judge_agent(work, name)
+
+
+def recommenders(work: Workshop) -> Mapping[str, Callable[[], Recommender]]:
+    """Name of each row that is no agent -> how it is made, in the order of the table."""
+    rows: dict[str, Callable[[], Recommender]] = {
+        "popularity": lambda: Popularity(work.split.train, work.catalog.n_items),
+        "text": lambda: TextRecommender(work.vectors),
+        "sasrec": lambda: work.sasrec,
+        "retriever": lambda: work.retriever,
+        "lm": lambda: language_recommender(work),
+        "mix": lambda: mixed(work),
+    }
+    oracle = work.oracle
+    return rows if oracle is None else rows | {"oracle": lambda: oracle}
+
+
+def language_recommender(work: Workshop) -> LanguageRecommender:
+    """The language model by itself: the catalogue by the likelihood of each title after the history."""
+    return LanguageRecommender(work.policy("lm"), work.catalog, work.language_prompt)
+
+
+def mixed(work: Workshop) -> Mix:
+    """`retriever` and `lm` fused by reciprocal rank or by score, whichever weight does best on validation cases."""
+    parts = (work.retriever, language_recommender(work))
+    weight = choose_weight(parts, work.valid_cases, how="score")
+    return Mix(parts, (1 - weight, weight), how="score")
+
+
+class _Played:
+    """Finished episodes as a recommender of the very cases they were played for."""
+
+    def __init__(self, episodes: Sequence[Episode], finish: Finish, fallback: Recommender) -> None:
+        self._episodes = {episode.case.user: episode for episode in episodes}
+        self._finish = finish
+        self._fallback = fallback
+
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        """The kept lists, completed by the fallback."""
+        episodes = [self._episodes[case.user] for case in cases]
+        return ranked(episodes, k, finish=self._finish, fallback=self._fallback, exclude_history=exclude_history)
+
+
+def _judge_agent(work: Workshop, name: str) -> None:
+    """Play every test case once, greedily, and judge both finishes of the same conversations."""
+    with progress(f"judging {name}", len(work.test_cases)) as advance:
+        episodes = play(
+            work.policy(name),
+            work.retriever,
+            work.test_cases,
+            work.catalog,
+            work.recipe.protocol,
+            finish="both",
+            titles=work.titles,
+            progress=advance,
+        )
+    save_episodes(work.folder("episodes") / f"{name}.jsonl.gz", episodes)
+    for suffix, finish in FINISHES.items():
+        evaluation = evaluate(_Played(episodes, finish, work.retriever), work.test_cases)
+        played = replace(evaluation, seconds=evaluation.seconds + sum(episode.seconds for episode in episodes))
+        played.save(work.folder("ranks") / f"{name}{suffix}.parquet")
+
+
+def _by_total(advance: Callable[[int], None]) -> Callable[[int], None]:
+    """Turns 'so many more are done' into 'so many are done in all'."""
+    before = 0
+
+    def told(done: int) -> None:
+        nonlocal before
+        advance(done - before)
+        before = done
+
+    return told
+
+
+def summarise(work: Workshop, *, command: str) -> Results:
+    """Rows and comparisons of whatever ranks the run folder holds, written to results.json."""
+    evaluations = _kept(work)
+    recipe, dataset = work.recipe, work.dataset
+    rows = [_row(work, name, evaluation) for name, evaluation in evaluations.items()]
+    pairs = [(a, b) for a, b in dict.fromkeys(PAIRS) if a in evaluations and b in evaluations]
+    asked = f"{len(work.test_cases):,} of {len(work.split.test):,} test users" if recipe.test_users else "all test users"
+    results = Results(
+        schema="fathom-results/1",
+        command=command,
+        recipe=recipe.name,
+        commit=commit(),
+        versions=versions(),
+        machine=machine(),
+        seed=recipe.seed,
+        dataset=DatasetFacts(
+            name=dataset.name,
+            fingerprint=dataset.fingerprint,
+            users=dataset.interactions.n_users,
+            items=dataset.catalog.n_items,
+            interactions=dataset.interactions.n_events,
+            split=f"{recipe.split}, {asked}, seen items excluded. {work.split.leaks}",
+        ),
+        rows=rows,
+        comparisons=[*make_comparisons(evaluations, pairs, seed=recipe.seed), *_rare_comparisons(work, evaluations)],
+    )
+    write(work.run.folder / "results.json", results)
+    return results
+
+
+def _kept(work: Workshop) -> dict[str, Evaluation]:
+    """The evaluations in ranks/, in the order of the table."""
+    names = [*recommenders(work), *(f"{agent}{finish}" for agent in AGENTS for finish in FINISHES)]
+    names = [name for name in names if name != "oracle"] + ["oracle"]
+    folder = work.folder("ranks")
+    return {name: Evaluation.load(folder / f"{name}.parquet") for name in names if (folder / f"{name}.parquet").is_file()}
+
+
+def _row(work: Workshop, name: str, evaluation: Evaluation) -> Row:
+    """The row `name`, with the metrics of its rare targets beside the others and an agent's own figures."""
+    agent = name.removesuffix(SCORED)
+    finish: Finish = "scored" if name.endswith(SCORED) else "written"
+    kept = work.folder("episodes") / f"{agent}.jsonl.gz"
+    episodes = load_episodes(kept) if agent in AGENTS else []
+    row = make_row(name, evaluation, counts=work.counts, episodes=episodes, finish=finish, seed=work.recipe.seed)
+    rare = _rare(work, evaluation)
+    if rare is None:
+        return row
+    return row.model_copy(update={"metrics": row.metrics | {f"rare/{key}": value for key, value in rare.metrics((10, 20)).items()}})
+
+
+def _rare(work: Workshop, evaluation: Evaluation) -> Evaluation | None:
+    """The cases whose target has fewer than `RARE` training interactions; None where there are none."""
+    chosen = np.flatnonzero(work.counts[evaluation.targets] < RARE)
+    return evaluation.subset(chosen) if len(chosen) else None
+
+
+def _rare_comparisons(work: Workshop, evaluations: Mapping[str, Evaluation]) -> list[Difference]:
+    """Agents against their retriever on the rare targets alone."""
+    rare = {name: part for name, evaluation in evaluations.items() if (part := _rare(work, evaluation)) is not None}
+    pairs = [(a, "retriever") for a in rare if a.startswith("agent-stage2") and "retriever" in rare]
+    return [told.model_copy(update={"metric": f"rare/{told.metric}"}) for told in make_comparisons(rare, pairs, seed=work.recipe.seed)]
+
+
+def report(work: Workshop, results: Results) -> Path:
+    """Write report.html from what the run folder holds; returns its path."""
+    agent = next((name for name in reversed(AGENTS) if results.row(name) is not None), "")
+    path = work.run.folder / "report.html"
+    write_page(
+        path,
+        PageData(
+            title=work.recipe.name,
+            results=results,
+            catalog=work.catalog,
+            log=work.run.log_lines(),
+            episodes=load_episodes(work.folder("episodes") / f"{agent}.jsonl.gz") if agent else (),
+            agent=agent,
+            settings=dump(work.recipe),
+            notes=(work.split.leaks, *work.dataset.notes),
+        ),
+    )
+    return path
+
+
+def show(results: Results, console: Console) -> None:
+    """Print the table and the comparisons in words."""
+    console.print(terminal_table(results))
+    for line in comparison_lines(results):
+        console.print(f"  {line}", highlight=False)
+
+
+def judge_folder(folder: Path, *, models: Sequence[str], users: int, command: str) -> None:
+    """`fathom evaluate`: judge again and write results.json and the page anew."""
+    work = opened(folder)
+    if users:
+        work.recipe = work.recipe.model_copy(update={"test_users": users})
+        if models:
+            raise ConfigError("--users changes who is asked, so every row must be judged again: leave --model out")
+    judge(work, models=models)
+    results = summarise(work, command=command)
+    show(results, Console())
+    Console().print(f"page: {report(work, results)}")
+
+
+def report_folder(folder: Path) -> None:
+    """`fathom report`: write the page anew from what the run folder holds."""
+    work = opened(folder)
+    Console().print(f"page: {report(work, read(folder / 'results.json'))}")
+
+
+def compare_folders(folders: Sequence[Path], *, metric: str) -> None:
+    """`fathom compare`: all rows of the runs in one table, and each run's last agent tested against the others' on shared users."""
+    console = Console()
+    evaluations: dict[str, Evaluation] = {}
+    rows: list[Row] = []
+    for folder in folders:
+        found = read(folder / "results.json")
+        prefix = f"{folder.name}/" if len(folders) > 1 else ""
+        rows += [row.model_copy(update={"model": prefix + row.model}) for row in found.rows]
+        evaluations |= {prefix + row.model: Evaluation.load(folder / "ranks" / f"{row.model}.parquet") for row in found.rows}
+    if metric not in rows[0].metrics:
+        raise ConfigError(f"--metric {metric}: the rows have no such figure{suggestion(metric, rows[0].metrics)}")
+    ordered = sorted(
+        (row.model for row in rows if row.model.rpartition("/")[2] != "oracle"), key=lambda name: -_of(rows, name).metrics[metric]
+    )
+    best = ordered[0]
+    try:
+        comparisons = make_comparisons(evaluations, [(best, other) for other in ordered[1:]], metrics=(metric,), seed=found.seed)
+    except DataError as error:
+        raise DataError(f"{error}; only runs with the same data, split and test users can be compared") from error
+    together = found.model_copy(update={"rows": rows, "comparisons": comparisons})
+    console.print(terminal_table(together, (metric, *(name for name in ("ndcg@10", "recall@10", "mrr") if name != metric))))
+    for line in comparison_lines(together):
+        console.print(f"  {line}", highlight=False)
+
+
+def _of(rows: Sequence[Row], name: str) -> Row:
+    return next(row for row in rows if row.model == name)

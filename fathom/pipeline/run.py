@@ -1,0 +1,47 @@
+"""`fathom run`: a recipe becomes a run folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from fathom.evaluation.results import commit, machine, versions
+from fathom.files import write_json, write_text
+from fathom.pipeline.deeprec import STAGES
+from fathom.pipeline.recipe import Recipe
+from fathom.pipeline.stages import perform
+from fathom.pipeline.workshop import Workshop
+from fathom.recipes import dump, load
+from fathom.training.run import Run
+
+ABOUT = """# Run '{name}'
+
+Made by  {command}
+The same command goes on where it was stopped, and does again what depends on a changed setting.
+
+| file | what |
+|---|---|
+| recipe.yaml | every setting, defaults written out |
+| run.json | command, commit, versions, machine |
+| stages.json | what is done, with which fingerprint, in how many seconds |
+| metrics.jsonl | one line a step of every training |
+| dataset/ oracle/ | interactions and catalogue as Parquet and JSON; the built-in world's own distribution |
+| sasrec/ retriever-fit/ retriever/ | recommenders |
+| lm-fit/ lm/ agent-warm/ agent-stage1/ agent-stage2/ | language models: safetensors, tokenizer, configuration |
+| checkpoints/ | where an unfinished training goes on |
+| ranks/ episodes/ | each row's rank of every test target; every test conversation |
+| results.json | the table (schema fathom-results/1) |
+| report.html | the page: open it in a browser |
+"""
+
+
+def run_recipe(path: Path, *, out: Path | None, overrides: Sequence[str], until: str, command: str) -> None:
+    """Perform the stages of the recipe at `path` that are not done yet, in `out` or runs/<name>."""
+    recipe = load(path, Recipe, overrides=overrides)
+    run = Run(out or Path("runs") / recipe.name)
+    write_text(run.folder / "recipe.yaml", dump(recipe))
+    write_text(run.folder / "README.md", ABOUT.format(name=recipe.name, command=command))
+    write_json(run.folder / "run.json", {"command": command, "commit": commit(), "versions": versions(), "machine": machine()})
+    console = Console()
+    console.print(f"[bold]{recipe.name}[/] in {run.folder}")
+    perform(STAGES, Workshop(recipe, run, command=command), recipe, run.folder, until=until, console=console)

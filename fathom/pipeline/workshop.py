@@ -1,0 +1,209 @@
+"""What the stages of a run leave in its folder, opened when it is first needed and then kept."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fathom.agents.protocol import history_lines
+from fathom.contracts import TextEncoder
+from fathom.data.dataset import Dataset
+from fathom.data.splits import SPLITS, hold_out
+from fathom.data.titles import TitleIndex
+from fathom.data.world_oracle import Oracle
+from fathom.errors import ConfigError, DataError
+from fathom.items.embed import item_vectors
+from fathom.items.encoders import encoder
+from fathom.pipeline.recipe import Recipe
+from fathom.recommenders.retriever import Retriever
+from fathom.recommenders.sasrec import SASRec
+from fathom.records import PAD, Case, Catalog, Floats, Interactions, Ints, Split
+from fathom.training.run import Run
+from fathom.training.traces import select_cases
+
+if TYPE_CHECKING:
+    from fathom.language.policy import LocalPolicy
+
+AGENTS = ("agent-warm", "agent-stage1", "agent-stage2")
+"""The stages that leave an agent's language model behind, in the order of its life."""
+
+
+HISTORY_HEADER = "User:\n"
+"""Before a history, in pretraining and in the prompt of the row `lm`; the compact prompt of the protocol begins alike."""
+
+
+class Workshop:
+    """The run folder's contents as objects. Nothing here trains; a stage that is not done yet has nothing to open."""
+
+    def __init__(self, recipe: Recipe, run: Run, *, command: str = "") -> None:
+        self.recipe = recipe
+        self.run = run
+        self.command = command
+        """What was typed; it is written into results.json."""
+
+    def folder(self, stage: str) -> Path:
+        """Where the stage called `stage` keeps its products."""
+        return self.run.folder / stage
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data set after its filters."""
+        return Dataset.load(self.folder("dataset"))
+
+    @cached_property
+    def oracle(self) -> Oracle | None:
+        """Who knows the built-in world's own next-item distribution; None for data from outside."""
+        return Oracle.load(self.folder("oracle")) if self.recipe.world is not None else None
+
+    @property
+    def catalog(self) -> Catalog:
+        """The items."""
+        return self.dataset.catalog
+
+    @cached_property
+    def titles(self) -> TitleIndex:
+        """Finds items by their exact titles."""
+        return TitleIndex(self.catalog)
+
+    @cached_property
+    def split(self) -> Split:
+        """What may be learned from, and the validation and test cases."""
+        return SPLITS[self.recipe.split](self.dataset.interactions)
+
+    @cached_property
+    def _held(self) -> tuple[Interactions, tuple[Case, ...]]:
+        settings = self.recipe.hold_out
+        return hold_out(self.split.train, share=settings.share, most=settings.most, keep=settings.keep)
+
+    @property
+    def fit_part(self) -> Interactions:
+        """The training histories without their held-out ends: all that the episodes' retriever and language model may know."""
+        return self._held[0]
+
+    @property
+    def episode_cases(self) -> tuple[Case, ...]:
+        """Held-out training events: what traces and reinforcement learning ask for."""
+        return self._held[1]
+
+    @cached_property
+    def valid_cases(self) -> tuple[Case, ...]:
+        """The validation cases that trainings look at, drawn by the recipe's seed."""
+        return sampled(self.split.valid, self.recipe.valid_users, seed=self.recipe.seed)
+
+    @cached_property
+    def test_cases(self) -> tuple[Case, ...]:
+        """The test cases that every row of the table is asked, drawn by the recipe's seed."""
+        return sampled(self.split.test, self.recipe.test_users, seed=self.recipe.seed)
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """Makes vectors of item texts and of preferences."""
+        return encoder(self.recipe.encoder)
+
+    @cached_property
+    def vectors(self) -> Floats:
+        """(n_items + 1, d) unit text vectors, row 0 zero."""
+        return item_vectors(self.catalog, self.encoder, cache_folder())
+
+    @cached_property
+    def counts(self) -> Ints:
+        """(n_items + 1,) how often the training part holds each item."""
+        return np.bincount(self.split.train.items, minlength=self.catalog.n_items + 1).astype(np.int64)
+
+    @cached_property
+    def sasrec(self) -> SASRec:
+        """The sequential recommender beside which everything stands."""
+        return SASRec.load(self.folder("sasrec"))
+
+    @cached_property
+    def episode_retriever(self) -> Retriever:
+        """The retriever that never saw the episodes' targets."""
+        return Retriever.load(self.folder("retriever-fit"), self.catalog, self.encoder)
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        """The retriever that serves: continued on whole training histories."""
+        return Retriever.load(self.folder("retriever"), self.catalog, self.encoder)
+
+    @cached_property
+    def _episode_shares(self) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+        """The held-out events in two disjoint parts, drawn by the recipe's seed: for traces, and for reinforcement learning."""
+        recipe = self.recipe
+        order = np.random.default_rng(recipe.seed).permutation(len(self.episode_cases))
+        asked, rest = np.split(order, [int(len(order) * recipe.episodes.reinforce_share)])
+        return tuple(self.episode_cases[index] for index in np.sort(rest)), tuple(self.episode_cases[index] for index in np.sort(asked))
+
+    @property
+    def trace_cases(self) -> tuple[Case, ...]:
+        """Held-out events that the warm start learns from."""
+        return self._episode_shares[0]
+
+    @cached_property
+    def questions(self) -> list[tuple[Case, ...]]:
+        """Held-out events that stage 1 and stage 2 of reinforcement learning ask for: within the retriever's reach."""
+        hardest = min(self.recipe.episodes.hardest, self.catalog.n_items)
+        return select_cases(self._episode_shares[1], self.episode_retriever, hardest=hardest, parts=2, seed=self.recipe.seed)
+
+    def histories(self, interactions: Interactions) -> list[list[str]]:
+        """Per user the events as the language model reads them: lines as in the protocol, oldest first."""
+        everything = self.recipe.protocol.model_copy(update={"history_length": max(1, interactions.n_events)})
+        return [history_lines(case, self.catalog, everything) for case in whole_histories(interactions)]
+
+    def language_prompt(self, case: Case) -> str:
+        """The case's latest events as the language model met them in training."""
+        latest = self.recipe.protocol.model_copy(update={"history_length": self.recipe.language.prompt_events})
+        return HISTORY_HEADER + "".join(history_lines(case, self.catalog, latest))
+
+    def policy(self, stage: str) -> "LocalPolicy":
+        """The language model as the stage called `stage` left it."""
+        from fathom.language.policy import LocalPolicy
+
+        return LocalPolicy.load(self.folder(stage))
+
+
+def whole_histories(interactions: Interactions) -> tuple[Case, ...]:
+    """Each user's whole history as a case that asks for nothing."""
+    bounds = zip(interactions.offsets[:-1].tolist(), interactions.offsets[1:].tolist(), strict=True)
+    items = interactions.items.tolist()
+    ratings = [] if interactions.ratings is None else interactions.ratings.tolist()
+    times = [] if interactions.times is None else interactions.times.tolist()
+    return tuple(
+        Case(user, tuple(items[start:stop]), PAD, ratings=tuple(ratings[start:stop]), times=tuple(times[start:stop]))
+        for user, (start, stop) in enumerate(bounds)
+    )
+
+
+def sampled(cases: tuple[Case, ...], count: int, *, seed: int) -> tuple[Case, ...]:
+    """`count` of the cases, drawn without replacement by `seed` and kept in their order; all of them for 0 or too few."""
+    if not count or count >= len(cases):
+        return cases
+    chosen = np.sort(np.random.default_rng(seed).choice(len(cases), size=count, replace=False))
+    return tuple(cases[index] for index in chosen)
+
+
+def cache_folder() -> Path:
+    """Where text vectors are kept between runs: FATHOM_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("FATHOM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fathom")
+
+
+def data_folder(name: str) -> Path:
+    """The folder of the data set `name`: a path as it stands, or one below FATHOM_DATA (or `data`)."""
+    places = [Path(name), Path(os.environ.get("FATHOM_DATA", "data")) / name]
+    for place in places:
+        if place.exists():
+            return place
+    raise DataError(
+        f"the data set '{name}' is neither at {places[0]} nor at {places[1]}: run  fathom data get {name}  "
+        "or set FATHOM_DATA to the folder that holds it"
+    )
+
+
+def opened(folder: Path) -> Workshop:
+    """The workshop of a run folder that exists; a `ConfigError` says what is missing otherwise."""
+    from fathom.recipes import load
+
+    if not (folder / "recipe.yaml").is_file():
+        raise ConfigError(f"{folder}: not the folder of a run (it has no recipe.yaml); 'fathom run RECIPE --out {folder}' makes one")
+    return Workshop(load(folder / "recipe.yaml", Recipe), Run(folder))
