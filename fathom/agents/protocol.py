@@ -175,14 +175,6 @@ def history_lines(case: Case, catalog: Catalog, settings: ProtocolSettings) -> l
     return blocks
 
 
-def history_text(case: Case, catalog: Catalog, settings: ProtocolSettings) -> str:
-    """The history as the compact prompt writes it, ending where the next event would begin.
-
-    What a language model learns histories from, and what it is asked after when it recommends by itself.
-    """
-    return _template("compact").template.partition("${history}")[0] + "".join(history_lines(case, catalog, settings))
-
-
 def opening(case: Case, catalog: Catalog, settings: ProtocolSettings, *, count: Count | None = None) -> str:
     """The prompt; it ends where the model begins to think.
 

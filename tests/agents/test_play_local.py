@@ -7,7 +7,7 @@ import torch
 from worlds import Shelves, asks, concludes, film_case, film_catalog
 
 from fathom.agents.play import play
-from fathom.agents.protocol import MARKERS, ProtocolSettings, answer_lines, history_text
+from fathom.agents.protocol import MARKERS, ProtocolSettings, answer_lines, opening
 from fathom.language.builtin import tiny
 from fathom.language.engine import LocalConversation
 from fathom.language.policy import LocalPolicy
@@ -21,7 +21,7 @@ SETTINGS = ProtocolSettings(items_per_call=5, prompt_tokens=200, trajectory_toke
 @pytest.fixture(scope="module")
 def policy() -> LocalPolicy:
     everything = Case(0, tuple(range(1, 41)), 0)
-    texts = [history_text(everything, FILMS, ProtocolSettings(history_length=40)), answer_lines(range(1, 41), FILMS)] * 10
+    texts = [opening(everything, FILMS, ProtocolSettings(history_length=40)), answer_lines(range(1, 41), FILMS)] * 10
     tokenizer = train_tokenizer(texts, 900, markers=MARKERS)
     return LocalPolicy(tiny(tokenizer, width=64, layers=2, context=1_024, seed=0), tokenizer)
 

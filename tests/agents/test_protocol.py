@@ -14,7 +14,6 @@ from fathom.agents.protocol import (
     byte_length,
     elapsed,
     history_lines,
-    history_text,
     item_block,
     opening,
     preference_block,
@@ -54,11 +53,6 @@ def test_the_protocol_is_written_byte_for_byte(prompt: str, rich: bool) -> None:
 
 def test_the_compact_prompt_is_the_history_and_nothing_else() -> None:
     assert opening(CASE, FILMS, ProtocolSettings()) == "User:\nDoom\nEmma [2020]\nDr. Strangelove\nAssistant:\n<think>\n"
-
-
-def test_a_history_to_learn_from_is_the_beginning_of_the_compact_prompt() -> None:
-    settings = ProtocolSettings(history_ratings=True)
-    assert history_text(CASE, FILMS, settings) + "Assistant:\n<think>\n" == opening(CASE, FILMS, settings)
 
 
 def test_every_title_finds_its_way_back_from_an_answer() -> None:
