@@ -44,10 +44,15 @@ class Attention(nn.Module):
         self.read = nn.Linear(width, 3 * width)
         self.write = nn.Linear(width, width)
 
-    def forward(self, inputs: Tensor, blocked: Tensor) -> Tensor:
-        """(B, T, d) from (B, T, d); `blocked`, added to the logits, is (T, T) or (B, 1, T): large negative where nobody may look."""
+    def forward(self, inputs: Tensor, blocked: Tensor, turns: Tensor | None = None) -> Tensor:
+        """(B, T, d) from (B, T, d); `blocked` (T, T) or (B, T, T), added to the logits, is large negative where nobody may look.
+
+        With `turns`, as `rotations` gives them, queries and keys are turned by their place, so that logits know distances.
+        """
         batch, length, width = inputs.shape
         queries, keys, values = self.read(inputs).view(batch, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4).flatten(1, 2)
+        if turns is not None:
+            queries, keys = _turned(queries, turns[:, :length]), _turned(keys, turns[:, :length])
         added = blocked.to(queries.dtype)
         if added.ndim == 3:
             added = added.repeat_interleave(self._heads, dim=0)
@@ -69,19 +74,25 @@ class Block(nn.Module):
         self.feed_norm = nn.LayerNorm(width, eps=epsilon)
         self.dropout = Dropout(dropout)
 
-    def forward(self, inputs: Tensor, blocked: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, blocked: Tensor, turns: Tensor | None = None) -> Tensor:
         """(B, T, d) from (B, T, d)."""
         if self._norm_first:
-            attended = inputs + self.dropout(self.attention(self.attention_norm(inputs), blocked))
+            attended = inputs + self.dropout(self.attention(self.attention_norm(inputs), blocked, turns))
             fed: Tensor = attended + self.dropout(self.feed(self.feed_norm(attended)))
             return fed
-        attended = self.attention_norm(inputs + self.dropout(self.attention(inputs, blocked)))
+        attended = self.attention_norm(inputs + self.dropout(self.attention(inputs, blocked, turns)))
         result: Tensor = self.feed_norm(attended + self.dropout(self.feed(attended)))
         return result
 
 
 class CausalEncoder(nn.Module):
-    """Reads windows from left to right: position t knows positions 0..t. Padding stands on the right, so it needs no mask."""
+    """Reads windows from left to right: position t knows positions 0..t. Padding stands on the right, so it needs no mask.
+
+    Positions are learned vectors, and rotations beside them (RoPE, arXiv:2104.09864): on MovieLens-1M the rotations, which say
+    how long ago an event was, are worth more than doubling the width.
+    """
+
+    turns: Tensor
 
     def __init__(self, width: int, *, length: int, layers: int, heads: int, inner: int, dropout: float) -> None:
         super().__init__()
@@ -91,6 +102,7 @@ class CausalEncoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
+        self.register_buffer("turns", rotations(length, width // heads), persistent=False)
         initialise(self)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -99,7 +111,7 @@ class CausalEncoder(nn.Module):
         state = self.dropout(inputs + self.positions.weight[:steps])
         future = torch.full((steps, steps), -1e4, device=inputs.device).triu(1)
         for block in self.blocks:
-            state = block(state, future)
+            state = block(state, future, self.turns)
         result: Tensor = self.norm(state.float())
         return result
 
@@ -126,6 +138,24 @@ class BidirectionalEncoder(nn.Module):
             state = block(state, blocked)
         last: Tensor = state[torch.arange(len(state), device=state.device), lengths - 1].float()
         return last
+
+
+def rotations(length: int, width: int) -> Tensor:
+    """(2, length, width // 2) cosines and sines by which the places of a sequence turn a head's `width` numbers, pair by pair."""
+    if width % 2:
+        raise ConfigError(
+            f"a head has {width} numbers, which cannot be turned in pairs: write a width that is an even multiple of the heads"
+        )
+    speeds = 10_000 ** (-torch.arange(0, width, 2) / width)
+    angles = torch.arange(length)[:, None] * speeds
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def _turned(vectors: Tensor, turns: Tensor) -> Tensor:
+    """(B, T, e) with the two halves of each vector turned against each other."""
+    cosines, sines = turns.to(vectors.dtype)
+    one, other = vectors.chunk(2, dim=-1)
+    return torch.cat([one * cosines - other * sines, other * cosines + one * sines], dim=-1)
 
 
 def initialise(module: nn.Module) -> None:

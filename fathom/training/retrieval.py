@@ -1,6 +1,6 @@
 """The preference-aware retriever learns from whole windows, with a made-up wish at every position."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from fathom.contracts import TextEncoder
 from fathom.data.batches import shuffled
 from fathom.errors import ModelError
-from fathom.items.embed import embed, item_vectors
+from fathom.items.embed import embed
 from fathom.metrics import per_case, ranks_of
-from fathom.recommenders.memo import Memo
 from fathom.recommenders.retriever import Retriever, RetrieverSettings, text_memo
 from fathom.recommenders.retriever_model import RetrieverModel
-from fathom.records import PAD, Case, Catalog, Interactions, Ints
+from fathom.records import PAD, Case, Catalog, Floats, Interactions, Ints
 from fathom.settings import Settings
 from fathom.training.full_softmax import full_softmax
-from fathom.training.preferences import NEUTRAL, PreferenceSettings, described, wish
+from fathom.training.preferences import NEUTRAL, PreferenceSettings, described, neutral, wish
 from fathom.training.run import Run, noise_from
 from fathom.training.sequential import starts_of, window_batches
 from fathom.training.supervised import FitSettings, fit
@@ -33,8 +32,6 @@ class RetrieverTraining(Settings):
     """The model's make."""
     fit: FitSettings = FitSettings(epochs=40, batch_size=32, learning_rate=2e-3, average=0.998, validate_every=4)
     """How it is fitted; an example is a window of `length` events (causal) or one history with what came next (tedrec)."""
-    preferences: PreferenceSettings = PreferenceSettings(empty=0.4)
-    """The wishes it learns from; `empty` and `neutral` are shares of all positions."""
     texts_per_item: int = Field(default=8, ge=1)
     """Wishes made up for each item before training, whose vectors are looked up during it."""
     smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -72,8 +69,10 @@ def train_retriever(
     interactions: Interactions,
     catalog: Catalog,
     valid: Sequence[Case],
-    encoder: TextEncoder,
     *,
+    encoder: TextEncoder,
+    vectors: Floats,
+    preferences: PreferenceSettings,
     settings: RetrieverTraining,
     run: Run,
     stage: str = "retriever",
@@ -82,11 +81,15 @@ def train_retriever(
 ) -> Retriever:
     """A retriever fitted to all events of `interactions` by the full softmax, with a wish or none at every position.
 
-    `start` gives the first weights (a retriever of the same settings and catalogue); `cache` is the folder that remembers
-    text vectors. Validation reports NDCG@10 three ways, see `validation_figures`; 'ndcg@10' is the mean of the two honest ones.
+    `vectors` (N + 1, D) are `encoder`'s of the items' texts, as `item_vectors` gives them; `preferences` says how wishes are made
+    up, its `empty` and `neutral` being shares of all positions. `start` gives the first weights (a retriever of the same
+    settings and catalogue); `cache` is the folder that remembers text vectors. Validation reports NDCG@10 for four ways of
+    asking, see `stated_questions`; 'ndcg@10' is the mean of the two honest ones.
     """
-    table = wish_table(catalog, encoder, settings=settings, cache=cache)
-    model = _first_weights(catalog, encoder, settings=settings, start=start, cache=cache)
+    rng = np.random.default_rng(settings.fit.seed)
+    table = wish_table(catalog, encoder, preferences=preferences, each=settings.texts_per_item, rng=rng, cache=cache)
+    model = _first_weights(vectors, settings=settings, start=start)
+    questions = stated_questions(catalog, valid, preferences=preferences, rng=rng)
 
     def loss(module: nn.Module, lesson: Lesson) -> tuple[Tensor, Tensor]:
         device = model.texts.device
@@ -102,12 +105,12 @@ def train_retriever(
     texts = text_memo(encoder)
     fit(
         model,
-        batches=lambda _, rng: lessons(interactions, table, settings=settings, rng=rng),
+        batches=lambda _, rng: lessons(interactions, table, preferences=preferences, settings=settings, rng=rng),
         loss=loss,
         settings=settings.fit,
         run=run,
         stage=stage,
-        validate=(lambda: validation_figures(model, valid, catalog, encoder, texts=texts, settings=settings)) if valid else None,
+        validate=(lambda: validation_figures(Retriever(model, encoder, texts=texts), valid, questions)) if valid else None,
     )
     return Retriever(model, encoder, texts=texts)
 
@@ -120,88 +123,97 @@ def stated_wishes(model: RetrieverModel, table: WishTable, rows: Tensor) -> Tens
     return wishes.index_put((torch.nonzero(stated).squeeze(1).to(vectors.device),), vectors)
 
 
-def wish_table(catalog: Catalog, encoder: TextEncoder, *, settings: RetrieverTraining, cache: Path | None) -> WishTable:
-    """Wishes for every item, made up once from the fit's seed, and their vectors."""
-    rng = np.random.default_rng(settings.fit.seed)
+def wish_table(
+    catalog: Catalog, encoder: TextEncoder, *, preferences: PreferenceSettings, each: int, rng: np.random.Generator, cache: Path | None
+) -> WishTable:
+    """`each` wishes for every item and the neutral texts, with their vectors."""
     rows = {text: row for row, text in enumerate(("", *NEUTRAL))}
-    of_item = np.zeros((catalog.n_items + 1, settings.texts_per_item), dtype=np.int64)
+    of_item = np.zeros((catalog.n_items + 1, each), dtype=np.int64)
     for item in range(1, catalog.n_items + 1):
-        for column in range(settings.texts_per_item):
-            text = wish(catalog, item, rng=rng, settings=settings.preferences)
+        for column in range(each):
+            text = wish(catalog, item, rng=rng, settings=preferences)
             of_item[item, column] = rows.setdefault(text, len(rows))
     return WishTable(torch.from_numpy(embed(list(rows), encoder, cache)), len(NEUTRAL), of_item)
 
 
-def lessons(interactions: Interactions, table: WishTable, *, settings: RetrieverTraining, rng: np.random.Generator) -> list[Lesson]:
+def lessons(
+    interactions: Interactions,
+    table: WishTable,
+    *,
+    preferences: PreferenceSettings,
+    settings: RetrieverTraining,
+    rng: np.random.Generator,
+) -> list[Lesson]:
     """One epoch: every event is a target exactly once, with a wish drawn anew."""
     if settings.model.backbone == "tedrec":
-        return _prefixes(interactions, table, settings=settings, rng=rng)
+        return _prefixes(interactions, table, preferences=preferences, settings=settings, rng=rng)
     found = []
     for windows in window_batches(interactions, settings.model.length, rows=settings.fit.batch_size, rng=rng):
         asked = windows.targets != PAD
         places = windows.places[asked].numpy()
-        wishes = drawn_wishes(interactions, places, table, settings=settings.preferences, rng=rng)
+        wishes = drawn_wishes(interactions, places, table, preferences=preferences, rng=rng)
         found.append(Lesson(windows.ids, asked.sum(dim=1), windows.targets[asked], torch.from_numpy(wishes), asked))
     return found
 
 
 def drawn_wishes(
-    interactions: Interactions, places: Ints, table: WishTable, *, settings: PreferenceSettings, rng: np.random.Generator
+    interactions: Interactions, places: Ints, table: WishTable, *, preferences: PreferenceSettings, rng: np.random.Generator
 ) -> Ints:
     """(M,) rows of the wish table for the events at `places`: none, neutral, about the event itself or a recent one, in the shares set."""
     before = places - starts_of(interactions, places)
-    back = np.minimum(rng.integers(1, settings.recent + 1, size=len(places)), before)
-    about = interactions.items[np.where(rng.random(len(places)) < settings.from_target, places, places - back)]
+    back = np.minimum(rng.integers(1, preferences.recent + 1, size=len(places)), before)
+    about = interactions.items[np.where(rng.random(len(places)) < preferences.from_target, places, places - back)]
     stated = table.of_item[about, rng.integers(table.of_item.shape[1], size=len(places))]
     neutral = rng.integers(1, table.neutral + 1, size=len(places))
     draw = rng.random(len(places))
-    rows: Ints = np.where(draw < settings.empty, 0, np.where(draw < settings.empty + settings.neutral, neutral, stated))
+    rows: Ints = np.where(draw < preferences.empty, 0, np.where(draw < preferences.empty + preferences.neutral, neutral, stated))
     return rows
 
 
-def validation_figures(
-    model: RetrieverModel,
-    cases: Sequence[Case],
-    catalog: Catalog,
-    encoder: TextEncoder,
-    *,
-    texts: Memo[str],
-    settings: RetrieverTraining,
-) -> dict[str, float]:
-    """How well items are found without a wish, with one about the newest item, a neutral one, and one that gives the target away.
-
-    'ndcg@10' is the mean of 'ndcg@10/empty' and 'ndcg@10/recent', the two honest figures; 'target' is an upper bound.
-    """
-    retriever = Retriever(model, encoder, texts=texts)
-    rng = np.random.default_rng(settings.fit.seed)
-    stated = {
+def stated_questions(
+    catalog: Catalog, cases: Sequence[Case], *, preferences: PreferenceSettings, rng: np.random.Generator
+) -> dict[str, list[str]]:
+    """What validation states for each case: nothing, something neutral, a wish about the newest item, all that is known of the target."""
+    return {
         "empty": [""] * len(cases),
-        "neutral": [NEUTRAL[at % len(NEUTRAL)] for at in range(len(cases))],
-        "recent": [wish(catalog, case.history[-1], rng=rng, settings=settings.preferences) if case.history else "" for case in cases],
+        "neutral": [neutral(rng) for _ in cases],
+        "recent": [wish(catalog, case.history[-1], rng=rng, settings=preferences) if case.history else "" for case in cases],
         "target": [described(catalog, case.target) for case in cases],
     }
+
+
+def validation_figures(retriever: Retriever, cases: Sequence[Case], questions: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """'ndcg@10/<question>' and 'recall@20/<question>' for each way of asking, histories excluded.
+
+    'ndcg@10' is the mean of 'empty' and 'recent', the two honest ones; 'target' is an upper bound (deeprec.md, 7.3 and 7.4).
+    """
     targets = np.array([case.target for case in cases])
     found: dict[str, float] = {}
-    for name, preferences in stated.items():
-        ranks = ranks_of(retriever.recommend(cases, 20, preferences=preferences), targets)
+    for name, texts in questions.items():
+        ranks = ranks_of(retriever.recommend(cases, 20, preferences=texts), targets)
         found |= {f"{metric}/{name}": float(per_case(metric, ranks).mean()) for metric in ("ndcg@10", "recall@20")}
     return {"ndcg@10": (found["ndcg@10/empty"] + found["ndcg@10/recent"]) / 2, **found}
 
 
-def _first_weights(
-    catalog: Catalog, encoder: TextEncoder, *, settings: RetrieverTraining, start: Retriever | None, cache: Path | None
-) -> RetrieverModel:
+def _first_weights(vectors: Floats, *, settings: RetrieverTraining, start: Retriever | None) -> RetrieverModel:
     """A new model from the fit's seed, or one with the weights of `start`."""
     with noise_from(settings.fit.seed):
-        model = RetrieverModel(torch.from_numpy(item_vectors(catalog, encoder, cache)), settings.model)
+        model = RetrieverModel(torch.from_numpy(vectors), settings.model)
     if start is not None:
-        if start.model.settings != settings.model or start.n_items != catalog.n_items:
+        if start.model.settings != settings.model or start.n_items != model.n_items:
             raise ModelError("the retriever to go on from has other settings or another catalogue: give the same ones, or start anew")
         model.load_state_dict(start.model.state_dict())
     return model
 
 
-def _prefixes(interactions: Interactions, table: WishTable, *, settings: RetrieverTraining, rng: np.random.Generator) -> list[Lesson]:
+def _prefixes(
+    interactions: Interactions,
+    table: WishTable,
+    *,
+    preferences: PreferenceSettings,
+    settings: RetrieverTraining,
+    rng: np.random.Generator,
+) -> list[Lesson]:
     """One row per event that has something before it: up to `length` events, padded on the right to exactly that."""
     length = settings.model.length
     everything = np.arange(interactions.n_events)
@@ -214,7 +226,7 @@ def _prefixes(interactions: Interactions, table: WishTable, *, settings: Retriev
         at = begins[:, None] + np.arange(length)
         inside = at < places[:, None]
         read = np.where(inside, interactions.items[np.where(inside, at, 0)], PAD)
-        wishes = drawn_wishes(interactions, places, table, settings=settings.preferences, rng=rng)
+        wishes = drawn_wishes(interactions, places, table, preferences=preferences, rng=rng)
         parts = (read, places - begins, interactions.items[places], wishes)
         ids, lengths, targets, rows = (torch.from_numpy(part) for part in parts)
         found.append(Lesson(ids, lengths, targets, rows, asked=None))

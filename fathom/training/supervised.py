@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]
+from accelerate import Accelerator
 from pydantic import Field
 from torch import Tensor, nn
 

@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fathom.errors import ConfigError, ModelError
-from fathom.recommenders.encoders import Attention, Dropout
+from fathom.recommenders.encoders import Attention, Dropout, _turned, rotations
 from fathom.recommenders.sasrec import SASRec, SASRecSettings
 from fathom.records import PAD, Case, Interactions, cases_of
 from fathom.training.run import Run, noise_from
@@ -134,6 +134,18 @@ def test_attention_is_the_built_in_attention():
     expected = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
     expected = attention.write(expected.transpose(1, 2).reshape(3, 5, 16))
     assert torch.allclose(attention(inputs, torch.full((5, 5), -1e4).triu(1)), expected, atol=1e-6)
+
+
+def test_turned_logits_know_distances_only():
+    with noise_from(4):
+        query, key = torch.randn(1, 1, 8), torch.randn(1, 1, 8)
+    turns = rotations(10, 8)
+
+    def logit(place, other):
+        return (_turned(query, turns[:, place : place + 1]) * _turned(key, turns[:, other : other + 1])).sum()
+
+    assert torch.allclose(logit(7, 3), logit(9, 5), atol=1e-5)
+    assert not torch.allclose(logit(7, 3), logit(7, 4), atol=1e-3)
 
 
 def test_dropout_zeroes_its_share_and_keeps_the_mean():

@@ -3,11 +3,20 @@ import pytest
 import torch
 
 from fathom.errors import ModelError
+from fathom.items.embed import item_vectors
 from fathom.items.encoders import HashingEncoder
 from fathom.recommenders.retriever import RetrieverSettings
 from fathom.records import Case, Catalog, Interactions
 from fathom.training.preferences import NEUTRAL, PreferenceSettings
-from fathom.training.retrieval import RetrieverTraining, drawn_wishes, lessons, train_retriever, validation_figures, wish_table
+from fathom.training.retrieval import (
+    RetrieverTraining,
+    drawn_wishes,
+    lessons,
+    stated_questions,
+    train_retriever,
+    validation_figures,
+    wish_table,
+)
 from fathom.training.run import Run
 from fathom.training.supervised import FitSettings
 
@@ -19,6 +28,8 @@ CATALOG = Catalog(
     attributes={"genres": tuple((GENRES[i % 4],) for i in range(1, N + 1))},
 )
 ENCODER = HashingEncoder(64)
+VECTORS = item_vectors(CATALOG, ENCODER, None)
+WISHES = PreferenceSettings(empty=0.3, neutral=0.1, from_target=0.9, title_words=0)
 SMALL = {"width": 32, "layers": 1, "inner": 64, "length": 8, "dropout": 0.1}
 
 
@@ -41,9 +52,18 @@ def training(epochs: int = 12, backbone: str = "causal", **fit) -> RetrieverTrai
     return RetrieverTraining(
         model=RetrieverSettings(**make),
         fit=FitSettings(**{"epochs": epochs, "batch_size": 16 if backbone == "causal" else 128, "learning_rate": 0.01, **fit}),
-        preferences=PreferenceSettings(empty=0.3, neutral=0.1, from_target=0.9, title_words=0),
         texts_per_item=4,
     )
+
+
+def train(data, folder, settings, **more):
+    return train_retriever(
+        data, CATALOG, [], encoder=ENCODER, vectors=VECTORS, preferences=WISHES, settings=settings, run=Run(folder), **more
+    )
+
+
+def table_of_wishes():
+    return wish_table(CATALOG, ENCODER, preferences=WISHES, each=4, rng=np.random.default_rng(0), cache=None)
 
 
 def cases(data: Interactions, count: int = 100) -> list[Case]:
@@ -53,7 +73,7 @@ def cases(data: Interactions, count: int = 100) -> list[Case]:
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
     data = planted()
-    return train_retriever(data, CATALOG, [], ENCODER, settings=training(), run=Run(tmp_path_factory.mktemp("run")))
+    return train(data, tmp_path_factory.mktemp("run"), training())
 
 
 def mean_rank(retriever, asked, preferences):
@@ -84,36 +104,32 @@ def test_a_neutral_text_returns_about_the_list_of_the_empty_one(learned):
 
 @pytest.mark.parametrize("backbone", ["causal", "tedrec"])
 def test_same_seed_same_bytes(tmp_path, backbone):
-    first, second = (
-        train_retriever(planted(20), CATALOG, [], ENCODER, settings=training(2, backbone), run=Run(tmp_path / name)) for name in "ab"
-    )
+    first, second = (train(planted(20), tmp_path / name, training(2, backbone)) for name in "ab")
     assert all(torch.equal(one, other) for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True))
 
 
 def test_the_released_backbone_learns_too(tmp_path):
     data = planted()
-    run = Run(tmp_path)
-    train_retriever(data, CATALOG, [], ENCODER, settings=training(3, "tedrec", learning_rate=3e-3), run=run)
-    losses = [line["retriever/loss"] for line in run.metrics("retriever")]
+    train(data, tmp_path, training(3, "tedrec", learning_rate=3e-3))
+    losses = [line["retriever/loss"] for line in Run(tmp_path).metrics("retriever")]
     assert losses[-1] < losses[0] - 0.3
 
 
 def test_a_second_fit_goes_on_from_the_first(tmp_path, learned):
-    run = Run(tmp_path)
-    train_retriever(planted(), CATALOG, [], ENCODER, settings=training(1), run=run, start=learned)
-    assert run.metrics("retriever")[0]["retriever/loss"] < 3.2, "a new model starts at log 40 = 3.7 or above"
+    train(planted(), tmp_path, training(1), start=learned)
+    assert Run(tmp_path).metrics("retriever")[0]["retriever/loss"] < 3.2, "a new model starts at log 40 = 3.7 or above"
     other = RetrieverTraining(model=RetrieverSettings(width=16))
     with pytest.raises(ModelError, match="other settings"):
-        train_retriever(planted(), CATALOG, [], ENCODER, settings=other, run=Run(tmp_path / "other"), start=learned)
+        train(planted(), tmp_path / "other", other, start=learned)
 
 
 def test_wishes_come_in_the_stated_shares_and_about_the_stated_items():
-    data, settings = planted(), training()
-    table = wish_table(CATALOG, ENCODER, settings=settings, cache=None)
+    data = planted()
+    table = table_of_wishes()
     assert not table.vectors[0].any()
     places = np.arange(data.n_events)
     shares = PreferenceSettings(empty=0.2, neutral=0.1, from_target=1.0)
-    rows = drawn_wishes(data, places, table, settings=shares, rng=np.random.default_rng(0))
+    rows = drawn_wishes(data, places, table, preferences=shares, rng=np.random.default_rng(0))
     assert np.mean(rows == 0) == pytest.approx(0.2, abs=0.03)
     assert np.mean((rows > 0) & (rows <= table.neutral)) == pytest.approx(0.1, abs=0.03)
     stated = rows > table.neutral
@@ -121,11 +137,11 @@ def test_wishes_come_in_the_stated_shares_and_about_the_stated_items():
 
 
 def test_a_wish_about_a_recent_item_never_speaks_of_another_user():
-    data, settings = planted(), training()
-    table = wish_table(CATALOG, ENCODER, settings=settings, cache=None)
+    data = planted()
+    table = table_of_wishes()
     shares = PreferenceSettings(empty=0, neutral=0, from_target=0.0, recent=3)
     places = np.arange(data.n_events)
-    rows = drawn_wishes(data, places, table, settings=shares, rng=np.random.default_rng(0))
+    rows = drawn_wishes(data, places, table, preferences=shares, rng=np.random.default_rng(0))
     for place, row in zip(places, rows, strict=True):
         first = place - place % 12
         near = data.items[max(first, place - 3) : max(place, first + 1)]
@@ -135,15 +151,16 @@ def test_a_wish_about_a_recent_item_never_speaks_of_another_user():
 @pytest.mark.parametrize("backbone", ["causal", "tedrec"])
 def test_every_event_is_asked_once_in_an_epoch(backbone):
     data, settings = planted(20), training(backbone=backbone)
-    table = wish_table(CATALOG, ENCODER, settings=settings, cache=None)
-    epoch = lessons(data, table, settings=settings, rng=np.random.default_rng(0))
+    table = table_of_wishes()
+    epoch = lessons(data, table, preferences=WISHES, settings=settings, rng=np.random.default_rng(0))
     asked = sorted(torch.cat([lesson.targets for lesson in epoch]).tolist())
     everything = data.items if backbone == "causal" else data.items.reshape(20, 12)[:, 1:].ravel()
     assert asked == sorted(everything.tolist())
 
 
 def test_honest_figures_are_averaged_and_the_upper_bound_stands_apart(learned):
-    data = planted()
-    found = validation_figures(learned.model, cases(data, 50), CATALOG, ENCODER, texts=learned._texts, settings=training())
+    asked = cases(planted(), 50)
+    questions = stated_questions(CATALOG, asked, preferences=WISHES, rng=np.random.default_rng(0))
+    found = validation_figures(learned, asked, questions)
     assert found["ndcg@10"] == pytest.approx((found["ndcg@10/empty"] + found["ndcg@10/recent"]) / 2)
     assert found["ndcg@10/target"] > found["ndcg@10/empty"]
