@@ -1,6 +1,6 @@
 """Reinforcement on a tiny random model: a planted reward rises, a shuffled one does not, and a killed training goes on exactly."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +10,11 @@ from torch.testing import assert_close
 from worlds import Shelves, film_case, film_catalog
 
 from fathom.agents.protocol import MARKERS, ProtocolSettings, opening
-from fathom.agents.remote_retrieval import RetrievalError
 from fathom.errors import ConfigError, ModelError
 from fathom.language.builtin import tiny
 from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
-from fathom.records import Call, Case, Episode
+from fathom.records import Episode
 from fathom.training.reinforce import ReinforceSettings, reinforce
 from fathom.training.rollouts import Judge, Player, tape_of
 from fathom.training.run import Run
@@ -46,7 +45,9 @@ def train(folder: Path, settings: ReinforceSettings, *, rewards: Judge = planted
     policy = policy or tiny_policy()
     retrieve = Shelves(CATALOG.n_items)
     run = Run(folder)
-    return reinforce(policy, retrieve, CASES, CATALOG, protocol=PROTOCOL, rewards=rewards, heldout=length, settings=settings, run=run, stage="rl")
+    return reinforce(
+        policy, retrieve, CASES, CATALOG, protocol=PROTOCOL, rewards=rewards, heldout=length, settings=settings, run=run, stage="rl"
+    )
 
 
 def change(**values: object) -> ReinforceSettings:
@@ -160,18 +161,6 @@ def test_a_kl_penalty_keeps_the_policy_near_its_start(tmp_path: Path) -> None:
     assert column(tmp_path / "held", "kl")[-1] < 0.5 * column(tmp_path / "free", "kl")[-1]
 
 
-class FailsFor:
-    """A retriever that does not answer for some histories."""
-
-    def __init__(self, broken: Callable[[Call], bool]) -> None:
-        self.broken = broken
-
-    def retrieve(self, calls: list[Call]) -> list[tuple[int, ...]]:
-        if any(self.broken(call) for call in calls):
-            raise RetrievalError("no answer")
-        return Shelves(CATALOG.n_items).retrieve(calls)
-
-
 def test_every_case_is_played_once_before_any_comes_again() -> None:
     cases = [replace(case, user=place) for place, case in enumerate(CASES)]
     player = Player(tiny_policy(), Shelves(40), cases, CATALOG, PROTOCOL, titles=None, samples=4, seed=3)  # type: ignore[arg-type]
@@ -209,6 +198,5 @@ def test_other_settings_do_not_resume_a_training(tmp_path: Path) -> None:
 
 
 def test_cases_are_cycled(tmp_path: Path) -> None:
-    assert isinstance(CASES[0], Case)
     train(tmp_path, change(steps=4))  # 16 prompts from 12 cases
     assert len(column(tmp_path, "reward/total")) == 4

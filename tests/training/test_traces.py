@@ -1,0 +1,195 @@
+"""Traces: what is learned from which of them, and that nothing else is."""
+
+from dataclasses import replace
+from itertools import groupby
+
+import numpy as np
+import pytest
+from worlds import Shelves, film_case, film_catalog
+
+from fathom.agents.protocol import ANSWER_OPEN, BEGIN_ITEMS, BEGIN_PREF, END_ITEMS, END_PREF, MARKERS, ProtocolSettings, opening
+from fathom.errors import DataError
+from fathom.language.builtin import tiny
+from fathom.language.policy import LocalPolicy
+from fathom.language.tokenizer import train_tokenizer
+from fathom.records import Case, Ranking
+from fathom.training.preferences import NEUTRAL, PreferenceSettings
+from fathom.training.traces import Trace, TraceSettings, build_traces, fused, ranks, select_cases
+
+CATALOG = film_catalog()
+PROTOCOL = ProtocolSettings(answer_length=3, items_per_call=6)
+CASES = tuple(film_case(history=(17 + place % 5, 25 + place % 7, 35), target=1 + place % 12) for place in range(60))
+TOKENIZER = train_tokenizer([title + "\n" for title in CATALOG.titles] * 20, 500, markers=MARKERS)
+POLICY = LocalPolicy(tiny(TOKENIZER, width=32, layers=1, context=512, seed=1), TOKENIZER)
+
+
+def traces(settings: TraceSettings | None = None, *, cases: tuple[Case, ...] = CASES, seed: int = 5) -> list[Trace]:
+    settings = settings or TraceSettings()
+    retrieve, preferences = Shelves(CATALOG.n_items), PreferenceSettings()
+    return build_traces(POLICY, cases, CATALOG, retrieve=retrieve, settings=settings, preferences=preferences, protocol=PROTOCOL, seed=seed)
+
+
+def text(trace: Trace) -> str:
+    return POLICY.decode(trace.tokens.tolist())
+
+
+def weighted(trace: Trace) -> list[tuple[float, str]]:
+    """The runs of equal weight: the weight and the text."""
+    pairs = zip(trace.weights.tolist(), trace.tokens.tolist(), strict=True)
+    return [(weight, POLICY.decode([token for _, token in run])) for weight, run in groupby(pairs, key=lambda pair: pair[0])]
+
+
+def answers(some: list[Trace]) -> list[Trace]:
+    return [trace for trace in some if ANSWER_OPEN in text(trace)]
+
+
+def hindsights(some: list[Trace]) -> list[Trace]:
+    return [trace for trace in some if ANSWER_OPEN not in text(trace)]
+
+
+def test_every_trace_is_a_well_formed_conversation() -> None:
+    some = traces()
+    assert answers(some)
+    assert hindsights(some)
+    assert all(trace.episode.well_formed for trace in some)
+
+
+def test_tokens_are_those_of_the_conversation() -> None:
+    for trace in answers(traces()):
+        assert text(trace) == opening(trace.episode.case, CATALOG, PROTOCOL) + trace.episode.text
+    for trace in hindsights(traces()):
+        assert (opening(trace.episode.case, CATALOG, PROTOCOL) + trace.episode.text).startswith(text(trace))
+
+
+def test_what_the_environment_wrote_is_only_read() -> None:
+    for trace in traces():
+        learned = "".join(words for weight, words in weighted(trace) if weight > 0)
+        assert BEGIN_ITEMS not in learned
+        assert END_ITEMS not in learned
+        assert "User:" not in learned
+
+
+def test_hindsight_teaches_preferences_and_nothing_else() -> None:
+    for trace in hindsights(traces()):
+        assert text(trace).endswith(END_PREF)
+        learned = [words for weight, words in weighted(trace) if weight > 0]
+        assert learned == [turn.preference + END_PREF for turn in trace.episode.turns][: len(learned)]
+        assert len(learned) >= 2
+
+
+def test_hindsight_asks_only_while_the_target_has_not_been_shown() -> None:
+    for trace in hindsights(traces()):
+        calls = text(trace).count(BEGIN_PREF)
+        assert all(trace.episode.case.target not in turn.shown for turn in trace.episode.turns[: calls - 1])
+
+
+def test_answers_teach_everything_but_preferences() -> None:
+    for trace in answers(traces()):
+        learned = "".join(words for weight, words in weighted(trace) if weight > 0)
+        assert f"{BEGIN_PREF}Shown" in learned or f"{BEGIN_PREF}Fits" in learned, "what stands between the markers is left out"
+
+
+def test_wishes_before_an_answer_do_not_know_the_target() -> None:
+    others = tuple(replace(case, target=13 + case.target % 3) for case in CASES)
+    settings = TraceSettings(hindsight=0.01, missed=1.0)
+    for one, other in zip(answers(traces(settings)), answers(traces(settings, cases=others)), strict=True):
+        assert one.episode.turns == other.episode.turns
+
+
+def test_lines_above_the_target_are_only_read_and_lines_below_count_little() -> None:
+    settings = TraceSettings(top=0.3, target_weight=3.0, rest_weight=0.1)
+    places = set()
+    for trace in answers(traces(settings)):
+        answer = [item for item in trace.episode.answer if item is not None]
+        opened = trace.tokens.tolist().index(POLICY.encode(ANSWER_OPEN)[0])
+        ends = [place for place in range(opened + 2, len(trace.tokens)) if POLICY.decode([int(trace.tokens[place])]).endswith("\n")]
+        by_line = trace.weights[ends].tolist()
+        if trace.episode.case.target in answer:
+            place = answer.index(trace.episode.case.target)
+            places.add(place)
+            assert np.allclose(by_line, [0.0] * place + [3.0] + [0.1] * (len(answer) - place - 1))
+        else:
+            assert np.allclose(by_line, [0.1] * len(answer))
+    assert places == {0, 1, 2}
+
+
+def test_the_first_wish_is_for_nothing_in_particular() -> None:
+    assert all(trace.episode.turns[0].preference in NEUTRAL for trace in traces())
+    some = traces(TraceSettings(neutral_first=0.0))
+    assert all(trace.episode.turns[0].preference not in NEUTRAL for trace in some)
+
+
+def test_no_wish_is_repeated() -> None:
+    for trace in traces():
+        preferences = [turn.preference.casefold() for turn in trace.episode.turns]
+        assert len(set(preferences)) == len(preferences)
+
+
+def test_calls_are_as_many_as_asked_for() -> None:
+    some = answers(traces(TraceSettings(calls=(0.0, 1.0), missed=1.0)))
+    assert {len(trace.episode.turns) for trace in some} == {2}
+
+
+def test_the_same_seed_gives_the_same_traces() -> None:
+    for one, other in zip(traces(), traces(), strict=True):
+        assert np.array_equal(one.tokens, other.tokens)
+        assert np.array_equal(one.weights, other.weights)
+    assert [text(trace) for trace in traces(seed=6)] != [text(trace) for trace in traces()]
+
+
+def test_missed_targets_are_kept_as_often_as_asked_for() -> None:
+    def missed(share: float) -> int:
+        some = answers(traces(TraceSettings(missed=share)))
+        return sum(trace.episode.case.target not in trace.episode.answer for trace in some)
+
+    assert missed(0.0) == 0
+    assert 0 < missed(0.5) < missed(1.0)
+
+
+def test_cases_that_cannot_become_traces_are_told() -> None:
+    class Nothing:
+        def retrieve(self, calls: list[object]) -> list[tuple[int, ...]]:
+            return [() for _ in calls]
+
+    with pytest.raises(DataError, match="none of 60 cases became a trace"):
+        build_traces(
+            POLICY,
+            CASES,
+            CATALOG,
+            retrieve=Nothing(),  # type: ignore[arg-type]
+            settings=TraceSettings(),
+            preferences=PreferenceSettings(),
+            protocol=PROTOCOL,
+            seed=1,
+        )
+
+
+def test_fused_lists_prefer_the_first_call() -> None:
+    # 1/(10+1) = .0909, 1/(10+2) = .0833; later ones half: .0455, .0417.
+    assert fused([[7, 8], [9, 6]], 0.5) == [7, 8, 9, 6]
+    assert fused([[7, 8], [8, 6]], 1.0) == [8, 7, 6]
+
+
+class ById:
+    """Recommends the smallest ids that are not in the history."""
+
+    def recommend(self, cases: list[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        rows = [[item for item in range(1, 41) if not exclude_history or item not in case.history][:k] for case in cases]
+        return Ranking(np.array(rows, dtype=np.int64), np.zeros((len(rows), len(rows[0])), dtype=np.float32))
+
+
+def test_selected_cases_are_those_the_recommender_ranks_high_enough() -> None:
+    cases = [Case(user=place, history=(1, 2), target=3 + place) for place in range(30)]
+    first, second = select_cases(cases, ById(), hardest=10, parts=2, seed=4)
+    # Items 1 and 2 are left out, so target t has rank t - 2: users 0..9 have rank 1..10.
+    assert sorted(case.user for case in (*first, *second)) == list(range(10))
+    assert not set(first) & set(second)
+    assert (first, second) == tuple(select_cases(cases, ById(), hardest=10, parts=2, seed=4))
+    assert (first, second) != tuple(select_cases(cases, ById(), hardest=10, parts=2, seed=5))
+
+
+def test_ranks_tell_a_retriever_that_has_seen_its_targets() -> None:
+    seen = [Case(user=0, history=(40,), target=target) for target in (1, 2, 3)]
+    unseen = [Case(user=0, history=(40,), target=target) for target in (11, 25, 39)]
+    assert ranks(seen, ById(), 30).tolist() == [1, 2, 3]
+    assert ranks(unseen, ById(), 30).tolist() == [11, 25, 0]
