@@ -143,9 +143,7 @@ class BidirectionalEncoder(nn.Module):
 def rotations(length: int, width: int) -> Tensor:
     """(2, length, width // 2) cosines and sines by which the places of a sequence turn a head's `width` numbers, pair by pair."""
     if width % 2:
-        raise ConfigError(
-            f"a head has {width} numbers, which cannot be turned in pairs: write a width that is an even multiple of the heads"
-        )
+        raise ConfigError(f"a head has {width} numbers, which cannot be turned in pairs: write an even width for each")
     speeds = 10_000 ** (-torch.arange(0, width, 2) / width)
     angles = torch.arange(length)[:, None] * speeds
     return torch.stack([angles.cos(), angles.sin()])

@@ -34,6 +34,8 @@ class RetrieverTraining(Settings):
     """How it is fitted; an example is a window of `length` events (causal) or one history with what came next (tedrec)."""
     texts_per_item: int = Field(default=8, ge=1)
     """Wishes made up for each item before training, whose vectors are looked up during it."""
+    quiet: float = Field(default=1.0, ge=0)
+    """Weight of the mean square of what neutral texts add to the user vector: it keeps them from adding anything."""
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Label smoothing: this share of the target's weight is spread over all items."""
 
@@ -90,6 +92,7 @@ def train_retriever(
     table = wish_table(catalog, encoder, preferences=preferences, each=settings.texts_per_item, rng=rng, cache=cache)
     model = _first_weights(vectors, settings=settings, start=start)
     questions = stated_questions(catalog, valid, preferences=preferences, rng=rng)
+    silent = table.vectors[1 : table.neutral + 1]
 
     def loss(module: nn.Module, lesson: Lesson) -> tuple[Tensor, Tensor]:
         device = model.texts.device
@@ -100,7 +103,8 @@ def train_retriever(
         queries = model.queries(states, stated_wishes(model, table, lesson.wishes)) * model.sharpness()
         targets = lesson.targets.to(device)
         wrong = full_softmax(queries, items[1:], targets - 1, smoothing=settings.smoothing)
-        return wrong, torch.tensor(float(len(targets)), device=device)
+        loudness = model.wishes(silent.to(device)).square().mean()
+        return wrong + settings.quiet * len(targets) * loudness, torch.tensor(float(len(targets)), device=device)
 
     texts = text_memo(encoder)
     fit(
