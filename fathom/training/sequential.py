@@ -1,6 +1,6 @@
 """Whole user windows become batches, and SASRec learns from them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,10 +52,12 @@ def train_sasrec(
     settings: SASRecTraining,
     run: Run,
     stage: str = "sasrec",
+    judge: Callable[[Recommender, Sequence[Case]], Mapping[str, float]] | None = None,
 ) -> SASRec:
     """A SASRec fitted to all events of `interactions` by the full softmax at every position of every window.
 
-    The weights of the best validation NDCG@10 are kept; without validation cases the last ones. Resumes where it was killed.
+    The weights of the best validation are kept, by `figures` unless `judge` is given; without validation cases the last ones.
+    Resumes where it was killed.
     """
     with noise_from(settings.fit.seed):
         model = SASRec(n_items, settings.model)
@@ -74,7 +76,7 @@ def train_sasrec(
         settings=settings.fit,
         run=run,
         stage=stage,
-        validate=(lambda: figures(model, valid)) if valid else None,
+        validate=(lambda: (judge or figures)(model, valid)) if valid else None,
     )
     return model
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,15 @@ from fathom.training.keeping import Keeper
 from fathom.training.run import Run, progress
 
 Batch = TypeVar("Batch")
+Drawn = TypeVar("Drawn", covariant=True)
+
+
+class Batches(Protocol[Drawn]):
+    """One epoch: as many batches as its length says, each made when it is asked for; a list is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Drawn: ...
 
 
 class FitSettings(Settings):
@@ -73,7 +82,7 @@ class FitReport:
 def fit(
     module: nn.Module,
     *,
-    batches: Callable[[int, np.random.Generator], Sequence[Batch]],
+    batches: Callable[[int, np.random.Generator], Batches[Batch]],
     loss: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]],
     settings: FitSettings,
     run: Run,
