@@ -19,12 +19,15 @@ from fathom.language.tokenizer import TokenTable
 
 try:
     from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+    from transformers.utils.logging import disable_progress_bar
 except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "transformers", "llm") from error
 
 Precision = Literal["float32", "bfloat16"]
 
 POLICY_FILE = "policy.json"
+
+disable_progress_bar()  # bars for reading and writing weights would break up ours, which say more
 
 
 class LocalPolicy:

@@ -17,6 +17,7 @@ from fathom.evaluation.agent import Finish
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import DatasetFacts, Difference, Results, Row, commit, machine, read, versions, write
 from fathom.evaluation.rows import make_comparisons, make_row
+from fathom.pipeline.stages import stage_seconds
 from fathom.pipeline.workshop import AGENTS, Workshop, opened
 from fathom.recipes import dump
 from fathom.recommenders.language import LanguageRecommender
@@ -60,7 +61,7 @@ def judge(work: Workshop, *, models: Sequence[str] = ()) -> None:
         if not models or name in models:
             recommender = make()
             with progress(f"judging {name}", len(work.test_cases)) as advance:
-                evaluation = evaluate(recommender, work.test_cases, progress=_by_total(advance))
+                evaluation = evaluate(recommender, work.test_cases, progress=advance)
             evaluation.save(work.folder("ranks") / f"{name}.parquet")
     for name in AGENTS:
         if (not models or name in models) and work.folder(name).is_dir():
@@ -125,18 +126,6 @@ def _judge_agent(work: Workshop, name: str) -> None:
         evaluation = evaluate(_Played(episodes, finish, work.retriever), work.test_cases)
         played = replace(evaluation, seconds=evaluation.seconds + sum(episode.seconds for episode in episodes))
         played.save(work.folder("ranks") / f"{name}{suffix}.parquet")
-
-
-def _by_total(advance: Callable[[int], None]) -> Callable[[int], None]:
-    """Turns 'so many more are done' into 'so many are done in all'."""
-    before = 0
-
-    def told(done: int) -> None:
-        nonlocal before
-        advance(done - before)
-        before = done
-
-    return told
 
 
 def summarise(work: Workshop, *, command: str) -> Results:
@@ -218,6 +207,7 @@ def report(work: Workshop, results: Results) -> Path:
             agent=agent,
             settings=dump(work.recipe),
             notes=(work.split.leaks, *work.dataset.notes),
+            stage_seconds=stage_seconds(work.run.folder),
         ),
     )
     return path

@@ -71,6 +71,11 @@ def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, folder:
             return
 
 
+def stage_seconds(folder: Path) -> dict[str, float]:
+    """Stage -> seconds it took over all attempts, of the stages that are done."""
+    return {name: float(str(entry["seconds"])) for name, entry in _read_record(folder / "stages.json").items() if entry.get("done")}
+
+
 def _perform_one(stage: Stage[Work], work: Work, record: dict[str, dict[str, object]], folder: Path) -> None:
     """Do one stage and write down that it is done, how long it took (over all attempts) and its peak of memory."""
     entry = record[stage.name]
