@@ -21,8 +21,8 @@ from fathom.settings import Settings
 from fathom.training.full_softmax import full_softmax
 from fathom.training.preferences import NEUTRAL, PreferenceSettings, described, neutral, wish
 from fathom.training.run import Run, noise_from
-from fathom.training.sequential import starts_of, window_batches
-from fathom.training.supervised import FitSettings, fit
+from fathom.training.sequential import SequenceFit, starts_of, window_batches
+from fathom.training.supervised import fit
 
 
 class RetrieverTraining(Settings):
@@ -30,8 +30,8 @@ class RetrieverTraining(Settings):
 
     model: RetrieverSettings = RetrieverSettings()
     """The model's make."""
-    fit: FitSettings = FitSettings(epochs=40, batch_size=32, learning_rate=2e-3, average=0.998, validate_every=4)
-    """How it is fitted; an example is a window of `length` events (causal) or one history with what came next (tedrec)."""
+    fit: SequenceFit = SequenceFit()
+    """How it is fitted; with the tedrec backbone `batch_size` counts single histories, and 2,048 is a good number."""
     texts_per_item: int = Field(default=8, ge=1)
     """Wishes made up for each item before training, whose vectors are looked up during it."""
     quiet: float = Field(default=1.0, ge=0)

@@ -8,8 +8,7 @@ from fathom.recommenders.encoders import Attention, Dropout, _turned, rotations
 from fathom.recommenders.sasrec import SASRec, SASRecSettings
 from fathom.records import PAD, Case, Interactions, cases_of
 from fathom.training.run import Run, noise_from
-from fathom.training.sequential import SASRecTraining, train_sasrec, window_batches
-from fathom.training.supervised import FitSettings
+from fathom.training.sequential import SASRecTraining, SequenceFit, train_sasrec, window_batches
 
 SMALL = SASRecSettings(width=16, layers=1, heads=2, inner=32, length=8, dropout=0.1)
 
@@ -26,7 +25,7 @@ def ring(users: int = 60, events: int = 9, n_items: int = 12) -> Interactions:
 
 
 def test_the_ring_is_learned(tmp_path):
-    fit = FitSettings(epochs=15, batch_size=8, learning_rate=0.01, precision="float32")
+    fit = SequenceFit(epochs=15, batch_size=8, learning_rate=0.01, precision="float32")
     trained = train_sasrec(
         ring(), [Case(0, (3, 4), 5), Case(1, (9,), 10)], n_items=12, settings=SASRecTraining(model=SMALL, fit=fit), run=Run(tmp_path)
     )
@@ -37,7 +36,7 @@ def test_the_ring_is_learned(tmp_path):
 
 
 def test_same_seed_same_bytes(tmp_path):
-    settings = SASRecTraining(model=SMALL, fit=FitSettings(epochs=2, batch_size=8))
+    settings = SASRecTraining(model=SMALL, fit=SequenceFit(epochs=2, batch_size=8))
     torch.manual_seed(5)
     first = train_sasrec(ring(), [], n_items=12, settings=settings, run=Run(tmp_path / "a"))
     torch.manual_seed(6)

@@ -18,7 +18,7 @@ from fathom.training.retrieval import (
     wish_table,
 )
 from fathom.training.run import Run
-from fathom.training.supervised import FitSettings
+from fathom.training.sequential import SequenceFit
 
 GENRES = ("Western", "Musical", "Horror", "Space")
 N = 40
@@ -51,7 +51,7 @@ def training(epochs: int = 12, backbone: str = "causal", **fit) -> RetrieverTrai
     make = SMALL if backbone == "causal" else {**SMALL, "backbone": "tedrec", "mixing": "frequency", "candidates": "ids"}
     return RetrieverTraining(
         model=RetrieverSettings(**make),
-        fit=FitSettings(**{"epochs": epochs, "batch_size": 16 if backbone == "causal" else 128, "learning_rate": 0.01, **fit}),
+        fit=SequenceFit(**{"epochs": epochs, "batch_size": 16 if backbone == "causal" else 128, "learning_rate": 0.01, **fit}),
         texts_per_item=4,
     )
 
