@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 RUN ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench format
+.PHONY: help setup demo check test bench readme format
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,9 @@ test: setup  ## all tests
 
 bench: setup  ## the benchmarks, each beside a peer or a physical limit
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+readme: setup  ## write the README's tables anew from the committed results
+	$(BIN)/python scripts/readme.py
 
 format: setup  ## put the code into shape
 	$(BIN)/ruff format .
