@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, cast
 
@@ -19,6 +20,7 @@ from fathom.language.tokenizer import TokenTable
 
 try:
     from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+    from transformers.utils import logging
     from transformers.utils.logging import disable_progress_bar
 except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "transformers", "llm") from error
@@ -142,7 +144,7 @@ class LocalPolicy:
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors), configuration and tokenizer, whole or not at all."""
-        with folder_written_aside(folder) as aside:
+        with folder_written_aside(folder) as aside, _quietly():
             self.model.save_pretrained(aside)
             self.tokenizer.save_pretrained(aside)
             write_json(aside / POLICY_FILE, {"precision": self.precision})
@@ -168,7 +170,8 @@ class LocalPolicy:
         adapted = (folder / "adapter_config.json").is_file()
         try:
             tokenizer = AutoTokenizer.from_pretrained(name)
-            model = _load_adapted(folder) if adapted else AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+            with _quietly():
+                model = _load_adapted(folder) if adapted else AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
         except (OSError, ValueError) as error:
             raise ModelError(f"'{name}' is neither a saved model nor one the hub gives here: {str(error).splitlines()[0]}") from error
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
@@ -176,6 +179,18 @@ class LocalPolicy:
         if lora is not None:
             model = _with_lora(model, lora)
         return cls(model, tokenizer, device=device, precision=precision or ("bfloat16" if known == "bfloat16" else "float32"))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Within, transformers shows no progress bars: a model of our own is read and written in a moment."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _bare(model: PreTrainedModel) -> PreTrainedModel:
