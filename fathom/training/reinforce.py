@@ -72,7 +72,8 @@ def reinforce(
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
     setup = settings.model_dump(mode="json", exclude={"checkpoint_every", "watch", "preflight"})
     keeper = Keeper(policy.model, optimizer, run.checkpoint(stage), decay=0.0, setup=setup)
-    with PartialState().main_process_first():  # the main process drops log lines beyond the checkpoint, the others find them gone
+    state = PartialState(cpu=policy.device.type == "cpu")  # must know the device before anybody asks it how many processes there are
+    with state.main_process_first():  # the main process drops log lines beyond the checkpoint, the others find them gone
         at = keeper.resume()
     if at.step == 0:
         preflight(player, rewards, prompts=settings.prompts, refuse=settings.preflight == "refuse")

@@ -102,6 +102,18 @@ def test_a_neutral_text_returns_about_the_list_of_the_empty_one(learned):
     assert shared(neutral, empty) > shared(wished, empty) + 0.2
 
 
+def test_without_a_wish_it_is_nearly_as_good_as_a_retriever_without_texts(tmp_path, learned):
+    data = planted()
+    silent = PreferenceSettings(empty=1.0, neutral=0.0)
+    no_texts = train_retriever(
+        data, CATALOG, [], encoder=ENCODER, vectors=np.zeros_like(VECTORS), preferences=silent, settings=training(), run=Run(tmp_path)
+    )
+    asked = cases(data)
+    questions = {"empty": [""] * len(asked), "recent": [""] * len(asked)}
+    with_texts, without = (validation_figures(model, asked, questions)["ndcg@10"] for model in (learned, no_texts))
+    assert with_texts >= 0.9 * without
+
+
 @pytest.mark.parametrize("backbone", ["causal", "tedrec"])
 def test_same_seed_same_bytes(tmp_path, backbone):
     first, second = (train(planted(20), tmp_path / name, training(2, backbone)) for name in "ab")
