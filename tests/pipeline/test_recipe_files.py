@@ -1,0 +1,57 @@
+"""Every committed recipe can be read, says what it is, and its stages know what they depend on."""
+
+from pathlib import Path
+
+import pytest
+
+from fathom.errors import ConfigError
+from fathom.pipeline.deeprec import STAGES
+from fathom.pipeline.recipe import Recipe
+from fathom.recipes import dump, load
+
+RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_reads_and_survives_being_written(path: Path, tmp_path: Path) -> None:
+    recipe = load(path, Recipe)
+    assert recipe.name == path.stem
+    again = tmp_path / "again.yaml"
+    again.write_text(dump(recipe), encoding="utf-8")
+    assert load(again, Recipe) == recipe
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_says_its_command(path: Path) -> None:
+    head = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    assert any(f"fathom run recipes/{path.name}" in line for line in head)
+
+
+def test_every_setting_of_a_recipe_belongs_to_a_stage() -> None:
+    belongs = {name for stage in STAGES for name in stage.settings} | {"name"}
+    assert belongs == set(Recipe.model_fields)
+
+
+def test_stages_need_only_what_comes_before() -> None:
+    done: set[str] = set()
+    for stage in STAGES:
+        assert set(stage.needs) <= done
+        done.add(stage.name)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: a\n", "either 'world' (the built-in one) or 'source'"),
+        ("name: a\nworld: {}\nsource: {name: x}\n", "and not both"),
+        ("name: a\nworld: {}\nsplit: leave-one-in\n", "did you mean 'leave-one-out'?"),
+        ("name: a\nworld: {}\nprotocol: {answer_length: 5}\n", "protocol.answer_length is 5: write the same"),
+        ("name: a\nworld: {film: 3}\n", "line 2: unknown setting 'world.film'; did you mean 'films'?"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_told(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        load(path, Recipe)
+    assert said in str(error.value)
