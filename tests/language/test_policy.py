@@ -89,7 +89,9 @@ def test_low_rank_adapters_start_as_nothing_and_survive_saving(policy: LocalPoli
 
 
 def test_architectures_that_the_engine_does_not_know_are_refused(tokenizer: PreTrainedTokenizerFast) -> None:
-    other = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=16, bos_token_id=0, eos_token_id=0))
+    other = GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=16, bos_token_id=0, eos_token_id=0)
+    )
     with pytest.raises(ModelError, match="'gpt2' are not supported; known are llama"):
         LocalPolicy(other, tokenizer)
 
