@@ -179,6 +179,7 @@ def arguments(settings: ReinforceSettings, policy: LocalPolicy, *, steps: int, f
         use_vllm=False,
         learning_rate=settings.learning_rate,
         max_grad_norm=settings.clip_gradient,
+        ddp_find_unused_parameters=False,
         activation_checkpointing=settings.activation_checkpointing,
         bf16=policy.precision == "bfloat16",
         fp16=False,

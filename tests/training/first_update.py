@@ -1,0 +1,57 @@
+"""One step of reinforcement on a tiny model, run by one process or by several; the main one saves the weights to the path it is given."""
+
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from safetensors.torch import save_file
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from worlds import Shelves, film_case, film_catalog
+
+from fathom.agents.protocol import MARKERS, ProtocolSettings, opening
+from fathom.language.builtin import tiny
+from fathom.language.policy import LocalPolicy
+from fathom.language.tokenizer import train_tokenizer
+from fathom.records import Episode
+from fathom.training.reinforce import ReinforceSettings, reinforce
+from fathom.training.rollouts import tape_of
+from fathom.training.run import Run
+
+CATALOG = film_catalog()
+PROTOCOL = ProtocolSettings(segment_tokens=10, trajectory_tokens=200, prompt_tokens=150)
+CASES = [film_case(history=(17 + place % 5, 18 + place % 7, 20), target=1 + place % 10) for place in range(12)]
+
+
+def small_ids(episode: Episode) -> dict[str, float]:
+    own = [token < 150 for token, sampled in zip(tape_of(episode).tokens, tape_of(episode).sampled, strict=True) if sampled]
+    return {"total": sum(own) / len(own)}
+
+
+def main(folder: Path) -> None:
+    tokenizer = train_tokenizer([opening(case, CATALOG, PROTOCOL) for case in CASES], 300, markers=MARKERS)
+    policy = LocalPolicy(tiny(tokenizer, width=32, layers=1, context=256, seed=1), tokenizer)
+    reinforce(
+        policy,
+        Shelves(CATALOG.n_items),
+        CASES,
+        CATALOG,
+        protocol=PROTOCOL,
+        rewards=small_ids,
+        heldout=lambda episode: {"characters": float(len(episode.text))},
+        settings=ReinforceSettings(steps=1, prompts=4, samples=4, micro_batch=4, learning_rate=3e-3, preflight="warn"),
+        run=Run(folder / "run"),
+        stage="rl",
+    )
+    state = PartialState()
+    if state.is_main_process:
+        weights = torch.cat([weight.detach().flatten() for weight in policy.model.parameters()])
+        save_file({"weights": weights, "processes": torch.tensor(state.num_processes)}, folder / "weights.safetensors")
+    if state.num_processes > 1:
+        state.wait_for_everyone()
+        state.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

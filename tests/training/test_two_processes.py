@@ -1,0 +1,41 @@
+"""Two processes on the CPU (gloo) make the same first update as one: same episodes, same advantages over the whole batch, same gradient."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from fathom.training.run import Run
+
+SCRIPT = Path(__file__).with_name("first_update.py")
+
+
+def update(folder: Path, launcher: list[str]) -> torch.Tensor:
+    folder.mkdir()
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *launcher, str(SCRIPT), str(folder)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    saved = load_file(folder / "weights.safetensors")
+    assert int(saved["processes"]) == (2 if launcher else 1)
+    return saved["weights"]
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_same_first_update_as_one(tmp_path: Path) -> None:
+    one = update(tmp_path / "one", [])
+    two = update(tmp_path / "two", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
+    # Adam's first step is learning_rate in every direction, whatever the gradient's size: rounding moves only directions near zero.
+    assert (two - one).abs().mean() < 1e-6
+    assert_close(two, one, rtol=0, atol=2e-4)
+    (alone,), (together,) = (Run(tmp_path / name / "run").metrics("rl") for name in ("one", "two"))
+    for name in ("reward/total", "reward_spread", "heldout/characters", "written_tokens", "groups_that_differ"):
+        assert alone[f"rl/{name}"] == pytest.approx(together[f"rl/{name}"], abs=1e-6), name
+    for name in ("entropy", "gradient_norm", "kl"):
+        assert alone[f"rl/{name}"] == pytest.approx(together[f"rl/{name}"], abs=1e-4), name

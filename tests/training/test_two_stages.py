@@ -1,0 +1,107 @@
+"""The whole way of an agent on a tiny random model: traces, warm start, stage 1, stage 2, and a planted reward at its end."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worlds import Shelves, film_case, film_catalog
+
+from fathom.agents.play import play
+from fathom.agents.protocol import MARKERS, ProtocolSettings
+from fathom.agents.rewards import RewardSettings, stage1
+from fathom.items.encoders import encoder
+from fathom.language.builtin import tiny
+from fathom.language.policy import LocalPolicy
+from fathom.language.tokenizer import train_tokenizer
+from fathom.records import Episode
+from fathom.training.imitate import ImitateSettings, imitate
+from fathom.training.preferences import NEUTRAL, PreferenceSettings
+from fathom.training.pretrain import WindowSettings
+from fathom.training.reinforce import ReinforceSettings, reinforce
+from fathom.training.run import Run
+from fathom.training.supervised import FitSettings
+from fathom.training.traces import TraceSettings, build_traces
+from fathom.training.watch import WatchSettings
+
+CATALOG = film_catalog()
+PROTOCOL = ProtocolSettings(answer_length=3, items_per_call=4, max_calls=4, segment_tokens=40, trajectory_tokens=250, prompt_tokens=100)
+CASES = tuple(film_case(history=(17 + place % 5, 25 + place % 7, 35), target=1 + place % 12) for place in range(80))
+SETTINGS = ReinforceSettings(steps=15, prompts=4, samples=6, micro_batch=12, learning_rate=5e-4, preflight="warn")
+SECOND = SETTINGS.model_copy(update={"steps": 25, "learning_rate": 1e-3, "watch": WatchSettings(flat_steps=100, kl_limit=100)})
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a policy that has imitated traces."""
+    folder = tmp_path_factory.mktemp("warm")
+    words = ["Lately: Comedy and 1977.\n", "Shown: Drama and Crime.\n", "Fits best: Drama and 1978.\n", *NEUTRAL]
+    corpus = [*(title + "\n" for title in CATALOG.titles), *words]
+    tokenizer = train_tokenizer(corpus * 20, 700, markers=MARKERS)
+    policy = LocalPolicy(tiny(tokenizer, width=64, layers=2, context=256, seed=1), tokenizer)
+    traces = build_traces(
+        policy,
+        CASES,
+        CATALOG,
+        retrieve=Shelves(CATALOG.n_items),
+        settings=TraceSettings(thought_values=1, missed=1.0, calls=(0.6, 0.4), target_weight=1.0, rest_weight=1.0, top=1.0),
+        preferences=PreferenceSettings(phrases=1, title_words=0.0),
+        protocol=PROTOCOL,
+        seed=3,
+        longest=policy.context,
+    )
+    settings = ImitateSettings(fit=FitSettings(epochs=60, batch_size=8, learning_rate=4e-3, precision="float32"), histories=0.0)
+    imitate(policy, traces, [], settings=settings, windows=WindowSettings(), run=Run(folder), stage="warm")
+    policy.save(folder / "policy")
+    return folder / "policy"
+
+
+def heldout(episode: Episode) -> Mapping[str, float]:
+    return {"turns": float(len(episode.turns))}
+
+
+def train(folder: Path, start: Path, rewards: object, settings: ReinforceSettings, stage: str) -> LocalPolicy:
+    return reinforce(
+        LocalPolicy.load(start),
+        Shelves(CATALOG.n_items),
+        CASES,
+        CATALOG,
+        protocol=PROTOCOL,
+        rewards=rewards,  # type: ignore[arg-type]
+        heldout=heldout,
+        settings=settings,
+        run=Run(folder),
+        stage=stage,
+    )
+
+
+def column(folder: Path, name: str) -> list[float]:
+    return [line[name] for stage in ("one", "two") for line in Run(folder).metrics(stage) if name in line]
+
+
+def test_the_warm_start_follows_the_protocol(warm: Path) -> None:
+    episodes = play(LocalPolicy.load(warm), Shelves(CATALOG.n_items), CASES[:20], CATALOG, PROTOCOL)
+    assert np.mean([episode.well_formed for episode in episodes]) > 0.6
+
+
+def even_first(episode: Episode) -> Mapping[str, float]:
+    """A planted reward that no history shows: the first recommendation has an even id."""
+    first = episode.answer[0] if episode.answer else None
+    value = float(first is not None and first % 2 == 0) if episode.well_formed else -1.0
+    return {"even": value, "total": value}
+
+
+@pytest.mark.slow
+def test_two_stages_raise_what_they_reward_and_shuffled_rewards_do_not(warm: Path, tmp_path: Path) -> None:
+    process = stage1(RewardSettings(answer_length=3), encoder("hashing").encode)
+    policy = train(tmp_path, warm, process, SETTINGS, "one")
+    turns = column(tmp_path, "one/turns")
+    assert np.mean(turns[-4:]) > np.mean(turns[:4])
+    policy.save(tmp_path / "stage1")
+    train(tmp_path, tmp_path / "stage1", even_first, SECOND, "two")
+    planted = column(tmp_path, "two/reward/total")
+    assert np.mean(planted[-5:]) > np.mean(planted[:5]) + 0.2
+    control = tmp_path / "control"
+    train(control, tmp_path / "stage1", even_first, SECOND.model_copy(update={"shuffle_rewards": True}), "two")
+    dealt = column(control, "two/reward/total")
+    assert np.mean(dealt[-5:]) < np.mean(dealt[:5]) + 0.2
