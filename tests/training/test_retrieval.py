@@ -47,7 +47,7 @@ def planted(users: int = 150, events: int = 12) -> Interactions:
     return Interactions(tuple(map(str, range(users))), np.arange(0, users * events + 1, events), np.array(rows).ravel())
 
 
-def training(epochs: int = 12, backbone: str = "causal", **fit) -> RetrieverTraining:
+def training(epochs: int = 22, backbone: str = "causal", **fit) -> RetrieverTraining:
     make = SMALL if backbone == "causal" else {**SMALL, "backbone": "tedrec", "mixing": "frequency", "candidates": "ids"}
     return RetrieverTraining(
         model=RetrieverSettings(**make),
