@@ -52,7 +52,7 @@ def build(
     seed: int,
     titles: Sequence[str] = (),
     vectors: npt.NDArray[np.float32] | None = None,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     precision: Precision = "float32",
 ) -> LocalPolicy:
     """A policy with random weights, the same for the same seed.

@@ -21,7 +21,7 @@ from fathom.data.sources import read
 from fathom.data.world import build_world
 from fathom.items.text import item_texts
 from fathom.language.builtin import build
-from fathom.language.policy import LocalPolicy
+from fathom.language.policy import LocalPolicy, Precision
 from fathom.language.tokenizer import train_tokenizer
 from fathom.metrics import ndcg, ranks_of
 from fathom.pipeline.judge import judge, report, show, summarise
@@ -84,9 +84,11 @@ def fit_first_language_model(work: Workshop) -> None:
     recipe = work.recipe.language
     if recipe.model == "builtin":
         tokenizer = train_tokenizer(_corpus(work), recipe.builtin.vocabulary, markers=MARKERS)
-        policy = build(recipe.builtin, tokenizer, seed=work.recipe.seed, titles=work.catalog.titles, vectors=work.vectors[1:])
-    else:
-        policy = LocalPolicy.load(recipe.model, lora=recipe.lora or None)
+        seed, titles, vectors = work.recipe.seed, work.catalog.titles, work.vectors[1:]
+        policy = build(recipe.builtin, tokenizer, seed=seed, titles=titles, vectors=vectors, device=work.device)
+    else:  # on an accelerator, large models from outside compute in bfloat16, when they talk and when they learn
+        precision: Precision = "bfloat16" if work.device.type == "cuda" else "float32"
+        policy = LocalPolicy.load(recipe.model, device=work.device, precision=precision, lora=recipe.lora or None)
     pretrain(
         policy,
         work.histories(work.fit_part),

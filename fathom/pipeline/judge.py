@@ -84,7 +84,8 @@ def recommenders(work: Workshop) -> Mapping[str, Callable[[], Recommender]]:
 
 def language_recommender(work: Workshop) -> LanguageRecommender:
     """The language model by itself: the catalogue by the likelihood of each title after the history."""
-    return LanguageRecommender(work.policy("lm"), work.catalog, work.language_prompt)
+    policy = work.policy("lm")
+    return LanguageRecommender(policy, work.catalog, work.language_prompt(policy))
 
 
 def mixed(work: Workshop) -> Mix:

@@ -1,6 +1,7 @@
 """What the stages of a run leave in its folder, opened when it is first needed and then kept."""
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ from fathom.training.run import Run
 from fathom.training.traces import select_cases
 
 if TYPE_CHECKING:
+    import torch
+
     from fathom.language.policy import LocalPolicy
 
 AGENTS = ("agent-warm", "agent-stage1", "agent-stage2")
@@ -151,16 +154,33 @@ class Workshop:
         everything = self.recipe.protocol.model_copy(update={"history_length": max(1, interactions.n_events)})
         return [history_lines(case, self.catalog, everything) for case in whole_histories(interactions)]
 
-    def language_prompt(self, case: Case) -> str:
-        """The case's latest events as the language model met them in training."""
-        latest = self.recipe.protocol.model_copy(update={"history_length": self.recipe.language.prompt_events})
-        return HISTORY_HEADER + "".join(history_lines(case, self.catalog, latest))
+    def language_prompt(self, policy: "LocalPolicy") -> Callable[[Case], str]:
+        """Renders a case's latest events as `policy` met them in training: whole events, as many as leave a row room for a title."""
+        language = self.recipe.language
+        latest = self.recipe.protocol.model_copy(update={"history_length": language.prompt_events})
+        longest = max(map(len, policy.table.encode_many([title + "\n" for title in self.catalog.titles])))
+        room = min(language.windows.row, policy.context) - len(policy.encode(HISTORY_HEADER)) - longest
+
+        def prompt(case: Case) -> str:
+            events = history_lines(case, self.catalog, latest)
+            taken = np.cumsum([len(tokens) for tokens in policy.table.encode_many(events[::-1])])
+            return HISTORY_HEADER + "".join(events[len(events) - int(np.searchsorted(taken, room, side="right")) :])
+
+        return prompt
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """Where trainings put their models, hence where language models are opened: this process's accelerator, if there is one."""
+        from accelerate import PartialState
+
+        device: torch.device = PartialState().device
+        return device
 
     def policy(self, stage: str) -> "LocalPolicy":
         """The language model as the stage called `stage` left it."""
         from fathom.language.policy import LocalPolicy
 
-        return LocalPolicy.load(self.folder(stage))
+        return LocalPolicy.load(self.folder(stage), device=self.device)
 
 
 def whole_histories(interactions: Interactions) -> tuple[Case, ...]:
