@@ -1,0 +1,159 @@
+"""A language model from a folder goes the same way as the built-in one: its own tokenizer, the long prompt, all weights or adapters."""
+
+import itertools
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from fathom.agents.episodes import load_episodes
+from fathom.agents.protocol import history_lines
+from fathom.data.world import WorldSettings, build_world
+from fathom.evaluation.results import read
+from fathom.language.policy import LocalPolicy
+from fathom.pipeline.deeprec import STAGES
+from fathom.pipeline.recipe import Recipe
+from fathom.pipeline.stages import perform
+from fathom.pipeline.workshop import HISTORY_HEADER, Workshop
+from fathom.recommenders.language import LanguageRecommender
+from fathom.records import Case
+from fathom.training.pretrain import WindowSettings
+from fathom.training.run import Run
+
+WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+"""How the tokenizers of Qwen2.5 cut a text into words before they merge."""
+FILMS = WorldSettings(films=60, users=24, events=8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Qwen2 with a byte-level tokenizer that cuts words, as somebody might have it on disk."""
+    catalog = build_world(FILMS).dataset.catalog
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=500, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
+    prompts = files("fathom.agents").joinpath("prompts", "long.txt").read_text(encoding="utf-8")
+    tokenizer.train_from_iterator([*catalog.titles, *[prompts] * 3], trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|pad|>")
+    config = Qwen2Config(
+        vocab_size=len(fast),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        eos_token_id=fast.eos_token_id,
+        pad_token_id=fast.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Qwen2ForCausalLM(config)
+    path = tmp_path_factory.mktemp("outside") / "tiny-qwen2"
+    model.save_pretrained(path)
+    fast.save_pretrained(path)
+    return path
+
+
+def recipe(folder: Path, *, lora: int) -> Recipe:
+    fit = {"epochs": 1, "batch_size": 8, "learning_rate": 3e-3, "precision": "float32"}
+    stage = {"steps": 1, "prompts": 2, "samples": 2, "micro_batch": 2, "learning_rate": 1e-5, "preflight": "warn"}
+    return Recipe.model_validate(
+        {
+            "name": "outside",
+            "world": FILMS,
+            "valid_users": 4,
+            "test_users": 6,
+            "encoder": "hashing",
+            "hold_out": {"share": 0.3, "most": 3},
+            "sasrec": {"model": {"width": 16, "length": 16}, "fit": {**fit, "batch_size": 4}},
+            "retriever": {"model": {"width": 16, "length": 16}, "fit": {**fit, "batch_size": 4}, "texts_per_item": 2},
+            "retriever_refit": fit,
+            "language": {
+                "model": str(folder),
+                "lora": lora,
+                "windows": {"row": 256, "rows_at_once": 8},
+                "pretrain": fit,
+                "refit": fit,
+            },
+            "protocol": {
+                "prompt": "long",
+                "history_length": 5,
+                "items_per_call": 12,
+                "max_calls": 2,
+                "segment_tokens": 250,
+                "trajectory_tokens": 2400,
+                "prompt_tokens": 1600,
+            },
+            "traces": {"most": 8, "missed": 1.0},
+            "imitate": {"fit": fit, "histories": 0.1},
+            "stage1": stage,
+            "stage2": stage,
+        }
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [0, 4])
+def test_a_model_from_a_folder_goes_through_every_stage(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: int) -> None:
+    monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
+    made = recipe(folder, lora=lora)
+    work = Workshop(made, Run(tmp_path), command="test")
+    perform(STAGES, work, made, tmp_path, until="", console=Console(quiet=True))
+    results = read(tmp_path / "results.json")
+    for name in ("lm", "mix", "agent-warm", "agent-stage1", "agent-stage2", "agent-stage2-scored"):
+        row = results.row(name)
+        assert row is not None
+        assert row.users == 6
+    assert (tmp_path / "agent-stage2" / "adapter_config.json").is_file() == bool(lora)
+    assert len(load_episodes(tmp_path / "episodes" / "agent-stage2.jsonl.gz")) == 6
+
+
+def plain_score(policy: LocalPolicy, prompt: str, line: str) -> float:
+    """log p(line | prompt) by transformers alone, one text at a time."""
+    before, after = policy.encode(prompt), policy.encode(line)
+    with torch.no_grad():
+        logits = policy.model(input_ids=torch.tensor([[*before, *after]])).logits[0, len(before) - 1 : -1]
+    return float(logits.log_softmax(-1)[torch.arange(len(after)), torch.tensor(after)].sum())
+
+
+def test_titles_of_many_tokens_are_ranked_by_their_plain_likelihood(folder: Path) -> None:
+    policy = LocalPolicy.load(folder)
+    catalog = build_world(FILMS).dataset.catalog
+    assert np.mean([len(policy.encode(title + "\n")) for title in catalog.titles]) > 4
+    cases = [Case(0, (3, 8), 5), Case(1, (7,), 5)]
+    prompts = [HISTORY_HEADER + "".join(catalog.title(item) + "\n" for item in case.history) for case in cases]
+    shown = dict(zip(cases, prompts, strict=True))
+    ranking = LanguageRecommender(policy, catalog, shown.__getitem__).recommend(cases, 10)
+    for row, case in enumerate(cases):
+        scores = {item: plain_score(policy, prompts[row], catalog.title(item) + "\n") for item in range(1, catalog.n_items + 1)}
+        best = sorted((item for item in scores if item not in case.history), key=lambda item: -scores[item])[:10]
+        assert ranking.items[row].tolist() == best
+        assert ranking.scores[row].tolist() == pytest.approx([scores[item] for item in best], abs=1e-3)
+
+
+def test_lines_are_cut_into_the_same_tokens_alone_and_together(folder: Path) -> None:
+    policy = LocalPolicy.load(folder)
+    lines = [HISTORY_HEADER, *(title + "\n  - genres: Drama\n" for title in build_world(FILMS).dataset.catalog.titles[:20])]
+    assert policy.encode("".join(lines)) == tuple(itertools.chain.from_iterable(map(policy.encode, lines)))
+
+
+def test_a_history_too_long_for_a_row_loses_its_oldest_events_whole(folder: Path, tmp_path: Path) -> None:
+    made = recipe(folder, lora=0)
+    made = made.model_copy(update={"language": made.language.model_copy(update={"windows": WindowSettings(row=256)})})
+    build_world(FILMS).dataset.save(tmp_path / "dataset")
+    work, policy = Workshop(made, Run(tmp_path)), LocalPolicy.load(folder)
+    longest = max(len(policy.encode(title + "\n")) for title in work.catalog.titles)
+    prompt = work.language_prompt(policy)(Case(0, tuple(range(1, 41)), 50))
+    lines = history_lines(Case(0, tuple(range(1, 41)), 50), work.catalog, made.protocol.model_copy(update={"history_length": 40}))
+    kept = next(count for count in range(41) if prompt == HISTORY_HEADER + "".join(lines[40 - count :]))
+    assert kept > 1
+    assert len(policy.encode(prompt)) + longest <= 256 < len(policy.encode(HISTORY_HEADER + "".join(lines[39 - kept :]))) + longest
