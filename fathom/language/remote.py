@@ -16,12 +16,11 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from fathom.errors import MissingExtraError, ModelError
 from fathom.files import read_json, write_json
+from fathom.language.remote_settings import RemoteSettings
 from fathom.records import Reply
-from fathom.settings import Settings
 
 try:
     import openai
@@ -33,25 +32,8 @@ BYTES_PER_TOKEN = 4
 """How many bytes of UTF-8 count as one token where the endpoint reports no usage."""
 
 
-class RemoteSettings(Settings):
-    """Which endpoint is asked, and how patiently."""
-
-    base_url: str
-    """Where the endpoint is, for example 'http://localhost:8000/v1'."""
-    model: str
-    """The endpoint's name of the model."""
-    api_key_variable: str = "OPENAI_API_KEY"
-    """The environment variable that holds the key, which thus stays out of recipes and run folders; local servers need none."""
-    kind: Literal["completions", "chat"] = "completions"
-    """'completions' sends one growing text; 'chat' sends the model's words as 'assistant' and everything else as 'user'."""
-    timeout: float = Field(120.0, gt=0)
-    """Seconds until a request counts as failed."""
-    retries: int = Field(4, ge=0)
-    """How often a failed request is sent again, after growing pauses."""
-    parallel: int = Field(8, ge=1)
-    """Requests under way at the same time."""
-    token_budget: int | None = Field(None, ge=1)
-    """Tokens, read and written, after which no more requests are sent; cached answers are free."""
+class BudgetError(ModelError):
+    """The token budget is used up; whatever was answered by then is kept in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +58,17 @@ class RemotePolicy:
         )
         self._lock = threading.Lock()
         self._spent = 0
+        self._used = 0
 
     @property
     def spent(self) -> int:
-        """Tokens used so far, as the endpoint reports them; where it does not, one for every 4 bytes."""
+        """Tokens, read and written, of the requests sent so far, as the endpoint reports them; where it does not, one for every 4 bytes."""
         return self._spent
+
+    @property
+    def used(self) -> int:
+        """The same with the answers that came from the cache: what all of it would have cost without one."""
+        return self._used
 
     def encode(self, text: str) -> tuple[int, ...]:
         """No ids: the endpoint keeps its tokenizer to itself."""
@@ -112,20 +100,25 @@ class RemotePolicy:
         path = None if self._cache is None else self._cache / digest[:2] / f"{digest}.json"
         if path is not None and path.is_file():
             known = read_json(path)
-            if isinstance(known, dict) and isinstance(known.get("text"), str):
-                stop = known.get("stop")
+            if isinstance(known, dict) and isinstance(known.get("text"), str) and isinstance(known.get("tokens"), int):
+                stop, tokens = known.get("stop"), int(str(known["tokens"]))
+                with self._lock:
+                    self._used += tokens
                 return Reply(text=str(known["text"]), stop=stop if isinstance(stop, str) else None)
             raise ModelError(f"{path}: not a cached answer; remove the file")
-        reply = self._written(pieces, stops, limit=limit, temperature=temperature, seed=seed)
+        reply, tokens = self._written(pieces, stops, limit=limit, temperature=temperature, seed=seed)
+        with self._lock:
+            self._spent += tokens
+            self._used += tokens
         if path is not None:
-            write_json(path, {"text": reply.text, "stop": reply.stop})
+            write_json(path, {"text": reply.text, "stop": reply.stop, "tokens": tokens})
         return reply
 
-    def _written(self, pieces: Sequence[Piece], stops: Sequence[str], *, limit: int, temperature: float, seed: int) -> Reply:
-        """Ask the endpoint; cut the stream at the first stop string."""
+    def _written(self, pieces: Sequence[Piece], stops: Sequence[str], *, limit: int, temperature: float, seed: int) -> tuple[Reply, int]:
+        """Ask the endpoint; cut the stream at the first stop string. Returns the tokens that it took as well."""
         budget = self._settings.token_budget
         if budget is not None and self._spent >= budget:
-            raise ModelError(f"the token budget of {budget:,} is used up ({self._spent:,} spent): raise token_budget to go on")
+            raise BudgetError(f"the token budget of {budget:,} is used up ({self._spent:,} spent): raise token_budget to go on")
         text, reported, stop = "", 0, None
         try:
             for part, usage in self._stream(pieces, limit=limit, temperature=temperature, seed=seed):
@@ -140,9 +133,7 @@ class RemotePolicy:
         except openai.APIError as error:
             raise ModelError(f"{self._settings.base_url} does not answer for model '{self._settings.model}': {error}") from error
         guess = (sum(len(piece.text.encode("utf-8")) for piece in pieces) + len(text.encode("utf-8"))) // BYTES_PER_TOKEN
-        with self._lock:
-            self._spent += reported or guess
-        return Reply(text=text, stop=stop)
+        return Reply(text=text, stop=stop), reported or guess
 
     def _stream(self, pieces: Sequence[Piece], *, limit: int, temperature: float, seed: int) -> Iterator[tuple[str, int]]:
         """Texts as they come, and the tokens used in all where the endpoint says so."""

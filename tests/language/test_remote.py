@@ -9,7 +9,8 @@ from typing import ClassVar
 import pytest
 
 from fathom.errors import ModelError
-from fathom.language.remote import RemotePolicy, RemoteSettings
+from fathom.language.remote import BudgetError, RemotePolicy
+from fathom.language.remote_settings import RemoteSettings
 
 WORDS = ("I would ", "look <|end", "_of_it|> and", " never see", " this")
 
@@ -91,11 +92,13 @@ def test_the_endpoint_reads_everything_that_was_said(url: str) -> None:
 
 
 def test_an_answer_is_asked_for_once(url: str, tmp_path: Path) -> None:
-    def play() -> list[str]:
-        talk = RemotePolicy(settings(url), cache=tmp_path).converse(["A", "B"], temperature=0.0, seeds=[1, 2])
-        return [reply.text for reply in talk.reply([0, 1], [], [9, 9])]
+    def play() -> tuple[list[str], int, int]:
+        policy = RemotePolicy(settings(url), cache=tmp_path)
+        talk = policy.converse(["A", "B"], temperature=0.0, seeds=[1, 2])
+        return [reply.text for reply in talk.reply([0, 1], [], [9, 9])], policy.spent, policy.used
 
-    assert play() == play() == ["".join(WORDS)] * 2
+    assert play() == (["".join(WORDS)] * 2, 24, 24)
+    assert play() == (["".join(WORDS)] * 2, 0, 24)
     assert len(Endpoint.asked) == 2
 
 
@@ -113,7 +116,7 @@ def test_the_token_budget_ends_the_run_with_a_word(url: str) -> None:
     talk.reply([0], [], [9])
     talk.reply([0], [], [9])
     assert policy.spent == 24
-    with pytest.raises(ModelError, match="the token budget of 20 is used up"):
+    with pytest.raises(BudgetError, match="the token budget of 20 is used up"):
         talk.reply([0], [], [9])
 
 
