@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,14 @@ from rich.console import Console
 
 from fathom.agents.episodes import load_episodes, save_episodes
 from fathom.agents.play import play
-from fathom.agents.recommender import ranked
+from fathom.agents.recommender import Played
 from fathom.contracts import Recommender
 from fathom.errors import ConfigError, DataError, suggestion
 from fathom.evaluation.agent import Finish
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import DatasetFacts, Difference, Results, Row, commit, machine, read, versions, write
 from fathom.evaluation.rows import make_comparisons, make_row
+from fathom.pipeline.endpoint import ENDPOINT, endpoint_comparisons, endpoint_figures, judge_endpoint
 from fathom.pipeline.stages import stage_seconds
 from fathom.pipeline.workshop import AGENTS, Workshop, opened
 from fathom.recipes import dump
@@ -24,10 +24,13 @@ from fathom.recommenders.language import LanguageRecommender
 from fathom.recommenders.mix import Mix, choose_weight
 from fathom.recommenders.popular import Popularity
 from fathom.recommenders.textual import TextRecommender
-from fathom.records import Case, Episode, Ranking
 from fathom.reports.page import PageData, write_page
-from fathom.reports.tables import comparison_lines, terminal_table
+from fathom.reports.tables import SHOWN
+from fathom.reports.terminal import ComparisonTable, ResultsTable
 from fathom.training.run import progress
+
+BLIND_ORACLE = "oracle-without-ratings"
+"""In a planted world, the best that can be done without ratings: an agent above it has read them."""
 
 SCORED = "-scored"
 """Behind the name of an agent: its row with the scored finish."""
@@ -39,10 +42,9 @@ PAIRS = (
     ("sasrec", "popularity"),
     ("retriever", "sasrec"),
     ("mix", "retriever"),
-    *((f"{agent}{finish}", "retriever") for agent in AGENTS for finish in FINISHES),
-    *((f"{after}{finish}", f"{before}{finish}") for before, after in pairwise(AGENTS) for finish in FINISHES),
-    *((f"agent-stage2{finish}", other) for finish in FINISHES for other in ("lm", "mix")),
-    *((f"agent-stage2{finish}", f"agent-warm{finish}") for finish in FINISHES),
+    *((f"{agent}{finish}", "retriever") for finish in FINISHES for agent in AGENTS),
+    *((f"agent-stage2{finish}", other) for finish in FINISHES for other in (f"agent-warm{finish}", "lm", "mix", BLIND_ORACLE)),
+    ("lm", BLIND_ORACLE),
 )
 """Who is compared with whom, where both rows exist."""
 
@@ -53,7 +55,7 @@ RARE = 10
 def judge(work: Workshop, *, models: Sequence[str] = ()) -> None:
     """Ask every model, or only `models`, the run's test cases; leaves ranks/ and episodes/ in the run folder."""
     makers = recommenders(work)
-    known = [*makers, *AGENTS]
+    known = [*makers, *AGENTS, ENDPOINT]
     for name in models:
         if name not in known:
             raise ConfigError(f"--model {name}: the run has no such row{suggestion(name, known)}")
@@ -66,6 +68,8 @@ def judge(work: Workshop, *, models: Sequence[str] = ()) -> None:
     for name in AGENTS:
         if (not models or name in models) and work.folder(name).is_dir():
             _judge_agent(work, name)
+    if (work.recipe.endpoint is not None and not models) or ENDPOINT in models:
+        judge_endpoint(work)
 
 
 def recommenders(work: Workshop) -> Mapping[str, Callable[[], Recommender]]:
@@ -79,7 +83,11 @@ def recommenders(work: Workshop) -> Mapping[str, Callable[[], Recommender]]:
         "mix": lambda: mixed(work),
     }
     oracle = work.oracle
-    return rows if oracle is None else rows | {"oracle": lambda: oracle}
+    if oracle is None:
+        return rows
+    if work.recipe.world is not None and work.recipe.world.planted:
+        rows[BLIND_ORACLE] = oracle.without_ratings
+    return rows | {"oracle": lambda: oracle}
 
 
 def language_recommender(work: Workshop) -> LanguageRecommender:
@@ -93,20 +101,6 @@ def mixed(work: Workshop) -> Mix:
     parts = (work.retriever, language_recommender(work))
     weight = choose_weight(parts, work.valid_cases, how="score")
     return Mix(parts, (1 - weight, weight), how="score")
-
-
-class _Played:
-    """Finished episodes as a recommender of the very cases they were played for."""
-
-    def __init__(self, episodes: Sequence[Episode], finish: Finish, fallback: Recommender) -> None:
-        self._episodes = {episode.case.user: episode for episode in episodes}
-        self._finish = finish
-        self._fallback = fallback
-
-    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
-        """The kept lists, completed by the fallback."""
-        episodes = [self._episodes[case.user] for case in cases]
-        return ranked(episodes, k, finish=self._finish, fallback=self._fallback, exclude_history=exclude_history)
 
 
 def _judge_agent(work: Workshop, name: str) -> None:
@@ -124,7 +118,7 @@ def _judge_agent(work: Workshop, name: str) -> None:
         )
     save_episodes(work.folder("episodes") / f"{name}.jsonl.gz", episodes)
     for suffix, finish in FINISHES.items():
-        evaluation = evaluate(_Played(episodes, finish, work.retriever), work.test_cases)
+        evaluation = evaluate(Played(episodes, finish, work.retriever), work.test_cases)
         played = replace(evaluation, seconds=evaluation.seconds + sum(episode.seconds for episode in episodes))
         played.save(work.folder("ranks") / f"{name}{suffix}.parquet")
 
@@ -153,7 +147,11 @@ def summarise(work: Workshop, *, command: str) -> Results:
             split=f"{recipe.split}, {asked}, seen items excluded. {work.split.leaks}",
         ),
         rows=rows,
-        comparisons=[*make_comparisons(evaluations, pairs, seed=recipe.seed), *_rare_comparisons(work, evaluations)],
+        comparisons=[
+            *make_comparisons(evaluations, pairs, seed=recipe.seed),
+            *_rare_comparisons(work, evaluations),
+            *endpoint_comparisons(evaluations, seed=recipe.seed),
+        ],
     )
     write(work.run.folder / "results.json", results)
     return results
@@ -162,7 +160,7 @@ def summarise(work: Workshop, *, command: str) -> Results:
 def _kept(work: Workshop) -> dict[str, Evaluation]:
     """The evaluations in ranks/, in the order of the table."""
     names = [*recommenders(work), *(f"{agent}{finish}" for agent in AGENTS for finish in FINISHES)]
-    names = [name for name in names if name != "oracle"] + ["oracle"]
+    names = sorted([*names, ENDPOINT], key=lambda name: name.startswith("oracle"))
     folder = work.folder("ranks")
     return {name: Evaluation.load(folder / f"{name}.parquet") for name in names if (folder / f"{name}.parquet").is_file()}
 
@@ -172,8 +170,10 @@ def _row(work: Workshop, name: str, evaluation: Evaluation) -> Row:
     agent = name.removesuffix(SCORED)
     finish: Finish = "scored" if name.endswith(SCORED) else "written"
     kept = work.folder("episodes") / f"{agent}.jsonl.gz"
-    episodes = load_episodes(kept) if agent in AGENTS else []
+    episodes = load_episodes(kept) if agent in (*AGENTS, ENDPOINT) else []
     row = make_row(name, evaluation, counts=work.counts, episodes=episodes, finish=finish, seed=work.recipe.seed)
+    if name == ENDPOINT:
+        row = row.model_copy(update={"metrics": row.metrics | endpoint_figures(work, row.users)})
     rare = _rare(work, evaluation)
     if rare is None:
         return row
@@ -214,11 +214,11 @@ def report(work: Workshop, results: Results) -> Path:
     return path
 
 
-def show(results: Results, console: Console) -> None:
-    """Print the table and the comparisons in words."""
-    console.print(terminal_table(results))
-    for line in comparison_lines(results):
-        console.print(f"  {line}", highlight=False)
+def show(results: Results, console: Console, metrics: Sequence[str] = SHOWN) -> None:
+    """Print the table and the comparisons below it."""
+    console.print(ResultsTable(results, metrics))
+    console.print()
+    console.print(ComparisonTable(results))
 
 
 def judge_folder(folder: Path, *, models: Sequence[str], users: int, command: str) -> None:
@@ -230,8 +230,9 @@ def judge_folder(folder: Path, *, models: Sequence[str], users: int, command: st
             raise ConfigError("--users changes who is asked, so every row must be judged again: leave --model out")
     judge(work, models=models)
     results = summarise(work, command=command)
-    show(results, Console())
-    Console().print(f"page: {report(work, results)}")
+    console = Console()
+    show(results, console)
+    console.print(f"page: {report(work, results)}")
 
 
 def report_folder(folder: Path) -> None:
@@ -253,7 +254,8 @@ def compare_folders(folders: Sequence[Path], *, metric: str) -> None:
     if metric not in rows[0].metrics:
         raise ConfigError(f"--metric {metric}: the rows have no such figure{suggestion(metric, rows[0].metrics)}")
     ordered = sorted(
-        (row.model for row in rows if row.model.rpartition("/")[2] != "oracle"), key=lambda name: -_of(rows, name).metrics[metric]
+        (row.model for row in rows if not row.model.rpartition("/")[2].startswith("oracle")),
+        key=lambda name: -_of(rows, name).metrics[metric],
     )
     best = ordered[0]
     try:
@@ -261,9 +263,7 @@ def compare_folders(folders: Sequence[Path], *, metric: str) -> None:
     except DataError as error:
         raise DataError(f"{error}; only runs with the same data, split and test users can be compared") from error
     together = found.model_copy(update={"rows": rows, "comparisons": comparisons})
-    console.print(terminal_table(together, (metric, *(name for name in ("ndcg@10", "recall@10", "mrr") if name != metric))))
-    for line in comparison_lines(together):
-        console.print(f"  {line}", highlight=False)
+    show(together, console, (metric, *(name for name in ("ndcg@10", "recall@10", "mrr") if name != metric)))
 
 
 def _of(rows: Sequence[Row], name: str) -> Row:

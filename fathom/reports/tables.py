@@ -1,11 +1,9 @@
-"""Results as tables: for the terminal, for the README, for a paper, and as TREC runs for other people's tools."""
+"""Results as tables: for the README, for a paper, and as TREC runs for other people's tools; `reports.terminal` prints them."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from rich.table import Table
-from rich.text import Text
 
 from fathom.errors import ConfigError, suggestion
 from fathom.evaluation.evaluate import Evaluation
@@ -33,55 +31,69 @@ class Grid:
     """(row, column) of the best value of each metric among the rows that are not the oracle."""
 
 
-def grid(results: Results, metrics: Sequence[str] = SHOWN) -> Grid:
-    """The words of the table: models as rows, `metrics` with the interval of the first, strict and oracle columns where they apply."""
-    known = sorted({name for row in results.rows for name in row.metrics})
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the table in words, in full and as short as a terminal needs it."""
+
+    title: str
+    cells: tuple[str, ...]
+    compared: bool = False
+    """Whether its values are a metric whose best is marked."""
+    short_title: str = ""
+    """On a terminal; '' where it is the title."""
+    short_cells: tuple[str, ...] = ()
+    """On a terminal; empty where they are the cells."""
+    essential: bool = True
+    """Whether a narrow terminal shows it in the first table."""
+
+
+def columns(results: Results, metrics: Sequence[str] = SHOWN) -> list[Column]:
+    """Models as rows; `metrics` with the interval of the first, strict and oracle columns where they apply."""
+    rows = results.rows
+    known = sorted({name for row in rows for name in row.metrics})
     for name in metrics:
         if name not in known:
             raise ConfigError(f"no row has the metric '{name}'{suggestion(name, known)}")
-    main = metrics[0]
-    columns: list[tuple[str, list[str], bool]] = [("model", [row.model for row in results.rows], False)]
-    columns.append((metric_title(main), [_number(row, main) for row in results.rows], True))
-    if any(main in row.low for row in results.rows):
-        columns.append(("95 % interval", [_interval(row, main) for row in results.rows], False))
-    if any(f"strict_{main}" in row.metrics for row in results.rows):
-        columns.append((f"strict {metric_title(main)}", [_number(row, f"strict_{main}") for row in results.rows], False))
+    main, others = metrics[0], metrics[1:]
+    made = [Column("model", tuple(row.model for row in rows)), _metric_column(rows, main)]
+    if any(main in row.low for row in rows):
+        spans = tuple(_interval(row, main, 4) for row in rows)
+        shorter = tuple(shortened(_interval(row, main, 3)) for row in rows)
+        made.append(Column("95 % interval", spans, short_title="interval", short_cells=shorter))
+    if any(f"strict_{main}" in row.metrics for row in rows):
+        strict = _metric_column(rows, f"strict_{main}", essential=False)
+        made.append(replace(strict, compared=False))
     oracle = results.row(ORACLE)
     if oracle is not None and oracle.metrics.get(main, 0.0) > 0:
-        columns.append(("of oracle", [_share(row.metrics.get(main), oracle.metrics[main]) for row in results.rows], False))
-    columns += [(metric_title(name), [_number(row, name) for row in results.rows], True) for name in metrics[1:]]
-    if any("turns" in row.metrics for row in results.rows):
-        columns.append(("turns", [_plain(row, "turns", ".1f") for row in results.rows], False))
-        columns.append(("format valid", [_plain(row, "format_valid", ".1%") for row in results.rows], False))
-    columns.append(("ms / user", [f"{1000 * row.seconds / row.users:,.1f}" for row in results.rows], False))
-    if len({row.users for row in results.rows}) > 1:
-        columns.append(("users", [f"{row.users:,}" for row in results.rows], False))
-    candidates = [number for number, row in enumerate(results.rows) if row.model != ORACLE]
+        made.append(Column("of oracle", tuple(_share(row.metrics.get(main), oracle.metrics[main]) for row in rows)))
+    made += [_metric_column(rows, name, essential=name == others[0]) for name in others]
+    if any("turns" in row.metrics for row in rows):
+        made.append(Column("turns", tuple(_plain(row, "turns", ".1f") for row in rows)))
+        made.append(Column("format valid", tuple(_plain(row, "format_valid", ".1%") for row in rows), short_title="valid"))
+    made.append(Column("ms / user", tuple(f"{1000 * row.seconds / row.users:,.1f}" for row in rows), essential=False))
+    if len({row.users for row in rows}) > 1:
+        made.append(Column("users", tuple(f"{row.users:,}" for row in rows), essential=False))
+    return made
+
+
+def grid(results: Results, metrics: Sequence[str] = SHOWN) -> Grid:
+    """The words of the table, in full."""
+    made = columns(results, metrics)
     return Grid(
-        header=tuple(title for title, _, _ in columns),
-        rows=tuple(zip(*(cells for _, cells, _ in columns), strict=True)),
-        best=frozenset(
-            (number, column)
-            for column, (_, cells, compared) in enumerate(columns)
-            if compared
-            for number in candidates
-            if cells[number] != NOTHING
-            and float(cells[number]) == max(float(cells[other]) for other in candidates if cells[other] != NOTHING)
-        ),
+        header=tuple(column.title for column in made),
+        rows=tuple(zip(*(column.cells for column in made), strict=True)),
+        best=frozenset((row, number) for number, column in enumerate(made) for row in best_rows(column, results)),
     )
 
 
-def terminal_table(results: Results, metrics: Sequence[str] = SHOWN) -> Table:
-    """The table for a terminal, best values in bold."""
-    words = grid(results, metrics)
-    title = f"{results.dataset.name}: {results.dataset.items:,} items, {_asked(results)}"
-    table = Table(title=Text(title), caption=Text(_caption(results)), title_justify="left", caption_justify="left", header_style="bold")
-    for column, name in enumerate(words.header):
-        table.add_column(Text(name), justify="left" if column == 0 else "right", no_wrap=column == 0)
-    for number, row in enumerate(words.rows):
-        cells = [Text(cell, style="bold green" if (number, column) in words.best else "") for column, cell in enumerate(row)]
-        table.add_row(*cells, style="dim" if results.rows[number].model == ORACLE else "")
-    return table
+def best_rows(column: Column, results: Results) -> frozenset[int]:
+    """The rows with the best value of a column that is compared; the oracle's is never one of them."""
+    values = {
+        number: float(cell)
+        for number, cell in enumerate(column.cells)
+        if column.compared and cell != NOTHING and results.rows[number].model != ORACLE
+    }
+    return frozenset(number for number, value in values.items() if value == max(values.values()))
 
 
 def readme_table(results: Results, metrics: Sequence[str] = SHOWN) -> str:
@@ -91,7 +103,7 @@ def readme_table(results: Results, metrics: Sequence[str] = SHOWN) -> str:
     for number, row in enumerate(words.rows):
         cells = [f"**{cell}**" if (number, column) in words.best else cell for column, cell in enumerate(row)]
         lines.append("| " + " | ".join([cells[0].replace("|", "\\|"), *cells[1:]]) + " |")
-    lines += ["", _caption(results)]
+    lines += ["", caption(results)]
     if results.comparisons:
         lines += ["", *(f"- {line}" for line in comparison_lines(results))]
     return "\n".join([*lines, "", f"`{results.command}`, commit `{results.commit[:10]}`, seed {results.seed}.", ""])
@@ -114,14 +126,12 @@ def comparison_lines(results: Results) -> list[str]:
 def comparison_words(told: Difference, results: Results) -> str:
     """One comparison in words; its interval is that of the difference, divided by the mean of `b`."""
     name = f"{told.a} vs {told.b}: {metric_title(told.metric)}"
-    row = results.row(told.b)
-    reference = row.metrics.get(told.metric, 0.0) if row is not None else 0.0
-    if told.ratio is None or reference <= 0:
+    shares = relative(told, results)
+    if shares is None:
         return f"{name} {told.difference:+.4f}, {p_words(told.p)}"
-    span = (
-        f" [{_percent(told.low / reference)}, {_percent(told.high / reference)}]" if told.low is not None and told.high is not None else ""
-    )
-    return f"{name} {_percent(told.ratio - 1)}{span}, {p_words(told.p)}"
+    share, low, high = shares
+    span = "" if low is None or high is None else f" [{_percent(low)}, {_percent(high)}]"
+    return f"{name} {_percent(share)}{span}, {p_words(told.p)}"
 
 
 def write_trec_run(path: Path, evaluation: Evaluation, catalog: Catalog, *, users: Sequence[str], tag: str) -> None:
@@ -163,20 +173,40 @@ def p_words(p: float) -> str:
     return "p = 1" if told == "1.00" else f"p = {told.removeprefix('0')}"
 
 
+def shortened(text: str) -> str:
+    """Numbers below one without their leading zero.
+
+    >>> shortened("0.1240–0.1360"), shortened("10.5")
+    ('.1240–.1360', '10.5')
+    """
+    return re.sub(r"(?<![\d.])0\.", ".", text)
+
+
+def relative(told: Difference, results: Results) -> tuple[float, float | None, float | None] | None:
+    """The difference and the ends of its interval as shares of the mean of `b`; None where that is 0."""
+    row = results.row(told.b)
+    reference = row.metrics.get(told.metric, 0.0) if row is not None else 0.0
+    if told.ratio is None or reference <= 0:
+        return None
+    low, high = (None if end is None else end / reference for end in (told.low, told.high))
+    return told.ratio - 1, low, high
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:+.1f} %".replace("-", "−")
 
 
-def _number(row: Row, name: str) -> str:
-    return f"{row.metrics[name]:.4f}" if name in row.metrics else NOTHING
+def _metric_column(rows: Sequence[Row], name: str, *, essential: bool = True) -> Column:
+    cells = tuple(f"{row.metrics[name]:.4f}" if name in row.metrics else NOTHING for row in rows)
+    return Column(metric_title(name), cells, compared=True, short_cells=tuple(map(shortened, cells)), essential=essential)
 
 
 def _plain(row: Row, name: str, style: str) -> str:
     return format(row.metrics[name], style).replace("%", " %") if name in row.metrics else NOTHING
 
 
-def _interval(row: Row, name: str) -> str:
-    return f"{row.low[name]:.4f}–{row.high[name]:.4f}" if name in row.low else NOTHING
+def _interval(row: Row, name: str, digits: int) -> str:
+    return f"{row.low[name]:.{digits}f}–{row.high[name]:.{digits}f}" if name in row.low else NOTHING
 
 
 def _share(value: float | None, best: float) -> str:
@@ -188,9 +218,11 @@ def _asked(results: Results) -> str:
     return f"{asked[0]:,} users asked" if len(asked) == 1 else f"{asked[0]:,} to {asked[-1]:,} users asked" if asked else "nobody asked"
 
 
-def _caption(results: Results) -> str:
-    """How the numbers came about, in one sentence; what `strict` means where the column is there."""
-    told = f"Full ranking, split {results.dataset.split}, {_asked(results)}; intervals and tests by paired bootstrap over users."
+def caption(results: Results) -> str:
+    """How the numbers came about, in whole sentences; what `strict` means where the column is there."""
+    asked = _asked(results)
+    told = f"{asked[0].upper()}{asked[1:]}, full ranking. Split: {results.dataset.split.rstrip('.')}. "
+    told += "95 % intervals and tests by paired bootstrap over users."
     if any("strict" in name for row in results.rows for name in row.metrics):
         told += " An unreadable answer falls back to the retriever's list; in the strict column it counts as a miss."
     return told

@@ -1,17 +1,15 @@
-"""One grid of words, four renderings; the best is marked, the oracle never is."""
+"""One grid of words, three renderings; the best is marked, the oracle never is."""
 
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from fathom.errors import ConfigError
 from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import Results
 from fathom.records import Catalog
-from fathom.reports.tables import comparison_lines, grid, latex_table, readme_table, terminal_table, write_trec_run
+from fathom.reports.tables import caption, comparison_lines, grid, latex_table, readme_table, write_trec_run
 
 
 def test_grid_has_interval_strict_and_oracle_columns(results: Results):
@@ -58,16 +56,12 @@ def test_markdown_table_is_whole(results: Results):
     assert "`fathom run recipes/demo.yaml`, commit `0123456789`, seed 7." in text
 
 
-def test_terminal_table_prints_titles_without_reading_them_as_markup(results: Results):
-    odd = results.model_copy(
-        update={"rows": [row.model_copy(update={"model": "[/red]" + row.model}) for row in results.rows], "comparisons": []}
-    )
-    console = Console(width=160, record=True, file=StringIO())
-    console.print(terminal_table(odd))
-    text = console.export_text()
-    assert "[/red]agent-stage2" in text
-    assert "1,000 users asked" in text
-    assert "counts as a miss" in text
+def test_the_caption_is_made_of_whole_sentences(results: Results):
+    facts = results.dataset.model_copy(update={"split": "leave-one-out, all test users. Trends may leak."})
+    told = caption(results.model_copy(update={"dataset": facts}))
+    assert told.startswith("1,000 users asked, full ranking. Split: leave-one-out, all test users. Trends may leak. 95 % intervals")
+    assert ".," not in told
+    assert ".." not in told
 
 
 def test_latex_escapes_what_latex_would_read(results: Results):
