@@ -66,6 +66,20 @@ class AgentRecommender:
         return ranked(self.episodes, k, finish=self._finish, fallback=fallback, exclude_history=exclude_history)
 
 
+class Played:
+    """Finished episodes as a recommender of the very cases they were played for, at most one a user."""
+
+    def __init__(self, episodes: Sequence[Episode], finish: Finish, fallback: Recommender) -> None:
+        self._episodes = {episode.case.user: episode for episode in episodes}
+        self._finish = finish
+        self._fallback = fallback
+
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        """The kept lists, completed by the fallback."""
+        episodes = [self._episodes[case.user] for case in cases]
+        return ranked(episodes, k, finish=self._finish, fallback=self._fallback, exclude_history=exclude_history)
+
+
 def ranked(episodes: Sequence[Episode], k: int, *, finish: Finish, fallback: Recommender | None, exclude_history: bool = True) -> Ranking:
     """The list of each finished episode as a row of k item ids; `fallback` completes those that are too short, None leaves them so."""
     lists = [own_list(episode, finish, exclude_history=exclude_history)[:k] for episode in episodes]

@@ -316,7 +316,7 @@ STAGES = (
         "results",
         "every model is asked the same test cases",
         ("sasrec", "retriever", "lm", "agent-stage2"),
-        ("test_users",),
+        ("test_users", "endpoint"),
         judge_all,
         forget("ranks", "episodes"),
     ),

@@ -10,6 +10,7 @@ from fathom.data.splits import SPLITS
 from fathom.data.world import WorldSettings
 from fathom.errors import suggestion
 from fathom.language.builtin import BuiltinSettings
+from fathom.language.remote_settings import RemoteSettings
 from fathom.settings import Settings
 from fathom.training.imitate import ImitateSettings
 from fathom.training.preferences import PreferenceSettings
@@ -71,6 +72,13 @@ class EpisodeSettings(Settings):
     """Share of the held-out events that only reinforcement learning asks for; half for each of its stages."""
 
 
+class EndpointSettings(RemoteSettings):
+    """A language model behind an OpenAI-compatible endpoint that plays beside the others, untrained."""
+
+    users: int = Field(default=100, ge=1)
+    """Test users it is asked about, drawn by the recipe's `seed`: endpoints cost time and money."""
+
+
 class Recipe(Settings):
     """The whole of DeepRec's main job (arXiv:2505.16810)."""
 
@@ -116,6 +124,8 @@ class Recipe(Settings):
     """Reinforcement learning of how to ask: process rewards."""
     stage2: ReinforceSettings = ReinforceSettings(steps=80)
     """Reinforcement learning of what to recommend: format and outcome rewards."""
+    endpoint: EndpointSettings | None = None
+    """A remote language model for the row `endpoint`; left out: no such row."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
