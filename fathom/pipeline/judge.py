@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,8 @@ from fathom.recommenders.mix import Mix, choose_weight
 from fathom.recommenders.popular import Popularity
 from fathom.recommenders.textual import TextRecommender
 from fathom.reports.page import PageData, write_page
-from fathom.reports.tables import comparison_lines, terminal_table
+from fathom.reports.tables import SHOWN
+from fathom.reports.terminal import ComparisonTable, ResultsTable
 from fathom.training.run import progress
 
 BLIND_ORACLE = "oracle-without-ratings"
@@ -42,11 +42,9 @@ PAIRS = (
     ("sasrec", "popularity"),
     ("retriever", "sasrec"),
     ("mix", "retriever"),
-    *((f"{agent}{finish}", "retriever") for agent in AGENTS for finish in FINISHES),
-    *((f"{after}{finish}", f"{before}{finish}") for before, after in pairwise(AGENTS) for finish in FINISHES),
-    *((f"agent-stage2{finish}", other) for finish in FINISHES for other in ("lm", "mix", BLIND_ORACLE)),
+    *((f"{agent}{finish}", "retriever") for finish in FINISHES for agent in AGENTS),
+    *((f"agent-stage2{finish}", other) for finish in FINISHES for other in (f"agent-warm{finish}", "lm", "mix", BLIND_ORACLE)),
     ("lm", BLIND_ORACLE),
-    *((f"agent-stage2{finish}", f"agent-warm{finish}") for finish in FINISHES),
 )
 """Who is compared with whom, where both rows exist."""
 
@@ -216,11 +214,11 @@ def report(work: Workshop, results: Results) -> Path:
     return path
 
 
-def show(results: Results, console: Console) -> None:
-    """Print the table and the comparisons in words."""
-    console.print(terminal_table(results))
-    for line in comparison_lines(results):
-        console.print(f"  {line}", highlight=False)
+def show(results: Results, console: Console, metrics: Sequence[str] = SHOWN) -> None:
+    """Print the table and the comparisons below it."""
+    console.print(ResultsTable(results, metrics))
+    console.print()
+    console.print(ComparisonTable(results))
 
 
 def judge_folder(folder: Path, *, models: Sequence[str], users: int, command: str) -> None:
@@ -232,8 +230,9 @@ def judge_folder(folder: Path, *, models: Sequence[str], users: int, command: st
             raise ConfigError("--users changes who is asked, so every row must be judged again: leave --model out")
     judge(work, models=models)
     results = summarise(work, command=command)
-    show(results, Console())
-    Console().print(f"page: {report(work, results)}")
+    console = Console()
+    show(results, console)
+    console.print(f"page: {report(work, results)}")
 
 
 def report_folder(folder: Path) -> None:
@@ -264,9 +263,7 @@ def compare_folders(folders: Sequence[Path], *, metric: str) -> None:
     except DataError as error:
         raise DataError(f"{error}; only runs with the same data, split and test users can be compared") from error
     together = found.model_copy(update={"rows": rows, "comparisons": comparisons})
-    console.print(terminal_table(together, (metric, *(name for name in ("ndcg@10", "recall@10", "mrr") if name != metric))))
-    for line in comparison_lines(together):
-        console.print(f"  {line}", highlight=False)
+    show(together, console, (metric, *(name for name in ("ndcg@10", "recall@10", "mrr") if name != metric)))
 
 
 def _of(rows: Sequence[Row], name: str) -> Row:
