@@ -27,6 +27,26 @@ def test_a_recipe_says_its_command(path: Path) -> None:
     assert any(f"fathom run recipes/{path.name}" in line for line in head)
 
 
+@pytest.mark.parametrize(
+    ("control", "differs"),
+    [
+        ("control-shuffled", {"stage1.shuffle_rewards", "stage2.shuffle_rewards"}),
+        ("control-planted", {"world.planted", "protocol.history_ratings"}),
+    ],
+)
+def test_a_control_is_the_demo_but_for_what_it_controls(control: str, differs: set[str]) -> None:
+    demo, other = (flat(load(RECIPES[0].parent / f"{name}.yaml", Recipe).model_dump(mode="json")) for name in ("demo", control))
+    assert {key for key in demo if demo[key] != other[key]} == differs | {"name"}
+
+
+def flat(values: dict[str, object], above: str = "") -> dict[str, object]:
+    """Nested settings with dotted names."""
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+    return found
+
+
 def test_every_setting_of_a_recipe_belongs_to_a_stage() -> None:
     belongs = {name for stage in STAGES for name in stage.settings} | {"name"}
     assert belongs == set(Recipe.model_fields)
