@@ -50,6 +50,15 @@ def folder_written_aside(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove whatever killed processes left half written below `folder`; nobody else may be writing there."""
+    for path in [*folder.rglob(".*.part"), *folder.rglob(".*.old")]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace the file `path` by `text` in UTF-8, whole or not at all."""
     with written_aside(path) as aside:

@@ -1,12 +1,13 @@
 """`fathom run`: a recipe becomes a run folder."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from fathom.evaluation.results import commit, machine, versions
-from fathom.files import write_json, write_text
+from fathom.files import remove_unfinished, write_json, write_text
 from fathom.pipeline.deeprec import STAGES
 from fathom.pipeline.recipe import Recipe
 from fathom.pipeline.stages import perform
@@ -39,6 +40,8 @@ def run_recipe(path: Path, *, out: Path | None, overrides: Sequence[str], until:
     """Perform the stages of the recipe at `path` that are not done yet, in `out` or runs/<name>."""
     recipe = load(path, Recipe, overrides=overrides)
     run = Run(out or Path("runs") / recipe.name)
+    if os.environ.get("WORLD_SIZE", "1") == "1":  # several processes would take each other's files for leftovers
+        remove_unfinished(run.folder)
     write_text(run.folder / "recipe.yaml", dump(recipe))
     write_text(run.folder / "README.md", ABOUT.format(name=recipe.name, command=command))
     write_json(run.folder / "run.json", {"command": command, "commit": commit(), "versions": versions(), "machine": machine()})
