@@ -11,9 +11,14 @@ from fathom.files import folder_written_aside, read_json, remove_unfinished, wri
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), written_aside(path) as aside:
-        aside.write_text("half")
-        raise RuntimeError
+
+    def write_half() -> None:
+        with written_aside(path) as aside:
+            aside.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert {other.name: other.read_text() for other in tmp_path.iterdir()} == {"a.txt": "old"}
 
 
