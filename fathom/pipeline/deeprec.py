@@ -66,7 +66,7 @@ def fit_sasrec(work: Workshop) -> None:
     model = train_sasrec(
         work.split.train, work.valid_cases, n_items=work.catalog.n_items, settings=work.recipe.sasrec, run=work.run, stage="sasrec"
     )
-    model.save(work.folder("sasrec"))
+    work.keep(model, "sasrec")
 
 
 def fit_episode_retriever(work: Workshop) -> None:
@@ -98,7 +98,7 @@ def fit_first_language_model(work: Workshop) -> None:
         run=work.run,
         stage="lm-fit",
     )
-    policy.save(work.folder("lm-fit"))
+    work.keep(policy, "lm-fit")
 
 
 def fit_language_model(work: Workshop) -> None:
@@ -106,7 +106,7 @@ def fit_language_model(work: Workshop) -> None:
     policy = work.policy("lm-fit")
     recipe = work.recipe.language
     pretrain(policy, work.histories(work.split.train), windows=recipe.windows, settings=recipe.refit, run=work.run, stage="lm")
-    policy.save(work.folder("lm"))
+    work.keep(policy, "lm")
 
 
 def warm_start(work: Workshop) -> None:
@@ -134,7 +134,7 @@ def warm_start(work: Workshop) -> None:
         stage="agent-warm",
         validate=lambda: agent_figures(work, policy, work.valid_cases[:WATCHED]),
     )
-    policy.save(work.folder("agent-warm"))
+    work.keep(policy, "agent-warm")
 
 
 def learn_to_ask(work: Workshop) -> None:
@@ -193,7 +193,7 @@ def _fit_retriever(work: Workshop, interactions: Interactions, stage: str) -> No
         start=work.episode_retriever if refit else None,
         cache=cache_folder(),
     )
-    retriever.save(work.folder(stage))
+    work.keep(retriever, stage)
 
 
 class _Words:
@@ -250,7 +250,7 @@ def _reinforce(work: Workshop, before: str, after: str, settings: ReinforceSetti
         run=work.run,
         stage=after,
     )
-    policy.save(work.folder(after))
+    work.keep(policy, after)
 
 
 def forget(*names: str) -> Callable[[Workshop], None]:
@@ -268,7 +268,7 @@ def forget(*names: str) -> Callable[[Workshop], None]:
 DATA = ("world", "source")
 ASKED = (*DATA, "split", "valid_users", "seed", "hold_out")
 STAGES = (
-    Stage("dataset", "interactions and catalogue", (), DATA, make_dataset, forget("dataset", "oracle")),
+    Stage("dataset", "interactions and catalogue", (), DATA, make_dataset, forget("dataset", "oracle"), alone=True),
     Stage("sasrec", "the sequential baseline", ("dataset",), (*ASKED, "sasrec"), fit_sasrec, forget("sasrec")),
     Stage(
         "retriever-fit",
@@ -319,6 +319,7 @@ STAGES = (
         ("test_users", "endpoint"),
         judge_all,
         forget("ranks", "episodes"),
+        alone=True,
     ),
 )
 """The main job in order."""

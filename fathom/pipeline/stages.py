@@ -1,4 +1,8 @@
-"""Stages that are done once: each remembers the settings it was done with, and what it was built on."""
+"""Stages that are done once: each remembers the settings it was done with, and what it was built on.
+
+Under `accelerate launch` every process performs the same stages: trainings together, the others by the main process alone, which
+also keeps the record and speaks. Nobody begins a stage before everybody has ended the one before.
+"""
 
 import hashlib
 import json
@@ -9,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from accelerate import PartialState
 from rich.console import Console
 
 from fathom.errors import ConfigError, suggestion
@@ -32,6 +37,8 @@ class Stage(Generic[Work]):
     do: Callable[[Work], None]
     begin: Callable[[Work], None]
     """Clears what an attempt with other settings left behind."""
+    alone: bool = False
+    """Only the main process does it; the others wait."""
 
 
 def fingerprint(stage: Stage[Work], recipe: Settings, above: dict[str, str]) -> str:
@@ -50,7 +57,10 @@ def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, folder:
     names = [stage.name for stage in stages]
     if until and until not in names:
         raise ConfigError(f"--until {until}: there is no such stage{suggestion(until, names)}")
+    processes = PartialState()
+    console = console if processes.is_main_process else Console(quiet=True)
     record = _read_record(folder / "stages.json")
+    processes.wait_for_everyone()  # all have read the record before one of them writes it
     above: dict[str, str] = {}
     for number, stage in enumerate(stages, start=1):
         mark = above[stage.name] = fingerprint(stage, recipe, above)
@@ -62,10 +72,14 @@ def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, folder:
             console.print(heading)
             same = entry.get("fingerprint") == mark
             if not same:
-                stage.begin(work)
                 record[stage.name] = {"fingerprint": mark, "done": False, "seconds": 0.0, "peak_mb": 0.0}
+            if not same and processes.is_main_process:
+                stage.begin(work)
                 write_json(folder / "stages.json", record)
-            _perform_one(stage, work, record, folder)
+            processes.wait_for_everyone()
+            if processes.is_main_process or not stage.alone:
+                _perform_one(stage, work, record, folder if processes.is_main_process else None)
+            processes.wait_for_everyone()
         if stage.name == until:
             console.print(f"stopped after '{until}', as asked; the same command without --until goes on")
             return
@@ -76,8 +90,8 @@ def stage_seconds(folder: Path) -> dict[str, float]:
     return {name: float(str(entry["seconds"])) for name, entry in _read_record(folder / "stages.json").items() if entry.get("done")}
 
 
-def _perform_one(stage: Stage[Work], work: Work, record: dict[str, dict[str, object]], folder: Path) -> None:
-    """Do one stage and write down that it is done, how long it took (over all attempts) and its peak of memory."""
+def _perform_one(stage: Stage[Work], work: Work, record: dict[str, dict[str, object]], folder: Path | None) -> None:
+    """Do one stage; write down in `folder`, if there is one, that it is done, its seconds over all attempts and its peak of memory."""
     entry = record[stage.name]
     start = time.perf_counter()
     try:
@@ -86,7 +100,8 @@ def _perform_one(stage: Stage[Work], work: Work, record: dict[str, dict[str, obj
     finally:  # an interrupted attempt's time counts too: the sum is what the run cost
         entry["seconds"] = round(float(str(entry["seconds"])) + time.perf_counter() - start, 1)
         entry["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-        write_json(folder / "stages.json", record)
+        if folder is not None:
+            write_json(folder / "stages.json", record)
 
 
 def _read_record(path: Path) -> dict[str, dict[str, object]]:

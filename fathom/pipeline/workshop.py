@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -35,6 +35,12 @@ AGENTS = ("agent-warm", "agent-stage1", "agent-stage2")
 
 HISTORY_HEADER = "User:\n"
 """Before a history, in pretraining and in the prompt of the row `lm`; the compact prompt of the protocol begins alike."""
+
+
+class Saves(Protocol):
+    """Writes itself into a folder."""
+
+    def save(self, folder: Path) -> None: ...
 
 
 class Workshop:
@@ -175,6 +181,13 @@ class Workshop:
 
         device: torch.device = PartialState().device
         return device
+
+    def keep(self, product: Saves, stage: str) -> None:
+        """Save what the stage called `stage` made. Several processes that trained it together all hold the same: the main one saves."""
+        from accelerate import PartialState
+
+        if PartialState().is_main_process:
+            product.save(self.folder(stage))
 
     def policy(self, stage: str) -> "LocalPolicy":
         """The language model as the stage called `stage` left it."""

@@ -106,7 +106,8 @@ def fit(
     optimizer = torch.optim.AdamW(_decaying_and_not(module, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.98))
     setup = settings.model_dump(mode="json", exclude={"checkpoint_seconds"})
     keeper = Keeper(module, optimizer, run.checkpoint(stage), decay=settings.average, setup=setup)
-    at = keeper.resume()
+    with accelerator.main_process_first():  # the main process drops log lines beyond the checkpoint, the others find them gone
+        at = keeper.resume()
     clock = _Clock(at.seconds, settings.checkpoint_seconds)
     in_bfloat16 = computes_in_bfloat16(settings.precision, accelerator.device)
     with progress(stage, settings.epochs) as advance, _noise_of_its_own(accelerator.device):
@@ -224,8 +225,13 @@ def _decaying_and_not(module: nn.Module, decay: float) -> list[dict[str, list[nn
 
 def _finish_gradient(module: nn.Module, accelerator: Accelerator, count: Tensor, *, clip: float) -> float:
     """Turn gradients of sums into the gradient of the mean over all processes, shortened to `clip`; returns its norm before that."""
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.requires_grad and parameter.grad is not None]
-    for gradient in gradients:
+    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if accelerator.num_processes > 1:  # a process without a piece has no gradients, but must take part in every sum
+        touched = accelerator.reduce(torch.tensor([float(parameter.grad is not None) for parameter in learned], device=count.device))
+        for parameter, somewhere in zip(learned, touched.tolist(), strict=True):
+            if somewhere and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+    for gradient in (parameter.grad for parameter in learned if parameter.grad is not None):
         gradient.copy_(accelerator.reduce(gradient) / count)
     return float(nn.utils.clip_grad_norm_(module.parameters(), clip))
 
