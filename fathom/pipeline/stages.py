@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from accelerate import PartialState
 from rich.console import Console
 
 from fathom.errors import ConfigError, suggestion
 from fathom.files import read_json, write_json
 from fathom.settings import Settings
+from fathom.training.processes import processes
 
 Work = TypeVar("Work")
 
@@ -57,10 +57,10 @@ def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, folder:
     names = [stage.name for stage in stages]
     if until and until not in names:
         raise ConfigError(f"--until {until}: there is no such stage{suggestion(until, names)}")
-    processes = PartialState()
-    console = console if processes.is_main_process else Console(quiet=True)
+    together = processes()
+    console = console if together.is_main_process else Console(quiet=True)
     record = _read_record(folder / "stages.json")
-    processes.wait_for_everyone()  # all have read the record before one of them writes it
+    together.wait_for_everyone()  # all have read the record before one of them writes it
     above: dict[str, str] = {}
     for number, stage in enumerate(stages, start=1):
         mark = above[stage.name] = fingerprint(stage, recipe, above)
@@ -73,13 +73,13 @@ def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, folder:
             same = entry.get("fingerprint") == mark
             if not same:
                 record[stage.name] = {"fingerprint": mark, "done": False, "seconds": 0.0, "peak_mb": 0.0}
-            if not same and processes.is_main_process:
+            if not same and together.is_main_process:
                 stage.begin(work)
                 write_json(folder / "stages.json", record)
-            processes.wait_for_everyone()
-            if processes.is_main_process or not stage.alone:
-                _perform_one(stage, work, record, folder if processes.is_main_process else None)
-            processes.wait_for_everyone()
+            together.wait_for_everyone()
+            if together.is_main_process or not stage.alone:
+                _perform_one(stage, work, record, folder if together.is_main_process else None)
+            together.wait_for_everyone()
         if stage.name == until:
             console.print(f"stopped after '{until}', as asked; the same command without --until goes on")
             return

@@ -177,16 +177,16 @@ class Workshop:
     @cached_property
     def device(self) -> "torch.device":
         """Where trainings put their models, hence where language models are opened: this process's accelerator, if there is one."""
-        from accelerate import PartialState
+        from fathom.training.processes import processes
 
-        device: torch.device = PartialState().device
+        device: torch.device = processes().device
         return device
 
     def keep(self, product: Saves, stage: str) -> None:
         """Save what the stage called `stage` made. Several processes that trained it together all hold the same: the main one saves."""
-        from accelerate import PartialState
+        from fathom.training.processes import processes
 
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             product.save(self.folder(stage))
 
     def policy(self, stage: str) -> "LocalPolicy":
