@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -35,11 +35,14 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/<name> where not given.", show_default=False)] = None,
     overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
     until: Annotated[str, typer.Option(help="Stop after this stage, for example retriever.", show_default=False)] = "",
+    tracker: Annotated[
+        Literal["tensorboard", "trackio"] | None, typer.Option(help="Show the curves there while they grow, beside metrics.jsonl.")
+    ] = None,
 ) -> None:
     """Train, judge and report what a recipe describes. The same command again goes on where it was stopped."""
     from fathom.pipeline.run import run_recipe
 
-    run_recipe(recipe, out=out, overrides=overrides, until=until, command=_command())
+    run_recipe(recipe, out=out, overrides=overrides, until=until, command=_command(), tracker=tracker)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from fathom.pipeline.stages import perform
 from fathom.pipeline.workshop import Workshop
 from fathom.recipes import dump, load
 from fathom.training.run import Run
+from fathom.training.trackers import TrackerName, tracker_for
 
 ABOUT = """# Run '{name}'
 
@@ -36,15 +37,23 @@ The same command goes on where it was stopped, and does again what depends on a 
 """
 
 
-def run_recipe(path: Path, *, out: Path | None, overrides: Sequence[str], until: str, command: str) -> None:
-    """Perform the stages of the recipe at `path` that are not done yet, in `out` or runs/<name>."""
+def run_recipe(
+    path: Path, *, out: Path | None, overrides: Sequence[str], until: str, command: str, tracker: TrackerName | None = None
+) -> None:
+    """Perform the stages of the recipe at `path` that are not done yet, in `out` or runs/<name>; `tracker` shows the log as it grows."""
     recipe = load(path, Recipe, overrides=overrides)
-    run = Run(out or Path("runs") / recipe.name)
-    if os.environ.get("WORLD_SIZE", "1") == "1":  # several processes would take each other's files for leftovers
-        remove_unfinished(run.folder)
-    write_text(run.folder / "recipe.yaml", dump(recipe))
-    write_text(run.folder / "README.md", ABOUT.format(name=recipe.name, command=command))
-    write_json(run.folder / "run.json", {"command": command, "commit": commit(), "versions": versions(), "machine": machine()})
+    folder = out or Path("runs") / recipe.name
     console = Console()
-    console.print(f"[bold]{recipe.name}[/] in {run.folder}")
-    perform(STAGES, Workshop(recipe, run, command=command), recipe, run.folder, until=until, console=console)
+    if os.environ.get("WORLD_SIZE", "1") == "1" and folder.is_dir():  # several processes would take each other's files for leftovers
+        remove_unfinished(folder)
+    shown = tracker_for(tracker, folder) if tracker is not None and os.environ.get("RANK", "0") == "0" else None
+    try:
+        run = Run(folder, tracker=shown)
+        write_text(folder / "recipe.yaml", dump(recipe))
+        write_text(folder / "README.md", ABOUT.format(name=recipe.name, command=command))
+        write_json(folder / "run.json", {"command": command, "commit": commit(), "versions": versions(), "machine": machine()})
+        console.print(f"[bold]{recipe.name}[/] in {folder}" + (f", curves by  {shown.hint}" if shown is not None else ""))
+        perform(STAGES, Workshop(recipe, run, command=command), recipe, folder, until=until, console=console)
+    finally:
+        if shown is not None:
+            shown.close()

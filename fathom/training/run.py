@@ -17,15 +17,22 @@ from torch import Tensor
 
 from fathom.errors import DataError, ModelError
 from fathom.files import Json, write_text, written_aside
+from fathom.training.trackers import Tracker
 
 
 class Run:
-    """One folder that explains itself: `metrics.jsonl` grows line by line, `checkpoints/` says where to go on."""
+    """One folder that explains itself: `metrics.jsonl` grows line by line, `checkpoints/` says where to go on.
 
-    def __init__(self, folder: Path) -> None:
+    A `tracker` shows the same lines elsewhere.
+    """
+
+    def __init__(self, folder: Path, *, tracker: Tracker | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._log = folder / "metrics.jsonl"
+        self._tracker = tracker
+        if tracker is not None:
+            tracker.restart(self.log_lines())
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Append one line `{"stage": stage, "step": step, "<stage>/<name>": value, ...}`; what is not finite becomes null.
@@ -33,10 +40,12 @@ class Run:
         A last line that a killed process left unfinished is removed first.
         """
         numbers = {f"{stage}/{name}": float(value) if math.isfinite(value) else None for name, value in values.items()}
-        line = json.dumps({"stage": stage, "step": step, **numbers}, allow_nan=False)
+        line: dict[str, Json] = {"stage": stage, "step": step, **numbers}
         with self._log.open("ab+") as file:
             _drop_unfinished_line(file.fileno())
-            file.write(line.encode() + b"\n")
+            file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+        if self._tracker is not None:
+            self._tracker.add(line)
 
     def metrics(self, stage: str) -> list[dict[str, float]]:
         """The numbers logged for `stage`, one mapping a line in the order of logging: 'step' and '<stage>/<name>'; nulls are left out."""
@@ -53,6 +62,8 @@ class Run:
         kept = [line for line in lines if line["stage"] != stage or int(str(line["step"])) <= step]
         if len(kept) != len(lines):
             write_text(self._log, "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept))
+            if self._tracker is not None:
+                self._tracker.restart(kept)
 
     def log_lines(self) -> list[dict[str, Json]]:
         """All finished lines; one that is no JSON object is a `DataError` with its number."""
