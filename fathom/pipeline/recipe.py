@@ -17,7 +17,7 @@ from fathom.training.preferences import PreferenceSettings
 from fathom.training.pretrain import WindowSettings
 from fathom.training.reinforce_settings import ReinforceSettings
 from fathom.training.retrieval import RetrieverTraining
-from fathom.training.sequential import SASRecTraining
+from fathom.training.sequential import SASRecTraining, SequenceFit
 from fathom.training.supervised import FitSettings
 from fathom.training.traces import TraceSettings
 
@@ -104,7 +104,7 @@ class Recipe(Settings):
     """The sequential recommender beside which everything stands."""
     retriever: RetrieverTraining = RetrieverTraining()
     """The preference-aware retriever that the agent questions."""
-    retriever_refit: FitSettings = FitSettings(epochs=4)
+    retriever_refit: SequenceFit = SequenceFit(epochs=4, learning_rate=5e-4)
     """How it is continued on whole training histories before it serves."""
     preferences: PreferenceSettings = PreferenceSettings()
     """Made-up preferences for the retriever's training and the traces."""
