@@ -63,7 +63,7 @@ def compare(
     metric: Annotated[str, typer.Option(help="The figure to compare by, for example ndcg@10.")] = "ndcg@10",
 ) -> None:
     """Rows of one or more runs in one table, with paired bootstrap tests over the users they share."""
-    from fathom.pipeline.judge import compare_folders
+    from fathom.pipeline.compare import compare_folders
 
     compare_folders(folders, metric=metric)
 

@@ -29,7 +29,9 @@ def retrieval(
     work = opened(folder)
     stage = "retriever-fit" if training else "retriever"
     if not work.folder(stage).is_dir():
-        raise DataError(f"{folder}: there is no '{stage}' in it yet; make it first: fathom run {folder}/recipe.yaml --until {stage}")
+        raise DataError(
+            f"{folder}: there is no '{stage}' in it yet; make it first: fathom run {folder}/recipe.yaml --out {folder} --until {stage}"
+        )
     try:
         import uvicorn
 

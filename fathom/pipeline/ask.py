@@ -1,5 +1,6 @@
 """A finished run is asked: recommend to anybody, show one conversation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,22 +11,25 @@ from fathom.agents.recommender import AgentRecommender
 from fathom.contracts import Recommender
 from fathom.data.titles import TitleIndex
 from fathom.errors import ConfigError, DataError, suggestion
-from fathom.pipeline.judge import recommenders
+from fathom.pipeline.judge import need, recommenders
 from fathom.pipeline.workshop import AGENTS, Workshop, opened
 from fathom.records import PAD, Case, Catalog, cases_of
 from fathom.reports.episode import episode_view, token_view
+
+SEARCHED = 20_000
+"""Names among which a nearest one is looked for: more would take seconds."""
 
 
 def recommender_of(work: Workshop, model: str) -> Recommender:
     """The row `model` of the run, ready to recommend; an unknown or unfinished one is a `ConfigError`."""
     makers = recommenders(work)
-    if model in AGENTS and work.folder(model).is_dir():
+    if model not in makers and model not in AGENTS:
+        raise ConfigError(f"--model {model}: a run has no such model{suggestion(model, [*makers, *AGENTS])}")
+    need(work, model)
+    if model in AGENTS:
         return AgentRecommender(
             work.policy(model), work.retriever, work.catalog, settings=work.recipe.protocol, fallback=work.retriever, finish="written"
         )
-    if model not in makers:
-        there = [*makers, *(name for name in AGENTS if work.folder(name).is_dir())]
-        raise ConfigError(f"--model {model}: this run has no such model{suggestion(model, there)}")
     return makers[model]()
 
 
@@ -49,7 +53,7 @@ def resolved(history: str, catalog: Catalog, titles: TitleIndex) -> tuple[int, .
     for title in filter(None, (part.strip() for part in history.split(";"))):
         item = titles.resolve(title)
         if item is None:
-            raise DataError(f"--history: the catalogue has no '{title}'{suggestion(title, catalog.titles[:20_000])}")
+            raise DataError(f"--history: the catalogue has no '{title}'{_nearest(title, catalog.titles)}")
         items.append(item)
     if not items:
         raise DataError("--history is empty: write titles, oldest first, separated by ';'")
@@ -59,14 +63,12 @@ def resolved(history: str, catalog: Catalog, titles: TitleIndex) -> tuple[int, .
 def trace_user(folder: Path, *, user: str, model: str, tokens: bool) -> None:
     """`fathom trace`: one test conversation in colours."""
     work = opened(folder)
-    if model not in AGENTS or not work.folder(model).is_dir():
-        raise ConfigError(
-            f"--model {model}: only an agent has conversations{suggestion(model, [a for a in AGENTS if work.folder(a).is_dir()])}"
-        )
+    if model not in AGENTS:
+        raise ConfigError(f"--model {model}: only an agent has conversations{suggestion(model, AGENTS)}")
+    case = _test_case(work, user)
+    need(work, model)
     policy = work.policy(model)
-    [episode] = play(
-        policy, work.retriever, [_test_case(work, user)], work.catalog, work.recipe.protocol, finish="both", titles=work.titles
-    )
+    [episode] = play(policy, work.retriever, [case], work.catalog, work.recipe.protocol, finish="both", titles=work.titles)
     console = Console()
     console.print(episode_view(episode, work.catalog))
     if tokens and episode.tape is not None:
@@ -81,7 +83,10 @@ def _test_case(work: Workshop, user: str) -> Case:
     for case in work.split.test:
         if names[case.user] == user:
             return case
-    asked = [names[case.user] for case in work.split.test[:20_000]]
-    raise DataError(
-        f"--user {user}: no test user has this name{suggestion(user, asked) if len(asked) < 50 else f', for example {asked[0]!r} has one'}"
-    )
+    raise DataError(f"--user {user}: no test user has this name{_nearest(user, [names[case.user] for case in work.split.test])}")
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """The words to add to an error about a name among very many: the nearest one, or a few that exist."""
+    near = suggestion(word, known[:SEARCHED])
+    return near if near.startswith("; did you mean") else f"; there is for example {', '.join(repr(name) for name in known[:3])}"

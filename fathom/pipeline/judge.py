@@ -52,6 +52,16 @@ RARE = 10
 """Items with fewer training interactions are reported apart."""
 
 
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "sasrec": ("sasrec",),
+    "retriever": ("retriever",),
+    "lm": ("lm",),
+    "mix": ("retriever", "lm"),
+    **{agent: ("retriever", agent) for agent in AGENTS},
+}
+"""Row -> the stages that must have left their products for it; the other rows need no training."""
+
+
 def judge(work: Workshop, *, models: Sequence[str] = ()) -> None:
     """Ask every model, or only `models`, the run's test cases; leaves ranks/ and episodes/ in the run folder."""
     makers = recommenders(work)
@@ -61,15 +71,29 @@ def judge(work: Workshop, *, models: Sequence[str] = ()) -> None:
             raise ConfigError(f"--model {name}: the run has no such row{suggestion(name, known)}")
     for name, make in makers.items():
         if not models or name in models:
+            need(work, name)
             recommender = make()
             with progress(f"judging {name}", len(work.test_cases)) as advance:
                 evaluation = evaluate(recommender, work.test_cases, progress=advance)
             evaluation.save(work.folder("ranks") / f"{name}.parquet")
     for name in AGENTS:
+        if name in models:
+            need(work, name)
         if (not models or name in models) and work.folder(name).is_dir():
             _judge_agent(work, name)
     if (work.recipe.endpoint is not None and not models) or ENDPOINT in models:
         judge_endpoint(work)
+
+
+def need(work: Workshop, name: str) -> None:
+    """A `DataError` that says what to run, unless the run folder holds all that the row `name` is made of."""
+    folder = work.run.folder
+    for stage in NEEDS.get(name, ()):
+        if not work.folder(stage).is_dir():
+            raise DataError(
+                f"{folder}: '{name}' is not trained yet, it needs stage '{stage}': "
+                f"fathom run {folder}/recipe.yaml --out {folder} --until {stage}"
+            )
 
 
 def recommenders(work: Workshop) -> Mapping[str, Callable[[], Recommender]]:
@@ -238,33 +262,14 @@ def judge_folder(folder: Path, *, models: Sequence[str], users: int, command: st
 def report_folder(folder: Path) -> None:
     """`fathom report`: write the page anew from what the run folder holds."""
     work = opened(folder)
-    Console().print(f"page: {report(work, read(folder / 'results.json'))}")
+    Console().print(f"page: {report(work, results_of(folder))}")
 
 
-def compare_folders(folders: Sequence[Path], *, metric: str) -> None:
-    """`fathom compare`: all rows of the runs in one table, and each run's last agent tested against the others' on shared users."""
-    console = Console()
-    evaluations: dict[str, Evaluation] = {}
-    rows: list[Row] = []
-    for folder in folders:
-        found = read(folder / "results.json")
-        prefix = f"{folder.name}/" if len(folders) > 1 else ""
-        rows += [row.model_copy(update={"model": prefix + row.model}) for row in found.rows]
-        evaluations |= {prefix + row.model: Evaluation.load(folder / "ranks" / f"{row.model}.parquet") for row in found.rows}
-    if metric not in rows[0].metrics:
-        raise ConfigError(f"--metric {metric}: the rows have no such figure{suggestion(metric, rows[0].metrics)}")
-    ordered = sorted(
-        (row.model for row in rows if not row.model.rpartition("/")[2].startswith("oracle")),
-        key=lambda name: -_of(rows, name).metrics[metric],
-    )
-    best = ordered[0]
-    try:
-        comparisons = make_comparisons(evaluations, [(best, other) for other in ordered[1:]], metrics=(metric,), seed=found.seed)
-    except DataError as error:
-        raise DataError(f"{error}; only runs with the same data, split and test users can be compared") from error
-    together = found.model_copy(update={"rows": rows, "comparisons": comparisons})
-    show(together, console, (metric, *(name for name in ("ndcg@10", "recall@10", "mrr") if name != metric)))
-
-
-def _of(rows: Sequence[Row], name: str) -> Row:
-    return next(row for row in rows if row.model == name)
+def results_of(folder: Path) -> Results:
+    """The results in a run folder; without them a `DataError` says how to make them."""
+    if not (folder / "results.json").is_file():
+        raise DataError(
+            f"{folder}: there is no results.json in it, so it is not the folder of a finished run: "
+            "the same 'fathom run' command again finishes one, 'fathom evaluate' judges one again"
+        )
+    return read(folder / "results.json")

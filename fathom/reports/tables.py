@@ -86,12 +86,21 @@ def grid(results: Results, metrics: Sequence[str] = SHOWN) -> Grid:
     )
 
 
+def is_oracle(model: str) -> bool:
+    """Whether the row called `model` knows the world's own distribution, or a part of it.
+
+    >>> [is_oracle(name) for name in ("oracle", "oracle-blind", "agent-stage2")]
+    [True, True, False]
+    """
+    return model.startswith(ORACLE)
+
+
 def best_rows(column: Column, results: Results) -> frozenset[int]:
     """The rows with the best value of a column that is compared; the oracle's is never one of them."""
     values = {
         number: float(cell)
         for number, cell in enumerate(column.cells)
-        if column.compared and cell != NOTHING and results.rows[number].model != ORACLE
+        if column.compared and cell != NOTHING and not is_oracle(results.rows[number].model)
     }
     return frozenset(number for number, value in values.items() if value == max(values.values()))
 

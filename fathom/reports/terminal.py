@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fathom.evaluation.results import Difference, Results
-from fathom.reports.tables import ORACLE, SHOWN, Column, best_rows, caption, columns, metric_title, p_words, relative, shortened
+from fathom.reports.tables import SHOWN, Column, best_rows, caption, columns, is_oracle, metric_title, p_words, relative, shortened
 
 LIKELY = 0.05
 """A difference with a smaller p is shown bright."""
@@ -62,7 +62,7 @@ class ResultsTable:
         cells = [column.short_cells or column.cells for column in shown]
         for number, row in enumerate(self._results.rows):
             words = [Text(cells[at][number], style="bold green" if number in best[at] else "") for at in range(len(shown))]
-            table.add_row(*words, style="dim" if row.model == ORACLE else "")
+            table.add_row(*words, style="dim" if is_oracle(row.model) else "")
         return table
 
 

@@ -27,7 +27,10 @@ class Run:
     """
 
     def __init__(self, folder: Path, *, tracker: Tracker | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:  # a file in its place, no permission, a read-only system
+            raise DataError(f"{folder}: a run cannot be kept there ({error.strerror}): name another folder") from error
         self.folder = folder
         self._log = folder / "metrics.jsonl"
         self._tracker = tracker
