@@ -68,9 +68,9 @@ class TraceSettings(Settings):
     preference_weight: float = Field(default=1.0, gt=0)
     """Of the words of preferences."""
     target_weight: float = Field(default=3.0, gt=0)
-    """Of the target's line in the answer."""
-    rest_weight: float = Field(default=0.1, ge=0)
-    """Of the answer's lines below the target, and of all lines where the target was missed: these keep the fused order."""
+    """Of the target's title in the answer; the number before a title always weighs 1."""
+    rest_weight: float = Field(default=0.3, ge=0)
+    """Of the titles below the target, and of all titles where the target was missed: these keep the fused order."""
 
     @model_validator(mode="after")
     def _some_calls(self) -> Self:
@@ -270,8 +270,9 @@ def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: T
     values = _common(catalog, writer.case.history[-settings.recent :], settings.thought_values)
     conclusion = f"Fits best: {' and '.join(values) or 'these'}.\n"
     final: list[Piece] = [(conclusion, settings.thought_weight), (f"{THINK_CLOSE}\n{ANSWER_OPEN}\n", 1.0)]
-    lines = [f"{place}. {catalog.title(item)}\n" for place, item in enumerate(items, start=1)]
-    final += [*zip(lines, weights, strict=True), (ANSWER_CLOSE, 1.0)]
+    for place, (item, weight) in enumerate(zip(items, weights, strict=True), start=1):
+        final += [(f"{place}. ", 1.0), (f"{catalog.title(item)}\n", weight)]  # the form is always taught, the titles as far as they are meant
+    final.append((ANSWER_CLOSE, 1.0))
     writer.dialogue.hear(Reply("".join(text for text, _ in final), stop=ANSWER_CLOSE))
     episode = writer.dialogue.episode()
     if episode.ending is not Ending.ANSWERED or not episode.well_formed:
