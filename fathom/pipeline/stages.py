@@ -60,7 +60,6 @@ def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, folder:
     together = processes()
     console = console if together.is_main_process else Console(quiet=True)
     record = _read_record(folder / "stages.json")
-    together.wait_for_everyone()  # all have read the record before one of them writes it
     above: dict[str, str] = {}
     for number, stage in enumerate(stages, start=1):
         mark = above[stage.name] = fingerprint(stage, recipe, above)
@@ -70,6 +69,7 @@ def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, folder:
             console.print(f"{heading}  [green]done before[/] [dim]({_minutes(float(str(entry['seconds'])))})[/]")
         else:
             console.print(heading)
+            together.wait_for_everyone()  # all have ended the stage before; after the last one, nobody waits for who does it alone
             same = entry.get("fingerprint") == mark
             if not same:
                 record[stage.name] = {"fingerprint": mark, "done": False, "seconds": 0.0, "peak_mb": 0.0}
@@ -79,7 +79,6 @@ def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, folder:
             together.wait_for_everyone()
             if together.is_main_process or not stage.alone:
                 _perform_one(stage, work, record, folder if together.is_main_process else None)
-            together.wait_for_everyone()
         if stage.name == until:
             console.print(f"stopped after '{until}', as asked; the same command without --until goes on")
             return
