@@ -127,7 +127,7 @@ def warm_start(work: Workshop) -> None:
     imitate(
         policy,
         traces,
-        work.histories(work.split.train),
+        work.histories(work.fit_part),
         settings=recipe.imitate,
         windows=recipe.language.windows,
         run=work.run,

@@ -70,7 +70,7 @@ class TraceSettings(Settings):
     target_weight: float = Field(default=3.0, gt=0)
     """Of the target's title in the answer; the number before a title always weighs 1."""
     rest_weight: float = Field(default=0.3, ge=0)
-    """Of the titles below the target, and of all titles where the target was missed: these keep the fused order."""
+    """Of the titles below the target, and of all but the first where the target was missed: these keep the fused order."""
 
     @model_validator(mode="after")
     def _some_calls(self) -> Self:
@@ -271,7 +271,7 @@ def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: T
     conclusion = f"Fits best: {' and '.join(values) or 'these'}.\n"
     final: list[Piece] = [(conclusion, settings.thought_weight), (f"{THINK_CLOSE}\n{ANSWER_OPEN}\n", 1.0)]
     for place, (item, weight) in enumerate(zip(items, weights, strict=True), start=1):
-        final += [(f"{place}. ", 1.0), (f"{catalog.title(item)}\n", weight)]  # the form is always taught, the titles as far as they are meant
+        final += [(f"{place}. ", 1.0), (f"{catalog.title(item)}\n", weight)]  # the form is always taught
     final.append((ANSWER_CLOSE, 1.0))
     writer.dialogue.hear(Reply("".join(text for text, _ in final), stop=ANSWER_CLOSE))
     episode = writer.dialogue.episode()
@@ -286,12 +286,19 @@ def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: T
 def _answer(
     order: Sequence[int], target: int, rng: np.random.Generator, *, settings: TraceSettings, length: int
 ) -> tuple[list[int], list[float]]:
-    """The answer and the weight of each of its lines."""
-    others = [item for item in order if item != target]
-    if target not in order:
-        return others[:length], [settings.rest_weight] * length
+    """The answer and the weight of each of its titles: the fused order, in which the target and the item of one place are exchanged.
+
+    All other items keep their places, so that a place of the answer mostly repeats the same place of the first list, which a
+    small model learns fast; what it must find out is where to depart from it. No title before the target is taught, nor the
+    first one where the target was missed: who stands first is learned from targets alone.
+    """
+    items = list(order)
+    if target not in items:
+        return items[:length], [0.0, *[settings.rest_weight] * (length - 1)]
     place = 0 if length == 1 or rng.random() < settings.top else int(rng.integers(1, length))
-    items = [*others[:place], target, *others[place : length - 1]]
+    found = items.index(target)
+    items[found], items[min(place, len(items) - 1)] = items[min(place, len(items) - 1)], target
+    items = items[:length]
     return items, [0.0] * place + [settings.target_weight] + [settings.rest_weight] * (len(items) - place - 1)
 
 

@@ -109,7 +109,7 @@ def test_lines_above_the_target_are_only_read_and_lines_below_count_little() -> 
             places.add(place)
             assert np.allclose(by_line, [0.0] * place + [3.0] + [0.1] * (len(answer) - place - 1))
         else:
-            assert np.allclose(by_line, [0.1] * len(answer))
+            assert np.allclose(by_line, [0.0] + [0.1] * (len(answer) - 1))
     assert places == {0, 1, 2}
 
 
