@@ -35,7 +35,7 @@ from fathom.training.reinforce import reinforce
 from fathom.training.reinforce_settings import ReinforceSettings
 from fathom.training.retrieval import train_retriever
 from fathom.training.sequential import train_sasrec
-from fathom.training.traces import TraceSettings, build_traces
+from fathom.training.traces import TraceSettings, build_traces, rehearsals
 
 SAMPLED = 1000
 """Conversations from which the tokenizer learns the protocol's words."""
@@ -118,6 +118,15 @@ def warm_start(work: Workshop) -> None:
         work.trace_cases,
         work.catalog,
         retrieve=work.episode_retriever,
+        settings=recipe.traces,
+        preferences=recipe.preferences,
+        protocol=recipe.protocol,
+        seed=recipe.seed,
+        longest=policy.context,
+    )
+    traces += rehearsals(
+        policy,
+        work.catalog,
         settings=recipe.traces,
         preferences=recipe.preferences,
         protocol=recipe.protocol,
