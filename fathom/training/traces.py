@@ -64,7 +64,7 @@ class TraceSettings(Settings):
     top: float = Field(default=0.5, ge=0, le=1)
     """How often a retrieved target stands first in the answer; otherwise at a random later place, and what precedes it is only read."""
     rehearsals: int = Field(default=2000, ge=0)
-    """Conversations about nobody, with lists drawn at random, that teach to repeat a list place by place."""
+    """Conversations about nobody, with one list drawn at random, that teach to repeat a list place by place."""
     missed: float = Field(default=0.3, ge=0, le=1)
     """Share of the answer traces that are kept although no call brought the target back."""
     thought_weight: float = Field(default=0.3, ge=0)
@@ -193,7 +193,7 @@ def rehearsals(
     seed: int,
     longest: int = 0,
 ) -> list[Trace]:
-    """`settings.rehearsals` conversations without a history whose answers repeat random lists, every title but the first taught.
+    """`settings.rehearsals` conversations without a history whose answers repeat one random list, every title but the first taught.
 
     A small model that has only read histories, in which nothing occurs twice, cannot copy; traces alone teach it slowly. Since
     nobody's history is read and the lists are random, nothing else is learned here.
@@ -207,7 +207,7 @@ def rehearsals(
         cases,
         catalog,
         retrieve=_AnyItems(catalog.n_items, seed),
-        settings=settings.model_copy(update={"most": 0, "hindsight": 0.0, "missed": 1.0, "rest_weight": 1.0}),
+        settings=settings.model_copy(update={"most": 0, "hindsight": 0.0, "missed": 1.0, "rest_weight": 1.0, "calls": (1.0,)}),
         preferences=preferences,
         protocol=protocol,
         seed=seed,
