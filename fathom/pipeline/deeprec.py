@@ -35,7 +35,7 @@ from fathom.training.reinforce import reinforce
 from fathom.training.reinforce_settings import ReinforceSettings
 from fathom.training.retrieval import train_retriever
 from fathom.training.sequential import train_sasrec
-from fathom.training.traces import TraceSettings, build_traces, rehearsals
+from fathom.training.traces import Trace, TraceSettings, build_traces, rehearsals
 
 SAMPLED = 1000
 """Conversations from which the tokenizer learns the protocol's words."""
@@ -110,10 +110,45 @@ def fit_language_model(work: Workshop) -> None:
 
 
 def warm_start(work: Workshop) -> None:
-    """Imitate traces that know how it ended, mixed with histories, so that what the model knows of sequences stays."""
+    """Rehearse repeating a list, then imitate traces that know how it ended; histories are mixed in, so that they are not forgotten.
+
+    First things first: a small model learns to copy in a few hundred steps of nothing else, and hardly at all amid traces.
+    """
     recipe = work.recipe
     policy = work.policy("lm-fit")
-    traces = build_traces(
+    for stage, lessons in (("agent-rehearsal", rehearsed(work, policy)), ("agent-warm", traced(work, policy))):
+        if lessons:
+            imitate(
+                policy,
+                lessons,
+                work.histories(work.fit_part),
+                settings=recipe.imitate,
+                windows=recipe.language.windows,
+                run=work.run,
+                stage=stage,
+                validate=(lambda: agent_figures(work, policy, work.valid_cases[:WATCHED])) if stage == "agent-warm" else None,
+            )
+    work.keep(policy, "agent-warm")
+
+
+def rehearsed(work: Workshop, policy: LocalPolicy) -> list[Trace]:
+    """Conversations about nobody over lists that mean nothing, as many as the recipe's traces ask for."""
+    recipe = work.recipe
+    return rehearsals(
+        policy,
+        work.catalog,
+        settings=recipe.traces,
+        preferences=recipe.preferences,
+        protocol=recipe.protocol,
+        seed=recipe.seed,
+        longest=policy.context,
+    )
+
+
+def traced(work: Workshop, policy: LocalPolicy) -> list[Trace]:
+    """Traces of held-out training events, played with the retriever that never saw them."""
+    recipe = work.recipe
+    return build_traces(
         policy,
         work.trace_cases,
         work.catalog,
@@ -124,26 +159,6 @@ def warm_start(work: Workshop) -> None:
         seed=recipe.seed,
         longest=policy.context,
     )
-    traces += rehearsals(
-        policy,
-        work.catalog,
-        settings=recipe.traces,
-        preferences=recipe.preferences,
-        protocol=recipe.protocol,
-        seed=recipe.seed,
-        longest=policy.context,
-    )
-    imitate(
-        policy,
-        traces,
-        work.histories(work.fit_part),
-        settings=recipe.imitate,
-        windows=recipe.language.windows,
-        run=work.run,
-        stage="agent-warm",
-        validate=lambda: agent_figures(work, policy, work.valid_cases[:WATCHED]),
-    )
-    work.keep(policy, "agent-warm")
 
 
 def learn_to_ask(work: Workshop) -> None:
@@ -310,7 +325,7 @@ STAGES = (
         ("lm-fit", "retriever-fit", "retriever"),
         ("traces", "imitate", "episodes"),
         warm_start,
-        forget("agent-warm"),
+        forget("agent-warm", "agent-rehearsal"),
     ),
     Stage("agent-stage1", "learns to ask: process rewards", ("agent-warm",), ("rewards", "stage1"), learn_to_ask, forget("agent-stage1")),
     Stage(

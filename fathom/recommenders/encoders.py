@@ -88,8 +88,7 @@ class Block(nn.Module):
 class CausalEncoder(nn.Module):
     """Reads windows from left to right: position t knows positions 0..t. Padding stands on the right, so it needs no mask.
 
-    Positions are learned vectors, and rotations beside them (RoPE, arXiv:2104.09864): on MovieLens-1M the rotations, which say
-    how long ago an event was, are worth more than doubling the width.
+    Positions are learned vectors, and rotations beside them (RoPE, arXiv:2104.09864), which say how long ago an event was.
     """
 
     turns: Tensor
