@@ -116,7 +116,8 @@ def warm_start(work: Workshop) -> None:
     """
     recipe = work.recipe
     policy = work.policy("lm-fit")
-    for stage, lessons in (("agent-rehearsal", rehearsed(work, policy)), ("agent-warm", traced(work, policy))):
+    rehearsal = rehearsed(work, policy)
+    for stage, lessons in (("agent-rehearsal", rehearsal), ("agent-warm", [*traced(work, policy), *rehearsal])):
         if lessons:
             imitate(
                 policy,
