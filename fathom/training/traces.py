@@ -63,8 +63,8 @@ class TraceSettings(Settings):
     """What a place in the list of a later call counts when lists are fused by reciprocal rank; the first call's counts 1."""
     top: float = Field(default=0.5, ge=0, le=1)
     """How often a retrieved target stands first in the answer; otherwise at a random later place, and what precedes it is only read."""
-    rehearsals: int = Field(default=2000, ge=0)
-    """Conversations about nobody, with one list drawn at random, that teach to repeat a list place by place."""
+    rehearsals: int = Field(default=0, ge=0)
+    """Conversations about nobody, with one list drawn at random, that teach to repeat a list: some thousands for a model from scratch."""
     missed: float = Field(default=0.3, ge=0, le=1)
     """Share of the answer traces that are kept although no call brought the target back."""
     thought_weight: float = Field(default=0.3, ge=0)
