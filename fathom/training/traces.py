@@ -74,7 +74,7 @@ class TraceSettings(Settings):
     target_weight: float = Field(default=3.0, gt=0)
     """Of the target's title in the answer; the number before a title always weighs 1."""
     rest_weight: float = Field(default=0.3, ge=0)
-    """Of the titles below the target, and of all but the first where the target was missed: these keep the fused order."""
+    """Of the titles below the target, and of all titles where the target was missed: these keep the fused order."""
 
     @model_validator(mode="after")
     def _some_calls(self) -> Self:
@@ -193,7 +193,7 @@ def rehearsals(
     seed: int,
     longest: int = 0,
 ) -> list[Trace]:
-    """`settings.rehearsals` conversations without a history whose answers repeat one random list, every title but the first taught.
+    """`settings.rehearsals` conversations without a history whose answers repeat one random list, every title taught.
 
     A small model that has only read histories, in which nothing occurs twice, cannot copy; traces alone teach it slowly. Since
     nobody's history is read and the lists are random, nothing else is learned here.
@@ -341,12 +341,11 @@ def _answer(
     """The answer and the weight of each of its titles: the fused order, in which the target and the item of one place are exchanged.
 
     All other items keep their places, so that a place of the answer mostly repeats the same place of the first list, which a
-    small model learns fast; what it must find out is where to depart from it. No title before the target is taught, nor the
-    first one where the target was missed: who stands first is learned from targets alone.
+    small model learns fast; what it must find out is where to depart from it. No title before the target is taught.
     """
     items = list(order)
     if target not in items:
-        return items[:length], [0.0, *[settings.rest_weight] * (length - 1)]
+        return items[:length], [settings.rest_weight] * length
     place = 0 if length == 1 or rng.random() < settings.top else int(rng.integers(1, length))
     found = items.index(target)
     items[found], items[min(place, len(items) - 1)] = items[min(place, len(items) - 1)], target

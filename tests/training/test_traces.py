@@ -109,7 +109,7 @@ def test_lines_above_the_target_are_only_read_and_lines_below_count_little() -> 
             places.add(place)
             assert np.allclose(by_line, [0.0] * place + [3.0] + [0.1] * (len(answer) - place - 1))
         else:
-            assert np.allclose(by_line, [0.0] + [0.1] * (len(answer) - 1))
+            assert np.allclose(by_line, [0.1] * len(answer))
     assert places == {0, 1, 2}
 
 
@@ -195,7 +195,7 @@ def test_ranks_tell_a_retriever_that_has_seen_its_targets() -> None:
     assert ranks(unseen, ById(), 30).tolist() == [11, 25, 0]
 
 
-def test_rehearsals_repeat_random_lists_and_teach_every_title_but_the_first() -> None:
+def test_rehearsals_repeat_random_lists_and_teach_every_title() -> None:
     settings = TraceSettings(rehearsals=6)
     made = rehearsals(POLICY, CATALOG, settings=settings, preferences=PreferenceSettings(), protocol=PROTOCOL, seed=3)
     again = rehearsals(POLICY, CATALOG, settings=settings, preferences=PreferenceSettings(), protocol=PROTOCOL, seed=3)

@@ -21,14 +21,14 @@ from fathom.training.pretrain import WindowSettings
 from fathom.training.reinforce import ReinforceSettings, reinforce
 from fathom.training.run import Run
 from fathom.training.supervised import FitSettings
-from fathom.training.traces import TraceSettings, build_traces
+from fathom.training.traces import TraceSettings, build_traces, rehearsals
 from fathom.training.watch import WatchSettings
 
 CATALOG = film_catalog()
 PROTOCOL = ProtocolSettings(answer_length=3, items_per_call=4, max_calls=4, segment_tokens=40, trajectory_tokens=250, prompt_tokens=100)
 CASES = tuple(film_case(history=(17 + place % 5, 25 + place % 7, 35), target=1 + place % 12) for place in range(80))
 SETTINGS = ReinforceSettings(steps=15, prompts=4, samples=6, micro_batch=12, learning_rate=5e-4, preflight="warn")
-SECOND = SETTINGS.model_copy(update={"steps": 25, "learning_rate": 1e-3, "watch": WatchSettings(flat_steps=100, kl_limit=100)})
+SECOND = SETTINGS.model_copy(update={"steps": 45, "learning_rate": 7e-4, "watch": WatchSettings(flat_steps=100, kl_limit=100)})
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +39,14 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = [*(title + "\n" for title in CATALOG.titles), *words]
     tokenizer = train_tokenizer(corpus * 20, 700, markers=MARKERS)
     policy = LocalPolicy(tiny(tokenizer, width=64, layers=2, context=256, seed=1), tokenizer)
+    settings = TraceSettings(thought_values=1, missed=1.0, calls=(0.6, 0.4), target_weight=1.0, rest_weight=1.0, top=1.0, rehearsals=120)
+    wishes = PreferenceSettings(phrases=1, title_words=0.0)
     traces = build_traces(
-        policy,
-        CASES,
-        CATALOG,
-        retrieve=Shelves(CATALOG.n_items),
-        settings=TraceSettings(thought_values=1, missed=1.0, calls=(0.6, 0.4), target_weight=1.0, rest_weight=1.0, top=1.0),
-        preferences=PreferenceSettings(phrases=1, title_words=0.0),
-        protocol=PROTOCOL,
-        seed=3,
-        longest=policy.context,
+        policy, CASES, CATALOG, retrieve=Shelves(CATALOG.n_items), settings=settings, preferences=wishes, protocol=PROTOCOL, seed=3
     )
-    settings = ImitateSettings(fit=FitSettings(epochs=60, batch_size=8, learning_rate=4e-3, precision="float32"), histories=0.0)
-    imitate(policy, traces, [], settings=settings, windows=WindowSettings(), run=Run(folder), stage="warm")
+    traces += rehearsals(policy, CATALOG, settings=settings, preferences=wishes, protocol=PROTOCOL, seed=3)
+    imitation = ImitateSettings(fit=FitSettings(epochs=60, batch_size=8, learning_rate=4e-3, precision="float32"), histories=0.0)
+    imitate(policy, traces, [], settings=imitation, windows=WindowSettings(), run=Run(folder), stage="warm")
     policy.save(folder / "policy")
     return folder / "policy"
 
