@@ -112,7 +112,7 @@ def fit_language_model(work: Workshop) -> None:
 def warm_start(work: Workshop) -> None:
     """Rehearse repeating a list, then imitate traces that know how it ended; histories are mixed in, so that they are not forgotten.
 
-    First things first: a small model learns to copy in a few hundred steps of nothing else, and hardly at all amid traces.
+    The rehearsal stands first because copying was seen to be learned quickly when nothing else is taught; see docs/lab-notes.md.
     """
     recipe = work.recipe
     policy = work.policy("lm-fit")
