@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
 from fathom.errors import ModelError
+from fathom.language.documents import DOCUMENTS, Documents
 from fathom.records import Ints
 
 ATTENTION = "fathom_rows"
@@ -152,16 +153,24 @@ class Decoder:
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Within: no gradients, no dropout, this decoder's precision, our attention; afterwards the model is as it was."""
-        config, training = self.model.config, self.model.training
-        usual = config._attn_implementation
-        config._attn_implementation = ATTENTION
+        training = self.model.training
         self.model.eval()
         try:
-            with torch.no_grad(), self.autocast():
+            with torch.no_grad(), self.autocast(), self._attending(ATTENTION):
                 yield
         finally:
-            config._attn_implementation = usual
             self.model.train(training)
+
+    @contextmanager
+    def _attending(self, name: str) -> Iterator[None]:
+        """Within, the model's layers attend by the registered function `name`."""
+        config = self.model.config
+        usual = config._attn_implementation
+        config._attn_implementation = name
+        try:
+            yield
+        finally:
+            config._attn_implementation = usual
 
     def autocast(self) -> torch.autocast:
         """The one precision in which tokens are sampled and judged."""
@@ -173,6 +182,17 @@ class Decoder:
             input_ids=tokens[None], position_ids=positions[None], use_cache=False, step=step
         ).last_hidden_state
         return hidden[0]
+
+    def read(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """(B, T, width) last hidden states of packed rows `tokens` (B, T), with gradients where they are on.
+
+        A new document begins wherever `positions` (B, T) falls back to 0; no document sees another.
+        """
+        with self._attending(DOCUMENTS):
+            states: Tensor = self.model.get_decoder()(
+                input_ids=tokens, position_ids=positions, use_cache=False, documents=Documents(positions)
+            ).last_hidden_state
+        return states
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(N, vocabulary) in float32."""

@@ -121,10 +121,9 @@ class LocalPolicy:
 
         With `positions` (B, T), a new document begins wherever they fall back to 0, and no document sees another.
         """
-        where = None if positions is None else positions.to(self.device)
-        decoder = self.decoder.model.get_decoder()
-        states: Tensor = decoder(input_ids=tokens.to(self.device), position_ids=where, use_cache=False).last_hidden_state
-        return states
+        if positions is None:
+            positions = torch.arange(tokens.shape[1]).expand_as(tokens)
+        return self.decoder.read(tokens.to(self.device), positions.to(self.device))
 
     def chunked_logprobs(self, hidden: Tensor, targets: Tensor, *, chunk: int = 2048) -> Tensor:
         """(N,) float32 log-probability of `targets` (N,) after `hidden` (N, width), with gradients.

@@ -1,0 +1,42 @@
+"""Attention within the documents of packed rows against plain attention, one document at a time."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from fathom.language.documents import Documents, causal
+
+
+def packed(lengths: list[list[int]]) -> torch.Tensor:
+    """Positions of rows that hold documents of these lengths."""
+    return torch.tensor([np.concatenate([np.arange(length) for length in row]).tolist() for row in lengths])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_packed_documents_attend_as_each_alone(dtype: torch.dtype, tolerance: float) -> None:
+    """Values and gradients, with query heads that share key heads, documents of very different lengths, one of them a single token."""
+    rows = [[40, 3, 7], [1, 24, 25], [50]]
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(3, heads, 50, 8, generator=generator).to(dtype).requires_grad_() for heads in (6, 2, 2))
+    mixed = Documents(packed(rows)).attend(query, key, value, None)
+    assert mixed.shape == (3, 50, 6, 8)
+    aim = torch.randn(mixed.shape, generator=generator)
+    gradients = torch.autograd.grad((mixed.float() * aim).sum(), (query, key, value))
+    alone = torch.zeros_like(mixed, dtype=torch.float32)
+    for row, lengths in enumerate(rows):
+        for end, length in zip(np.cumsum(lengths).tolist(), lengths, strict=True):
+            parts = [states[row : row + 1, :, end - length : end].float() for states in (query, key, value)]
+            attended = functional.scaled_dot_product_attention(*parts, is_causal=True, enable_gqa=True)
+            alone[row, end - length : end] = attended[0].transpose(0, 1)
+    expected = torch.autograd.grad((alone * aim).sum(), (query, key, value))
+    assert torch.allclose(mixed.float(), alone, atol=tolerance)
+    for got, wanted in zip(gradients, expected, strict=True):
+        assert torch.allclose(got.float(), wanted.float(), atol=10 * tolerance)
+
+
+def test_what_follows_reaches_nothing_before_it() -> None:
+    generator = torch.Generator().manual_seed(1)
+    states = [torch.randn(2, 4, 12, 8, generator=generator, dtype=torch.bfloat16) for _ in range(3)]
+    later = [torch.cat([part[:, :, :7], torch.full_like(part[:, :, 7:], 3.0)], dim=2) for part in states]
+    assert torch.equal(causal(*states, None)[:, :, :7], causal(*later, None)[:, :, :7])
