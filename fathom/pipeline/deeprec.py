@@ -31,11 +31,12 @@ from fathom.recommenders.popular import Popularity
 from fathom.records import Call, Case, Episode, Interactions, cases_of
 from fathom.training.imitate import imitate
 from fathom.training.pretrain import pretrain
+from fathom.training.recitation import Recitations
 from fathom.training.reinforce import reinforce
 from fathom.training.reinforce_settings import ReinforceSettings
 from fathom.training.retrieval import train_retriever
 from fathom.training.sequential import train_sasrec
-from fathom.training.traces import Trace, TraceSettings, build_traces, rehearsals
+from fathom.training.traces import Trace, TraceSettings, build_traces
 
 SAMPLED = 1000
 """Conversations from which the tokenizer learns the protocol's words."""
@@ -93,6 +94,9 @@ def fit_first_language_model(work: Workshop) -> None:
         policy,
         work.histories(work.fit_part),
         texts=item_texts(work.catalog),
+        recitations=Recitations(
+            policy, work.catalog, settings=recipe.recitations, protocol=work.recipe.protocol, row=min(recipe.windows.row, policy.context)
+        ),
         windows=recipe.windows,
         settings=recipe.pretrain,
         run=work.run,
@@ -110,40 +114,20 @@ def fit_language_model(work: Workshop) -> None:
 
 
 def warm_start(work: Workshop) -> None:
-    """Rehearse repeating a list, then imitate traces that know how it ended; histories are mixed in, so that they are not forgotten.
-
-    The rehearsal stands first because copying was seen to be learned quickly when nothing else is taught; see docs/lab-notes.md.
-    """
+    """Imitate traces that know how they ended; histories are mixed in, so that they are not forgotten."""
     recipe = work.recipe
     policy = work.policy("lm-fit")
-    rehearsal = rehearsed(work, policy)
-    for stage, lessons in (("agent-rehearsal", rehearsal), ("agent-warm", [*traced(work, policy), *rehearsal])):
-        if lessons:
-            imitate(
-                policy,
-                lessons,
-                work.histories(work.fit_part),
-                settings=recipe.imitate,
-                windows=recipe.language.windows,
-                run=work.run,
-                stage=stage,
-                validate=(lambda: agent_figures(work, policy, work.valid_cases[:WATCHED])) if stage == "agent-warm" else None,
-            )
-    work.keep(policy, "agent-warm")
-
-
-def rehearsed(work: Workshop, policy: LocalPolicy) -> list[Trace]:
-    """Conversations about nobody over lists that mean nothing, as many as the recipe's traces ask for."""
-    recipe = work.recipe
-    return rehearsals(
+    imitate(
         policy,
-        work.catalog,
-        settings=recipe.traces,
-        preferences=recipe.preferences,
-        protocol=recipe.protocol,
-        seed=recipe.seed,
-        longest=policy.context,
+        traced(work, policy),
+        work.histories(work.fit_part),
+        settings=recipe.imitate,
+        windows=recipe.language.windows,
+        run=work.run,
+        stage="agent-warm",
+        validate=lambda: agent_figures(work, policy, work.valid_cases[:WATCHED]),
     )
+    work.keep(policy, "agent-warm")
 
 
 def traced(work: Workshop, policy: LocalPolicy) -> list[Trace]:
@@ -326,7 +310,7 @@ STAGES = (
         ("lm-fit", "retriever-fit", "retriever"),
         ("traces", "imitate", "episodes"),
         warm_start,
-        forget("agent-warm", "agent-rehearsal"),
+        forget("agent-warm"),
     ),
     Stage("agent-stage1", "learns to ask: process rewards", ("agent-warm",), ("rewards", "stage1"), learn_to_ask, forget("agent-stage1")),
     Stage(

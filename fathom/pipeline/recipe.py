@@ -15,6 +15,7 @@ from fathom.settings import Settings
 from fathom.training.imitate import ImitateSettings
 from fathom.training.preferences import PreferenceSettings
 from fathom.training.pretrain import WindowSettings
+from fathom.training.recitation import RecitationSettings
 from fathom.training.reinforce_settings import ReinforceSettings
 from fathom.training.retrieval import RetrieverTraining
 from fathom.training.sequential import SASRecTraining, SequenceFit
@@ -55,6 +56,8 @@ class LanguageSettings(Settings):
     """Rank of LoRA adapters for a model of one's own; 0 trains all its weights."""
     windows: WindowSettings = WindowSettings()
     """How texts and histories are laid out for pretraining."""
+    recitations: RecitationSettings = RecitationSettings()
+    """Lists and their repetition, from which a model from random weights learns to copy."""
     pretrain: FitSettings = FitSettings(epochs=6, batch_size=64, learning_rate=1e-3)
     """On catalogue text and training histories, before any conversation; for a model from outside it is a first acquaintance."""
     prompt_events: int = Field(default=100, ge=1)

@@ -71,7 +71,7 @@ def reinforce(
     trained = [weight for weight in policy.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
     setup = settings.model_dump(mode="json", exclude={"checkpoint_every", "watch", "preflight"})
-    keeper = Keeper(policy.model, optimizer, run.checkpoint(stage), decay=0.0, setup=setup)
+    keeper = Keeper(policy.model, [optimizer], run.checkpoint(stage), decay=0.0, setup=setup)
     state = PartialState(cpu=policy.device.type == "cpu")  # must know the device before anybody asks it how many processes there are
     with state.main_process_first():  # the main process drops log lines beyond the checkpoint, the others find them gone
         at = keeper.resume()

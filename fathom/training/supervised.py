@@ -17,6 +17,7 @@ from fathom.contracts import Validate
 from fathom.errors import ConfigError, ModelError
 from fathom.settings import Settings
 from fathom.training.keeping import Keeper
+from fathom.training.optimizers import Optimizer, optimizers_of
 from fathom.training.run import Run, progress
 
 Batch = TypeVar("Batch")
@@ -32,7 +33,7 @@ class Batches(Protocol[Drawn]):
 
 
 class FitSettings(Settings):
-    """How a model is fitted. The optimiser is AdamW with betas 0.9 and 0.98; vectors, norms and embeddings do not decay."""
+    """How a model is fitted. Vectors, norms and embeddings do not decay."""
 
     epochs: int = Field(default=10, ge=1)
     """Passes over the training data."""
@@ -40,6 +41,8 @@ class FitSettings(Settings):
     """Examples behind one step of the optimiser, over all processes; what one example is, its training function says."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """The highest one, reached after the warm-up."""
+    optimizer: Optimizer = "adamw"
+    """'adamw' with betas 0.9 and 0.98, or 'muon' for the matrices inside the model and AdamW for all else."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay of the matrices inside the model."""
     warmup_share: float = Field(default=0.03, ge=0, lt=1)
@@ -103,9 +106,9 @@ def fit(
     """
     accelerator = Accelerator(mixed_precision="no")  # autocast is entered below, so that losses stay float32
     module.to(accelerator.device)
-    optimizer = torch.optim.AdamW(_decaying_and_not(module, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.98))
+    optimizers = optimizers_of(module, settings.optimizer, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
     setup = settings.model_dump(mode="json", exclude={"checkpoint_seconds"})
-    keeper = Keeper(module, optimizer, run.checkpoint(stage), decay=settings.average, setup=setup)
+    keeper = Keeper(module, optimizers, run.checkpoint(stage), decay=settings.average, setup=setup)
     with accelerator.main_process_first():  # the main process drops log lines beyond the checkpoint, the others find them gone
         at = keeper.resume()
     clock = _Clock(at.seconds, settings.checkpoint_seconds)
@@ -135,7 +138,7 @@ def fit(
                     raise ModelError(f"stage '{stage}': the loss is {mean} at step {at.step + 1}; write a lower learning_rate")
                 rate = learning_rate_at((at.epoch + at.position / len(epoch)) / settings.epochs, settings)
                 norm = _finish_gradient(module, accelerator, count, clip=settings.clip)
-                _step(optimizer, rate)
+                _step(optimizers, rate)
                 at.step, at.position, at.seconds = at.step + 1, at.position + 1, clock.seconds
                 keeper.average(at.step)
                 # 4. Write down.
@@ -213,16 +216,6 @@ def _mixed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _decaying_and_not(module: nn.Module, decay: float) -> list[dict[str, list[nn.Parameter] | float]]:
-    """Two parameter groups: matrices that decay; embeddings, vectors and norms, which do not."""
-    tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    decaying = [parameter for parameter in learned if parameter.ndim > 1 and id(parameter) not in tables]
-    chosen = {id(parameter) for parameter in decaying}
-    rest = [parameter for parameter in learned if id(parameter) not in chosen]
-    return [{"params": decaying, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
-
-
 def _finish_gradient(module: nn.Module, accelerator: Accelerator, count: Tensor, *, clip: float) -> float:
     """Turn gradients of sums into the gradient of the mean over all processes, shortened to `clip`; returns its norm before that."""
     learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -236,9 +229,10 @@ def _finish_gradient(module: nn.Module, accelerator: Accelerator, count: Tensor,
     return float(nn.utils.clip_grad_norm_(module.parameters(), clip))
 
 
-def _step(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def _step(optimizers: Sequence[torch.optim.Optimizer], rate: float) -> None:
     """One step at learning rate `rate`; gradients are forgotten."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    optimizer.zero_grad()
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad()

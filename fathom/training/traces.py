@@ -36,8 +36,6 @@ BATCH = 256
 """Conversations played at a time; it changes memory and speed, not the traces."""
 RECIPROCAL = 10.0
 """Added to a rank before its reciprocal is taken: the smaller, the more the first places count."""
-REHEARSED = 1_000_003
-"""Sets the seeds of rehearsals apart from those of cases."""
 ATTEMPTS = 8
 """How often a wish that repeats an earlier one is drawn again before the writer stops asking."""
 
@@ -63,8 +61,6 @@ class TraceSettings(Settings):
     """What a place in the list of a later call counts when lists are fused by reciprocal rank; the first call's counts 1."""
     top: float = Field(default=0.5, ge=0, le=1)
     """How often a retrieved target stands first in the answer; otherwise at a random later place, and what precedes it is only read."""
-    rehearsals: int = Field(default=0, ge=0)
-    """Conversations about nobody, with one list drawn at random, that teach to repeat a list: some thousands for a model from scratch."""
     missed: float = Field(default=0.3, ge=0, le=1)
     """Share of the answer traces that are kept although no call brought the target back."""
     thought_weight: float = Field(default=0.3, ge=0)
@@ -165,54 +161,6 @@ def build_traces(
     if not traces:
         raise DataError(f"none of {len(cases)} cases became a trace: allow longer ones (context, trajectory_tokens) or check the retriever")
     return traces
-
-
-class _AnyItems:
-    """A retriever that draws its lists at random."""
-
-    def __init__(self, n_items: int, seed: int) -> None:
-        self._n_items = n_items
-        self._rng = np.random.default_rng([seed, REHEARSED])
-
-    def retrieve(self, calls: Sequence[Call]) -> list[tuple[int, ...]]:
-        """Distinct items, none excluded, in an order that means nothing."""
-        lists = []
-        for call in calls:
-            drawn = self._rng.choice(self._n_items, size=min(call.k + len(call.exclude), self._n_items), replace=False) + 1
-            lists.append(tuple(item for item in drawn.tolist() if item not in call.exclude)[: call.k])
-        return lists
-
-
-def rehearsals(
-    policy: Encodes,
-    catalog: Catalog,
-    *,
-    settings: TraceSettings,
-    preferences: PreferenceSettings,
-    protocol: ProtocolSettings,
-    seed: int,
-    longest: int = 0,
-) -> list[Trace]:
-    """`settings.rehearsals` conversations without a history whose answers repeat one random list, every title taught.
-
-    A small model that has only read histories, in which nothing occurs twice, cannot copy; traces alone teach it slowly. Since
-    nobody's history is read and the lists are random, nothing else is learned here.
-    """
-    if not settings.rehearsals:
-        return []
-    rng = np.random.default_rng([seed, REHEARSED])
-    cases = [Case(user=-1, history=(), target=int(item)) for item in rng.integers(1, catalog.n_items + 1, size=settings.rehearsals)]
-    return build_traces(
-        policy,
-        cases,
-        catalog,
-        retrieve=_AnyItems(catalog.n_items, seed),
-        settings=settings.model_copy(update={"most": 0, "hindsight": 0.0, "missed": 1.0, "rest_weight": 1.0, "calls": (1.0,)}),
-        preferences=preferences,
-        protocol=protocol,
-        seed=seed,
-        longest=longest,
-    )
 
 
 def select_cases(

@@ -14,7 +14,8 @@ from fathom.language.builtin import tiny
 from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Case, Ending, Episode
-from fathom.training.imitate import Epoch, ImitateSettings, Lesson, history_lessons, imitate, weighted_loss
+from fathom.training.imitate import ImitateSettings, history_lessons, imitate
+from fathom.training.packing import Document, Epoch, weighted_loss
 from fathom.training.pretrain import History, WindowSettings
 from fathom.training.run import Run
 from fathom.training.supervised import FitSettings
@@ -29,17 +30,17 @@ def policy(context: int = 128) -> LocalPolicy:
     return LocalPolicy(tiny(TOKENIZER, width=32, layers=2, context=context, seed=1), TOKENIZER)
 
 
-def lesson(length: int, seed: int) -> Lesson:
+def lesson(length: int, seed: int) -> Document:
     rng = np.random.default_rng(seed)
     weights = rng.choice([0.0, 0.5, 2.0], size=length).astype(np.float32)
     weights[0] = 0.0
-    return Lesson(rng.integers(0, len(TOKENIZER), length), weights)
+    return Document(rng.integers(0, len(TOKENIZER), length), weights)
 
 
 LESSONS = [lesson(length, seed) for seed, length in enumerate((9, 20, 14, 30, 5))]
 
 
-def epoch(lessons: list[Lesson], *, row: int, batch_size: int = 8) -> Epoch:
+def epoch(lessons: list[Document], *, row: int, batch_size: int = 8) -> Epoch:
     return Epoch(lessons, row=row, batch_size=batch_size, padding=0, rng=np.random.default_rng(0))
 
 

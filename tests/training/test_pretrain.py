@@ -11,7 +11,8 @@ from fathom.errors import ConfigError
 from fathom.language.builtin import tiny
 from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
-from fathom.training.pretrain import Document, Epoch, History, WindowSettings, next_token_loss, pack, pretrain
+from fathom.training.packing import Document, Epoch, pack, weighted_loss
+from fathom.training.pretrain import History, WindowSettings, pretrain
 from fathom.training.run import Run
 from fathom.training.supervised import FitSettings
 
@@ -33,14 +34,14 @@ def test_every_event_is_asked_for_exactly_once_and_whole(lengths: list[int], row
     numbers = iter(range(100, 10_000))
     events = [[next(numbers) for _ in range(length)] for length in lengths]
     documents = History([1, 2], events).windows(row, overlap=overlap, rng=np.random.default_rng(seed))
-    asked = Counter(token for document in documents for token in document.tokens[document.asked_from :].tolist())
+    asked = Counter(token for document in documents for token in document.tokens[document.weights > 0].tolist())
     assert asked == Counter(token for event in events for token in event)
     firsts = {event[0] for event in events}
     for document in documents:
         assert len(document.tokens) <= row
         assert document.tokens[:2].tolist() == [1, 2]
         assert int(document.tokens[2]) in firsts, "a window begins with an event"
-        assert int(document.tokens[document.asked_from]) in firsts
+        assert int(document.tokens[document.weights > 0][0]) in firsts
         assert document.tokens[2:].tolist() == list(range(int(document.tokens[2]), int(document.tokens[-1]) + 1)), "nothing is left out"
 
 
@@ -48,7 +49,7 @@ def test_cuts_fall_elsewhere_in_another_epoch_and_overlap_as_much_as_said() -> N
     person = History([1], [[token] for token in range(10, 210)])
     one, other = (person.windows(41, overlap=0.5, rng=np.random.default_rng(seed)) for seed in (1, 2))
     assert [len(document.tokens) for document in one] != [len(document.tokens) for document in other]
-    assert all(document.asked_from == 21 and len(document.tokens) == 41 for document in one[1:-1])
+    assert all(np.count_nonzero(document.weights) == 20 and len(document.tokens) == 41 for document in one[1:-1])
 
 
 def test_an_event_longer_than_a_row_is_refused() -> None:
@@ -68,12 +69,12 @@ def test_packing_keeps_every_document_and_fits_the_row(lengths: list[int]) -> No
 def test_documents_in_one_row_do_not_see_each_other() -> None:
     one = policy()
     documents = [
-        Document(np.asarray(one.encode(text)), 1) for text in ("User:\nFilm number A\n", "User:\nFilm number B\nFilm number C\n", "xyz\n")
+        Document.asked_from(np.asarray(one.encode(text)), 1)
+        for text in ("User:\nFilm number A\n", "User:\nFilm number B\nFilm number C\n", "xyz\n")
     ]
-    layout = WindowSettings(row=32)
-    (packed,) = Epoch(documents, layout, batch_size=9, padding=0, rng=np.random.default_rng(0))
+    (packed,) = Epoch(documents, row=32, batch_size=9, padding=0, rng=np.random.default_rng(0))
     with torch.no_grad():
-        total, count = next_token_loss(one, packed)
+        total, count = weighted_loss(one, packed)
         alone = 0.0
         for document in documents:
             ids = torch.from_numpy(document.tokens)[None]

@@ -1,0 +1,89 @@
+"""Lists that mean nothing and their repetition: from these a small language model learns to copy what it was shown.
+
+In a history nothing occurs twice, so a model that has only read histories cannot repeat a list, and learns it slowly from
+traces, in which each answer mostly repeats the list before it. Recitations have nothing else in them: one or more numbered
+lists of items drawn at random, as the environment writes them, and an answer in the order of the first list. In some, one item
+of the lists has changed places with one of the answer, as in a trace whose target was brought forward; what it is cannot
+be known, so it is only read, but the place that it left must be filled with the other item.
+"""
+
+from typing import Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, BEGIN_ITEMS, END_ITEMS, THINK_CLOSE, ProtocolSettings
+from fathom.language.policy import LocalPolicy
+from fathom.records import Catalog
+from fathom.settings import Settings
+from fathom.training.packing import Document
+
+
+class RecitationSettings(Settings):
+    """Recitations in the pretraining of the language model."""
+
+    each_epoch: int = Field(default=0, ge=0)
+    """So many new ones in every epoch: some thousands for a model from random weights, none for one that can copy."""
+    lists: tuple[float, ...] = (0.5, 0.3, 0.2)
+    """How often there are one, two, ... lists, in proportion."""
+    exchanged: float = Field(default=0.5, ge=0, le=1)
+    """How often one item has changed places with one of the answer."""
+
+    @model_validator(mode="after")
+    def _some_lists(self) -> Self:
+        if not self.lists or min(self.lists) < 0 or sum(self.lists) <= 0:
+            raise ValueError(f"lists is {self.lists}: write one proportion for each number of lists from 1 on, such as [0.5, 0.3, 0.2]")
+        return self
+
+
+class Recitations:
+    """Draws recitations as tokens of a policy."""
+
+    def __init__(
+        self, policy: LocalPolicy, catalog: Catalog, *, settings: RecitationSettings, protocol: ProtocolSettings, row: int
+    ) -> None:
+        """A recitation longer than `row` tokens is drawn again with fewer lists, and left out if even one list is too long."""
+        self._settings = settings
+        self._row = row
+        self._shares = np.asarray(settings.lists) / sum(settings.lists)
+        self._each, self._length = min(protocol.items_per_call, catalog.n_items), min(protocol.answer_length, catalog.n_items)
+        encode = policy.table.encode_many
+        self._titles = [(), *encode([f"{title}\n" for title in catalog.titles])]
+        self._numbers = encode([f"{place}. " for place in range(1, max(self._each, self._length) + 1)])
+        opening, closing = f"\n{BEGIN_ITEMS}\n", f"{END_ITEMS}\n"
+        self._begin, self._end, self._answer, self._close = encode([opening, closing, f"{THINK_CLOSE}\n{ANSWER_OPEN}\n", ANSWER_CLOSE])
+
+    def draw(self, rng: np.random.Generator) -> list[Document]:
+        """The recitations of one epoch."""
+        drawn = (self._one(rng) for _ in range(self._settings.each_epoch))
+        return [document for document in drawn if document is not None]
+
+    def _one(self, rng: np.random.Generator) -> Document | None:
+        room = (len(self._titles) - 1) // self._each
+        for lists in range(min(room, 1 + int(rng.choice(len(self._shares), p=self._shares))), 0, -1):
+            items = (rng.choice(len(self._titles) - 1, size=lists * self._each, replace=False) + 1).tolist()
+            document = self._written(items, rng)
+            if len(document.tokens) <= self._row:
+                return document
+        return None
+
+    def _written(self, items: list[int], rng: np.random.Generator) -> Document:
+        tokens: list[int] = []
+        for start in range(0, len(items), self._each):
+            tokens += [*self._begin, *self._lines(items[start : start + self._each]), *self._end]
+        tokens += self._answer
+        answer, unknown = list(items), -1
+        if rng.random() < self._settings.exchanged:  # half of them to the top, like the targets of traces
+            unknown = 0 if rng.random() < 0.5 else int(rng.integers(min(self._length, len(items))))
+            other = int(rng.integers(len(items)))
+            answer[unknown], answer[other] = answer[other], answer[unknown]
+        weights = [0.0] * len(tokens)
+        for place, item in enumerate(answer[: self._length]):
+            tokens += [*self._numbers[place], *self._titles[item]]
+            weights += [1.0] * len(self._numbers[place]) + [0.0 if place == unknown else 1.0] * len(self._titles[item])
+        return Document(
+            np.asarray([*tokens, *self._close], dtype=np.int64), np.asarray([*weights, *([1.0] * len(self._close))], dtype=np.float32)
+        )
+
+    def _lines(self, items: list[int]) -> list[int]:
+        return [token for number, item in zip(self._numbers, items, strict=False) for token in (*number, *self._titles[item])]
