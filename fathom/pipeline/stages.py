@@ -7,6 +7,7 @@ also keeps the record and speaks. Nobody begins a stage before everybody has end
 import hashlib
 import json
 import resource
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from fathom.settings import Settings
 from fathom.training.processes import processes
 
 Work = TypeVar("Work")
+
+NOTED_EVERY = 10.0
+"""Seconds after which the running time of a stage is written down again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +94,33 @@ def stage_seconds(folder: Path) -> dict[str, float]:
 
 
 def _perform_one(stage: Stage[Work], work: Work, record: dict[str, dict[str, object]], folder: Path | None) -> None:
-    """Do one stage; write down in `folder`, if there is one, that it is done, its seconds over all attempts and its peak of memory."""
+    """Do one stage; write down in `folder`, if there is one, that it is done, its seconds over all attempts and its peak of memory.
+
+    The seconds are written every now and then: an attempt that is killed counts too, for the sum is what the run cost.
+    """
     entry = record[stage.name]
-    start = time.perf_counter()
-    try:
-        stage.do(work)
-        entry["done"] = True
-    finally:  # an interrupted attempt's time counts too: the sum is what the run cost
-        entry["seconds"] = round(float(str(entry["seconds"])) + time.perf_counter() - start, 1)
+    before, start = float(str(entry["seconds"])), time.perf_counter()
+    over = threading.Event()
+
+    def note() -> None:
+        entry["seconds"] = round(before + time.perf_counter() - start, 1)
         entry["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
         if folder is not None:
             write_json(folder / "stages.json", record)
+
+    def watch() -> None:
+        while not over.wait(NOTED_EVERY):
+            note()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        stage.do(work)
+        entry["done"] = True
+    finally:
+        over.set()
+        watcher.join()
+        note()
 
 
 def _read_record(path: Path) -> dict[str, dict[str, object]]:

@@ -1,12 +1,15 @@
 """A stage is done once; other settings do it, and what was built on it, anew; an interrupted one goes on."""
 
+import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from fathom.errors import ConfigError
-from fathom.pipeline.stages import Stage, perform
+from fathom.files import read_json
+from fathom.pipeline import stages
+from fathom.pipeline.stages import Stage, perform, stage_seconds
 from fathom.settings import Settings
 
 
@@ -67,3 +70,20 @@ def test_until_stops_after_a_stage_and_refuses_an_unknown_one(tmp_path: Path) ->
     assert performed(tmp_path, Recipe(), until="one") == ["begin one", "do one"]
     with pytest.raises(ConfigError, match="no such stage; known are 'one', 'two'"):
         performed(tmp_path, Recipe(), until="three")
+
+
+def test_the_time_of_an_attempt_that_is_killed_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in the file while a stage is at work is all that a kill leaves behind."""
+    monkeypatch.setattr(stages, "NOTED_EVERY", 0.01)
+    left = []
+
+    def work_long(_: Log) -> None:
+        wanted = time.monotonic() + 20
+        while not left or left[-1] < 0.1:
+            assert time.monotonic() < wanted, "nothing was written down"
+            time.sleep(0.02)
+            left.append(float(read_json(tmp_path / "stages.json")["one"]["seconds"]))  # type: ignore[index,arg-type,call-overload]
+
+    long = Stage(name="one", does="", needs=(), settings=(), do=work_long, begin=lambda _: None)
+    perform((long,), Log(), Recipe(), tmp_path, until="", console=Console(quiet=True))
+    assert stage_seconds(tmp_path)["one"] >= left[-1] >= 0.1

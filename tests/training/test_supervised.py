@@ -83,12 +83,14 @@ def test_another_seed_is_another_fit(tmp_path):
     assert not torch.equal(weights(first), weights(second))
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("die_at", [1, 3, 6, 13, 20])
-def test_a_killed_fit_goes_on_as_if_nothing_had_happened(tmp_path, die_at):
-    whole, whole_report, whole_run = learn(tmp_path / "whole")
+def test_a_killed_fit_goes_on_as_if_nothing_had_happened(tmp_path, die_at, optimizer):
+    settings = SETTINGS.model_copy(update={"optimizer": optimizer})
+    whole, whole_report, whole_run = learn(tmp_path / "whole", settings=settings)
     with pytest.raises(Killed):
-        learn(tmp_path / "killed", die_at=die_at)
-    resumed, report, run = learn(tmp_path / "killed")
+        learn(tmp_path / "killed", die_at=die_at, settings=settings)
+    resumed, report, run = learn(tmp_path / "killed", settings=settings)
     assert torch.equal(weights(whole), weights(resumed))
     assert (report.best, report.best_epoch, report.steps) == (whole_report.best, whole_report.best_epoch, whole_report.steps)
     assert timeless(run.metrics("line")) == timeless(whole_run.metrics("line"))

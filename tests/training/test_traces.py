@@ -14,7 +14,7 @@ from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Case, Ranking
 from fathom.training.preferences import NEUTRAL, PreferenceSettings
-from fathom.training.traces import Trace, TraceSettings, build_traces, fused, ranks, rehearsals, select_cases
+from fathom.training.traces import Trace, TraceSettings, build_traces, fused, ranks, select_cases
 
 CATALOG = film_catalog()
 PROTOCOL = ProtocolSettings(answer_length=3, items_per_call=6)
@@ -193,16 +193,3 @@ def test_ranks_tell_a_retriever_that_has_seen_its_targets() -> None:
     unseen = [Case(user=0, history=(40,), target=target) for target in (11, 25, 39)]
     assert ranks(seen, ById(), 30).tolist() == [1, 2, 3]
     assert ranks(unseen, ById(), 30).tolist() == [11, 25, 0]
-
-
-def test_rehearsals_repeat_random_lists_and_teach_every_title() -> None:
-    settings = TraceSettings(rehearsals=6)
-    made = rehearsals(POLICY, CATALOG, settings=settings, preferences=PreferenceSettings(), protocol=PROTOCOL, seed=3)
-    again = rehearsals(POLICY, CATALOG, settings=settings, preferences=PreferenceSettings(), protocol=PROTOCOL, seed=3)
-    assert len(made) == 6
-    assert [trace.tokens.tolist() for trace in made] == [trace.tokens.tolist() for trace in again]
-    for trace in made:
-        assert not trace.episode.case.history
-        assert trace.episode.well_formed
-        if trace.episode.case.target not in trace.episode.answer:
-            assert trace.episode.answer[: len(trace.episode.turns[0].shown)] == trace.episode.turns[0].shown[: len(trace.episode.answer)]

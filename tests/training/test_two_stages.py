@@ -17,11 +17,12 @@ from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Episode
 from fathom.training.imitate import ImitateSettings, imitate
 from fathom.training.preferences import NEUTRAL, PreferenceSettings
-from fathom.training.pretrain import WindowSettings
+from fathom.training.pretrain import WindowSettings, pretrain
+from fathom.training.recitation import Recitations, RecitationSettings
 from fathom.training.reinforce import ReinforceSettings, reinforce
 from fathom.training.run import Run
 from fathom.training.supervised import FitSettings
-from fathom.training.traces import TraceSettings, build_traces, rehearsals
+from fathom.training.traces import TraceSettings, build_traces
 from fathom.training.watch import WatchSettings
 
 CATALOG = film_catalog()
@@ -39,13 +40,16 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = [*(title + "\n" for title in CATALOG.titles), *words]
     tokenizer = train_tokenizer(corpus * 20, 700, markers=MARKERS)
     policy = LocalPolicy(tiny(tokenizer, width=64, layers=2, context=256, seed=1), tokenizer)
-    settings = TraceSettings(thought_values=1, missed=1.0, calls=(0.6, 0.4), target_weight=1.0, rest_weight=1.0, top=1.0, rehearsals=120)
+    settings = TraceSettings(thought_values=1, missed=1.0, calls=(0.6, 0.4), target_weight=1.0, rest_weight=1.0, top=1.0)
     wishes = PreferenceSettings(phrases=1, title_words=0.0)
     traces = build_traces(
         policy, CASES, CATALOG, retrieve=Shelves(CATALOG.n_items), settings=settings, preferences=wishes, protocol=PROTOCOL, seed=3
     )
-    traces += rehearsals(policy, CATALOG, settings=settings, preferences=wishes, protocol=PROTOCOL, seed=3)
-    imitation = ImitateSettings(fit=FitSettings(epochs=60, batch_size=8, learning_rate=4e-3, precision="float32"), histories=0.0)
+    reciting = RecitationSettings(each_epoch=60, lists=(1.0, 1.0))
+    recitations = Recitations(policy, CATALOG, settings=reciting, protocol=PROTOCOL, row=256)
+    first = FitSettings(epochs=40, batch_size=4, learning_rate=3e-3, optimizer="muon", precision="float32")
+    pretrain(policy, [], recitations=recitations, windows=WindowSettings(), settings=first, run=Run(folder), stage="recite")
+    imitation = ImitateSettings(fit=first.model_copy(update={"epochs": 30}), histories=0.0)
     imitate(policy, traces, [], settings=imitation, windows=WindowSettings(), run=Run(folder), stage="warm")
     policy.save(folder / "policy")
     return folder / "policy"

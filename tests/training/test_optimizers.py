@@ -1,0 +1,49 @@
+"""Which optimiser moves which weight, and that Muon's scaled step is as large as AdamW's."""
+
+import pytest
+import torch
+from torch import nn
+
+from fathom.language.builtin import tiny
+from fathom.language.tokenizer import train_tokenizer
+from fathom.training.optimizers import Optimizer, optimizers_of
+
+TOKENIZER = train_tokenizer(["one line\n"] * 9, 300, markers=[])
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_every_weight_is_moved_by_exactly_one(kind: Optimizer) -> None:
+    model = tiny(TOKENIZER, width=32, layers=2, context=32, seed=0)
+    model.model.layers[0].mlp.up_proj.weight.requires_grad_(False)
+    moved = [
+        id(weight)
+        for optimizer in optimizers_of(model, kind, learning_rate=1e-3, weight_decay=0.1)
+        for group in optimizer.param_groups
+        for weight in group["params"]
+    ]
+    assert sorted(moved) == sorted(id(weight) for weight in model.parameters() if weight.requires_grad)
+
+
+def test_muon_moves_the_matrices_inside_and_no_embedding_or_output_layer() -> None:
+    model = nn.ModuleDict({"table": nn.Embedding(50, 8), "inside": nn.Linear(8, 8), "norm": nn.LayerNorm(8), "head": nn.Linear(8, 50)})
+    muon, adamw = optimizers_of(model, "muon", learning_rate=1e-3, weight_decay=0.1)
+    assert muon.param_groups[0]["params"] == [model["inside"].weight]
+    assert len(adamw.param_groups[0]["params"]) == 6
+    assert adamw.param_groups[0]["weight_decay"] == 0.0
+
+
+def test_a_model_without_matrices_inside_needs_no_muon() -> None:
+    (only,) = optimizers_of(nn.Embedding(5, 3), "muon", learning_rate=1e-3, weight_decay=0.1)
+    assert isinstance(only, torch.optim.AdamW)
+
+
+def test_muons_first_step_has_orthogonal_directions_of_the_size_that_was_stated() -> None:
+    """All singular values of the step are about learning rate x 0.2 x sqrt(longer side), as in arXiv:2502.16982, equation 4."""
+    layer = nn.Linear(48, 24, bias=False)
+    before = layer.weight.detach().clone()
+    (muon,) = optimizers_of(layer, "muon", learning_rate=0.1, weight_decay=0.0)
+    layer.weight.grad = torch.randn(24, 48, generator=torch.Generator().manual_seed(0))
+    muon.step()
+    values = torch.linalg.svdvals(before - layer.weight.detach()) / (0.1 * 0.2 * 48**0.5)
+    assert values.min() > 0.6
+    assert values.max() < 1.3

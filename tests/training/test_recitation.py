@@ -1,0 +1,100 @@
+"""Recitations: what is repeated, what is exchanged, and what each token weighs."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from worlds import film_catalog
+
+from fathom.agents.protocol import ANSWER_OPEN, BEGIN_ITEMS, END_ITEMS, MARKERS, ProtocolSettings, answer_block, item_block
+from fathom.language.builtin import tiny
+from fathom.language.policy import LocalPolicy
+from fathom.language.tokenizer import train_tokenizer
+from fathom.records import Catalog
+from fathom.training.packing import Document
+from fathom.training.recitation import Recitations, RecitationSettings
+
+CATALOG = film_catalog()
+TOKENIZER = train_tokenizer([title + "\n" for title in CATALOG.titles] * 20, 500, markers=MARKERS)
+POLICY = LocalPolicy(tiny(TOKENIZER, width=32, layers=1, context=512, seed=0), TOKENIZER)
+PROTOCOL = ProtocolSettings(answer_length=4, items_per_call=5)
+
+
+def drawn(count: int = 40, *, row: int = 512, **settings: object) -> list[Document]:
+    reciting = RecitationSettings.model_validate({"each_epoch": count, **settings})
+    return Recitations(POLICY, CATALOG, settings=reciting, protocol=PROTOCOL, row=row).draw(np.random.default_rng(7))
+
+
+def titles_in(text: str) -> list[str]:
+    """The titles of numbered lines."""
+    return [line.partition(". ")[2] for line in text.splitlines() if line[:1].isdigit()]
+
+
+def shown_and_answered(document: Document) -> tuple[list[str], list[str]]:
+    shown, _, answered = POLICY.decode(document.tokens.tolist()).partition(ANSWER_OPEN)
+    return titles_in(shown), titles_in(answered)
+
+
+def asked(document: Document) -> str:
+    """The text that is asked for."""
+    return POLICY.decode(document.tokens[document.weights > 0].tolist())
+
+
+def test_without_exchange_the_answer_repeats_the_first_list_and_all_of_it_is_asked() -> None:
+    for document in drawn(lists=(1, 1, 1), exchanged=0.0):
+        shown, answered = shown_and_answered(document)
+        assert answered == shown[:4]
+        assert len(set(shown)) == len(shown) in {5, 10, 15}
+        _, opened, answer = POLICY.decode(document.tokens.tolist()).partition(ANSWER_OPEN + "\n")
+        assert opened
+        assert asked(document) == answer
+
+
+def test_the_text_is_what_the_environment_and_a_trace_would_write() -> None:
+    (document,) = drawn(1, lists=(1,), exchanged=0.0)
+    text = POLICY.decode(document.tokens.tolist())
+    shown, _ = shown_and_answered(document)
+    items = [CATALOG.titles.index(title) + 1 for title in shown]
+    assert text == item_block(items, CATALOG, PROTOCOL) + answer_block(items[:4], CATALOG)
+
+
+def test_an_exchange_moves_two_items_and_does_not_ask_for_what_nobody_can_know() -> None:
+    moved = 0
+    for document in drawn(200, lists=(1, 1), exchanged=1.0):
+        shown, answered = shown_and_answered(document)
+        assert len(set(answered)) == 4
+        departures = [place for place in range(4) if answered[place] != shown[place]]
+        assert len(departures) <= 2
+        if not departures:
+            continue
+        moved += 1
+        left_out = [place for place in departures if answered[place] + "\n" not in asked(document)]
+        assert len(left_out) == 1, "one title is only read"
+        if len(departures) == 2:  # both stand in the answer: the place that was left holds the other item
+            first, second = departures
+            assert (answered[first], answered[second]) == (shown[second], shown[first])
+    assert moved > 100
+
+
+def test_the_same_generator_gives_the_same_bytes() -> None:
+    for one, other in zip(drawn(), drawn(), strict=True):
+        assert one.tokens.tobytes() + one.weights.tobytes() == other.tokens.tobytes() + other.weights.tobytes()
+
+
+def test_what_does_not_fit_into_a_row_has_fewer_lists_or_is_left_out() -> None:
+    longest = max(len(document.tokens) for document in drawn(lists=(1,)))
+    assert all(POLICY.decode(document.tokens.tolist()).count(END_ITEMS) == 1 for document in drawn(lists=(0, 0, 1), row=longest))
+    assert drawn(row=20) == []
+
+
+def test_a_small_catalogue_is_recited_whole() -> None:
+    small = Catalog(CATALOG.titles[:3], {})
+    settings = RecitationSettings(each_epoch=5, lists=(0.0, 1.0))
+    for document in Recitations(POLICY, small, settings=settings, protocol=PROTOCOL, row=512).draw(np.random.default_rng(0)):
+        shown, answered = shown_and_answered(document)
+        assert POLICY.decode(document.tokens.tolist()).count(BEGIN_ITEMS) == 1
+        assert sorted(shown) == sorted(answered) == sorted(small.titles)
+
+
+def test_proportions_that_are_none_are_refused() -> None:
+    with pytest.raises(ValidationError, match="write one proportion for each number of lists"):
+        RecitationSettings(lists=(0.0,))
