@@ -194,6 +194,13 @@ class Decoder:
             ).last_hidden_state
         return states
 
+    @property
+    def output(self) -> Tensor:
+        """(vocabulary, width) the output matrix: with `PLAIN_HEADS`, logits are its product with the last hidden state."""
+        head = self.model.get_output_embeddings()
+        assert isinstance(head, nn.Linear)
+        return head.weight
+
     def logits(self, hidden: Tensor) -> Tensor:
         """(N, vocabulary) in float32."""
         head = self.model.get_output_embeddings()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fathom.language.policy import LocalPolicy
 from fathom.records import Floats, Ints
+from fathom.training.full_softmax import full_softmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +102,4 @@ def weighted_loss(policy: LocalPolicy, batch: Packed) -> tuple[Tensor, Tensor]:
     asked = weights > 0
     targets = batch.tokens.to(hidden.device)[asked]
     before = hidden[:, :-1][asked[:, 1:]]
-    return -(policy.chunked_logprobs(before, targets) * weights[asked]).sum(), weights.sum()
+    return full_softmax(before, policy.decoder.output, targets, weights=weights[asked]), weights.sum()

@@ -19,6 +19,16 @@ def test_gradients_agree_with_finite_differences(smoothing):
     assert torch.autograd.gradcheck(lambda q, t: full_softmax(q, t, targets, smoothing=smoothing), (queries, table))
 
 
+def test_weights_multiply_the_rows_losses_and_gradients():
+    queries, table, targets = example(rows=33)
+    weights = torch.linspace(0, 2, 33, dtype=torch.float64)
+    expected = (cross_entropy(queries @ table.T, targets, reduction="none") * weights).sum()
+    found = full_softmax(queries, table, targets, weights=weights)
+    assert torch.allclose(found, expected)
+    for one, other in zip(torch.autograd.grad(found, (queries, table)), torch.autograd.grad(expected, (queries, table)), strict=True):
+        assert torch.allclose(one, other)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_it_is_the_cross_entropy_over_all_rows(smoothing):
     queries, table, targets = example(rows=600, items=50, dtype=torch.float32)
@@ -29,7 +39,7 @@ def test_it_is_the_cross_entropy_over_all_rows(smoothing):
 def test_pieces_of_any_size_give_the_same_loss_and_gradients(monkeypatch):
     queries, table, targets = example(rows=33)
     whole = torch.autograd.grad(full_softmax(queries, table, targets), (queries, table))
-    monkeypatch.setattr(module, "ROWS", 4)
+    monkeypatch.setattr(module, "LOGITS", 4 * len(table))
     pieces = torch.autograd.grad(full_softmax(queries, table, targets), (queries, table))
     assert all(torch.allclose(one, other) for one, other in zip(whole, pieces, strict=True))
 
