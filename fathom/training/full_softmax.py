@@ -12,9 +12,9 @@ def full_softmax(queries: Tensor, table: Tensor, targets: Tensor, *, weights: Te
     """The sum over rows of -log softmax(queries @ table.T)[targets]: `queries` (M, d), `table` (V, d), `targets` (M,) rows of `table`.
 
     The loss is the cross-entropy with all V rows as candidates; `weights` (M,) multiply the rows' losses; with `smoothing` that
-    share of the target's weight is spread over all rows. Products run in the autocast type, the softmax in float32. Gradients are worked out on the way, row by row
-    p - onehot, so the (M, V) logits never exist as a whole: on two cores six to ten times faster than cross-entropy on whole
-    logits in bfloat16 (M = 12,800, V = 3,416).
+    share of the target's weight is spread over all rows. Products run in the autocast type, the softmax in float32. Gradients
+    are worked out on the way, row by row p - onehot, so the (M, V) logits never exist as a whole: on two cores six to ten times
+    faster than cross-entropy on whole logits in bfloat16 (M = 12,800, V = 3,416).
     """
     device = queries.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else queries.dtype
