@@ -20,6 +20,7 @@ import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from fathom.language.builtin import BuiltinSettings, build
+from fathom.language.engine import LocalConversation
 from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 
@@ -105,8 +106,15 @@ class Enough(StoppingCriteria):
 def with_engine(policy: LocalPolicy, prompts: list[str], lists: list[list[str]], lengths: list[list[int]]) -> list[list[int]]:
     """The tokens of every episode, by the rollout engine."""
     rows = range(len(prompts))
-    talk = policy.converse(prompts, temperature=0.0, seeds=[0] * len(prompts))
-    talk._ends = frozenset()  # an untrained model would end anywhere
+    talk = LocalConversation(
+        policy.decoder,
+        policy.table,
+        policy.table.encode_many(prompts),
+        temperature=0.0,
+        seeds=[0] * len(prompts),
+        ends=frozenset(),  # an untrained model would end anywhere
+        context=policy.context,
+    )
     for shown, limits in zip(lists, lengths, strict=True):
         talk.reply(rows, [], limits)
         talk.extend(rows, shown)

@@ -94,6 +94,7 @@ def fit_first_language_model(work: Workshop) -> None:
         policy,
         work.histories(work.fit_part),
         texts=item_texts(work.catalog),
+        text_share=recipe.texts,
         recitations=Recitations(
             policy, work.catalog, settings=recipe.recitations, protocol=work.recipe.protocol, row=min(recipe.windows.row, policy.context)
         ),

@@ -56,6 +56,8 @@ class LanguageSettings(Settings):
     """Rank of LoRA adapters for a model of one's own; 0 trains all its weights."""
     windows: WindowSettings = WindowSettings()
     """How texts and histories are laid out for pretraining."""
+    texts: float = Field(default=1.0, ge=0, le=1)
+    """Share of the catalogue's texts that an epoch of pretraining reads, drawn anew; long texts would else crowd out the histories."""
     recitations: RecitationSettings = RecitationSettings()
     """Lists and their repetition, from which a model from random weights learns to copy."""
     pretrain: FitSettings = FitSettings(epochs=6, batch_size=64, learning_rate=1e-3)

@@ -74,6 +74,7 @@ def pretrain(
     histories: Sequence[Sequence[str]],
     *,
     texts: Sequence[str] = (),
+    text_share: float = 1.0,
     recitations: Recitations | None = None,
     header: str = "User:\n",
     windows: WindowSettings,
@@ -85,7 +86,8 @@ def pretrain(
     """Fit `policy` in place to go on with `histories` (per person the events, oldest first, each ending in a line break) and `texts`.
 
     A text ends with the end-of-text token, which the model learns to write; a history does not: what ends there is the log.
-    Texts longer than a row are cut into rows. `recitations` are drawn anew for every epoch. Logits exist for asked tokens only.
+    Texts longer than a row are cut into rows. An epoch reads `text_share` of the pieces, drawn
+    anew, and new `recitations`. Logits exist for asked tokens only.
     """
     encode = policy.table.encode_many
     start = policy.encode(header)
@@ -102,8 +104,11 @@ def pretrain(
 
     def batches(_: int, rng: np.random.Generator) -> Epoch:
         documents = [document for person in people for document in person.windows(windows.row, overlap=windows.overlap, rng=rng)]
+        read = rng.choice(len(plain), size=round(text_share * len(plain)), replace=False) if plain else ()
         drawn = recitations.draw(rng) if recitations is not None else []
-        return Epoch([*documents, *plain, *drawn], row=windows.row, batch_size=settings.batch_size, padding=end, rng=rng)
+        return Epoch(
+            [*documents, *(plain[index] for index in read), *drawn], row=windows.row, batch_size=settings.batch_size, padding=end, rng=rng
+        )
 
     def loss(_: nn.Module, batch: Packed) -> tuple[Tensor, Tensor]:
         return weighted_loss(policy, batch)
