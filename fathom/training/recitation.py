@@ -3,8 +3,8 @@
 In a history nothing occurs twice, so a model that has only read histories cannot repeat a list, and learns it slowly from
 traces, in which each answer mostly repeats the list before it. Recitations have nothing else in them: one or more numbered
 lists of items drawn at random, as the environment writes them, and an answer in the order of the first list. In some, one item
-of the lists has changed places with one of the answer, as in a trace whose target was brought forward; what it is cannot
-be known, so it is only read, but the place that it left must be filled with the other item.
+of the lists was moved up in the answer, as the target of a trace is. Which one cannot be known, so it is only read; but what
+follows it, and what follows the gap that it left, can be known, and is where copying fails: these two lines weigh more.
 """
 
 from typing import Self
@@ -18,6 +18,9 @@ from fathom.records import Catalog
 from fathom.settings import Settings
 from fathom.training.packing import Document
 
+AFTER_A_MOVE = 5.0
+"""Weight in the loss of the titles where an answer departs from the list: few places, and the only hard ones."""
+
 
 class RecitationSettings(Settings):
     """Recitations in the pretraining of the language model."""
@@ -26,8 +29,8 @@ class RecitationSettings(Settings):
     """So many new ones in every epoch: some thousands for a model from random weights, none for one that can copy."""
     lists: tuple[float, ...] = (0.5, 0.3, 0.2)
     """How often there are one, two, ... lists, in proportion."""
-    exchanged: float = Field(default=0.5, ge=0, le=1)
-    """How often one item has changed places with one of the answer."""
+    moved: float = Field(default=0.5, ge=0, le=1)
+    """How often one item was moved up in the answer."""
 
     @model_validator(mode="after")
     def _some_lists(self) -> Self:
@@ -72,15 +75,18 @@ class Recitations:
         for start in range(0, len(items), self._each):
             tokens += [*self._begin, *self._lines(items[start : start + self._each]), *self._end]
         tokens += self._answer
-        answer, unknown = list(items), -1
-        if rng.random() < self._settings.exchanged:  # half of them to the top, like the targets of traces
-            unknown = 0 if rng.random() < 0.5 else int(rng.integers(min(self._length, len(items))))
-            other = int(rng.integers(len(items)))
-            answer[unknown], answer[other] = answer[other], answer[unknown]
+        answer, weight = list(items), [1.0] * len(items)
+        if rng.random() < self._settings.moved and len(items) > 1:  # half of them to the top, like the targets of traces
+            up = 0 if rng.random() < 0.5 else int(rng.integers(min(self._length, len(items) - 1)))
+            place = int(rng.integers(up + 1, len(items)))
+            answer.insert(up, answer.pop(place))
+            weight[up] = 0.0
+            for after in {up + 1, place + 1} & set(range(len(items))):
+                weight[after] = AFTER_A_MOVE
         weights = [0.0] * len(tokens)
         for place, item in enumerate(answer[: self._length]):
             tokens += [*self._numbers[place], *self._titles[item]]
-            weights += [1.0] * len(self._numbers[place]) + [0.0 if place == unknown else 1.0] * len(self._titles[item])
+            weights += [1.0] * len(self._numbers[place]) + [weight[place]] * len(self._titles[item])
         return Document(
             np.asarray([*tokens, *self._close], dtype=np.int64), np.asarray([*weights, *([1.0] * len(self._close))], dtype=np.float32)
         )

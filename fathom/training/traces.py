@@ -6,7 +6,7 @@ teaches what the other does:
 - A *hindsight* trace knows the target and asks for what it is like, as long as no list has shown it. Only its preferences are
   learned: so the model learns what this person may want that has not been found yet. It ends with the last preference.
 - An *answer* trace asks for things like those already shown or taken. Only its answer (and the layout around it) is learned.
-  The target, if it was retrieved, stands at the top or at a random place, and the lines before it are only read: so the
+  The target, if it was retrieved, was moved up to the top or a random place, and the lines before it are only read: so the
   model learns p(target | context, lines above) at every place of the list.
 
 Learned from one and the same trace, answer after hindsight wish, the model would take its own wishes for evidence of what the
@@ -60,7 +60,7 @@ class TraceSettings(Settings):
     later_lists: float = Field(default=0.5, gt=0, le=1)
     """What a place in the list of a later call counts when lists are fused by reciprocal rank; the first call's counts 1."""
     top: float = Field(default=0.5, ge=0, le=1)
-    """How often a retrieved target stands first in the answer; otherwise at a random later place, and what precedes it is only read."""
+    """How often a retrieved target stands first in the answer; otherwise no lower than retrieved; what precedes it is only read."""
     missed: float = Field(default=0.3, ge=0, le=1)
     """Share of the answer traces that are kept although no call brought the target back."""
     thought_weight: float = Field(default=0.3, ge=0)
@@ -286,17 +286,18 @@ def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: T
 def _answer(
     order: Sequence[int], target: int, rng: np.random.Generator, *, settings: TraceSettings, length: int
 ) -> tuple[list[int], list[float]]:
-    """The answer and the weight of each of its titles: the fused order, in which the target and the item of one place are exchanged.
+    """The answer and the weight of each of its titles: the fused order, in which the target was moved up to one place.
 
-    All other items keep their places, so that a place of the answer mostly repeats the same place of the first list, which a
-    small model learns fast; what it must find out is where to depart from it. No title before the target is taught.
+    All other items keep their order, so that a line of the answer mostly holds what follows the line before it in the first
+    list, which a small model learns fast; what it must find out is where to depart from it. No title before the target is taught.
     """
     items = list(order)
     if target not in items:
         return items[:length], [settings.rest_weight] * length
     place = 0 if length == 1 or rng.random() < settings.top else int(rng.integers(1, length))
     found = items.index(target)
-    items[found], items[min(place, len(items) - 1)] = items[min(place, len(items) - 1)], target
+    place = min(place, found)  # never down: a retriever that ranks it higher is right
+    items.insert(place, items.pop(found))
     items = items[:length]
     return items, [0.0] * place + [settings.target_weight] + [settings.rest_weight] * (len(items) - place - 1)
 

@@ -11,7 +11,7 @@ from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Catalog
 from fathom.training.packing import Document
-from fathom.training.recitation import Recitations, RecitationSettings
+from fathom.training.recitation import AFTER_A_MOVE, Recitations, RecitationSettings
 
 CATALOG = film_catalog()
 TOKENIZER = train_tokenizer([title + "\n" for title in CATALOG.titles] * 20, 500, markers=MARKERS)
@@ -39,8 +39,8 @@ def asked(document: Document) -> str:
     return POLICY.decode(document.tokens[document.weights > 0].tolist())
 
 
-def test_without_exchange_the_answer_repeats_the_first_list_and_all_of_it_is_asked() -> None:
-    for document in drawn(lists=(1, 1, 1), exchanged=0.0):
+def test_where_nothing_was_moved_the_answer_repeats_the_first_list_and_all_of_it_is_asked() -> None:
+    for document in drawn(lists=(1, 1, 1), moved=0.0):
         shown, answered = shown_and_answered(document)
         assert answered == shown[:4]
         assert len(set(shown)) == len(shown) in {5, 10, 15}
@@ -50,29 +50,34 @@ def test_without_exchange_the_answer_repeats_the_first_list_and_all_of_it_is_ask
 
 
 def test_the_text_is_what_the_environment_and_a_trace_would_write() -> None:
-    (document,) = drawn(1, lists=(1,), exchanged=0.0)
+    (document,) = drawn(1, lists=(1,), moved=0.0)
     text = POLICY.decode(document.tokens.tolist())
     shown, _ = shown_and_answered(document)
     items = [CATALOG.titles.index(title) + 1 for title in shown]
     assert text == item_block(items, CATALOG, PROTOCOL) + answer_block(items[:4], CATALOG)
 
 
-def test_an_exchange_moves_two_items_and_does_not_ask_for_what_nobody_can_know() -> None:
+def test_an_item_is_moved_up_which_nobody_can_know_and_all_others_keep_their_order() -> None:
     moved = 0
-    for document in drawn(200, lists=(1, 1), exchanged=1.0):
+    for document in drawn(200, lists=(1, 1), moved=1.0):
         shown, answered = shown_and_answered(document)
-        assert len(set(answered)) == 4
-        departures = [place for place in range(4) if answered[place] != shown[place]]
-        assert len(departures) <= 2
-        if not departures:
-            continue
-        moved += 1
-        left_out = [place for place in departures if answered[place] + "\n" not in asked(document)]
-        assert len(left_out) == 1, "one title is only read"
-        if len(departures) == 2:  # both stand in the answer: the place that was left holds the other item
-            first, second = departures
-            assert (answered[first], answered[second]) == (shown[second], shown[first])
-    assert moved > 100
+        up = next((place for place in range(4) if answered[place] != shown[place]), None)
+        assert up is not None, "the answer departs from the list"
+        assert answered == [*shown[:up], answered[up], *[title for title in shown[up:] if title != answered[up]]][:4]
+        assert answered[up] + "\n" not in asked(document), "the moved title is only read"
+        assert all(title + "\n" in asked(document) for title in answered if title != answered[up])
+        moved += up == 0
+    assert 80 < moved < 180, "half of them and some more go to the top"
+
+
+def test_titles_after_a_departure_weigh_more() -> None:
+    for document in drawn(50, lists=(1,), moved=1.0):
+        shown, answered = shown_and_answered(document)
+        tokens, weights = document.tokens, document.weights
+        heavy = POLICY.decode(tokens[weights == AFTER_A_MOVE].tolist()).splitlines()
+        up = next(place for place in range(4) if answered[place] != shown[place])
+        gap = shown.index(answered[up]) + 1
+        assert heavy == [answered[place] for place in sorted({up + 1, gap}) if place < 4]
 
 
 def test_the_same_generator_gives_the_same_bytes() -> None:
