@@ -2,9 +2,9 @@
 
 In a history nothing occurs twice, so a model that has only read histories cannot repeat a list, and learns it slowly from
 traces, in which each answer mostly repeats the list before it. Recitations have nothing else in them: one or more numbered
-lists of items drawn at random, as the environment writes them, and an answer in the order of the first list. In some, one item
-of the lists was moved up in the answer, as the target of a trace is. Which one cannot be known, so it is only read; but what
-follows it, and what follows the gap that it left, can be known, and is where copying fails: these two lines weigh more.
+lists of items drawn at random, as the environment writes them, and an answer with the items of the first list. In some, an
+item stands first that stood elsewhere, as the target of a trace does, and the first one has taken its place. Which one cannot
+be known, so it is only read; but where the first one must stand can be known, and is where copying fails: that line weighs more.
 """
 
 from typing import Self
@@ -17,9 +17,10 @@ from fathom.language.policy import LocalPolicy
 from fathom.records import Catalog
 from fathom.settings import Settings
 from fathom.training.packing import Document
+from fathom.training.traces import brought_forward
 
-AFTER_A_MOVE = 5.0
-"""Weight in the loss of the titles where an answer departs from the list: few places, and the only hard ones."""
+DISPLACED = 5.0
+"""Weight in the loss of the title that had to make room: one place in an answer, and the only hard one."""
 
 
 class RecitationSettings(Settings):
@@ -30,7 +31,7 @@ class RecitationSettings(Settings):
     lists: tuple[float, ...] = (0.5, 0.3, 0.2)
     """How often there are one, two, ... lists, in proportion."""
     moved: float = Field(default=0.5, ge=0, le=1)
-    """How often one item was moved up in the answer."""
+    """How often another item stands first in the answer."""
 
     @model_validator(mode="after")
     def _some_lists(self) -> Self:
@@ -75,16 +76,13 @@ class Recitations:
         for start in range(0, len(items), self._each):
             tokens += [*self._begin, *self._lines(items[start : start + self._each]), *self._end]
         tokens += self._answer
-        answer, weight = list(items), [1.0] * len(items)
-        if rng.random() < self._settings.moved and len(items) > 1:  # half of them to the top, like the targets of traces
-            up = 0 if rng.random() < 0.5 else int(rng.integers(min(self._length, len(items) - 1)))
-            place = int(rng.integers(up + 1, len(items)))
-            answer.insert(up, answer.pop(place))
-            weight[up] = 0.0
-            for after in {up + 1, place + 1} & set(range(len(items))):
-                weight[after] = AFTER_A_MOVE
+        answer, weight = items[: self._length], [1.0] * self._length
+        if rng.random() < self._settings.moved and len(items) > 1:
+            moved = int(rng.integers(1, len(items)))
+            answer, place = brought_forward(items, moved, self._length)
+            weight[0], weight[place] = 0.0, DISPLACED
         weights = [0.0] * len(tokens)
-        for place, item in enumerate(answer[: self._length]):
+        for place, item in enumerate(answer):
             tokens += [*self._numbers[place], *self._titles[item]]
             weights += [1.0] * len(self._numbers[place]) + [weight[place]] * len(self._titles[item])
         return Document(

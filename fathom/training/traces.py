@@ -6,8 +6,7 @@ teaches what the other does:
 - A *hindsight* trace knows the target and asks for what it is like, as long as no list has shown it. Only its preferences are
   learned: so the model learns what this person may want that has not been found yet. It ends with the last preference.
 - An *answer* trace asks for things like those already shown or taken. Only its answer (and the layout around it) is learned.
-  The target, if it was retrieved, was moved up to the top or a random place, and the lines before it are only read: so the
-  model learns p(target | context, lines above) at every place of the list.
+  The target, if it was retrieved, stands first: so the model learns p(target | context) there, which the scored finish asks for.
 
 Learned from one and the same trace, answer after hindsight wish, the model would take its own wishes for evidence of what the
 person wants, since in the traces they were (a delusion in the sense of Ortega et al., arXiv:2110.10819).
@@ -59,8 +58,6 @@ class TraceSettings(Settings):
     """How many attribute values a thought names; 0 for a thought without content."""
     later_lists: float = Field(default=0.5, gt=0, le=1)
     """What a place in the list of a later call counts when lists are fused by reciprocal rank; the first call's counts 1."""
-    top: float = Field(default=0.5, ge=0, le=1)
-    """How often a retrieved target stands first in the answer; otherwise no lower than retrieved; what precedes it is only read."""
     missed: float = Field(default=0.3, ge=0, le=1)
     """Share of the answer traces that are kept although no call brought the target back."""
     thought_weight: float = Field(default=0.3, ge=0)
@@ -70,7 +67,7 @@ class TraceSettings(Settings):
     target_weight: float = Field(default=3.0, gt=0)
     """Of the target's title in the answer; the number before a title always weighs 1."""
     rest_weight: float = Field(default=0.3, ge=0)
-    """Of the titles below the target, and of all titles where the target was missed: these keep the fused order."""
+    """Of the titles below the target, and of all titles where the target was missed."""
 
     @model_validator(mode="after")
     def _some_calls(self) -> Self:
@@ -263,7 +260,7 @@ def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: T
     """The trace with its answer, or without it in hindsight; None where there is nothing to imitate."""
     if writer.dialogue.ending is not None or (writer.hindsight and not writer.taught):
         return None
-    items, weights = _answer(fused(writer.lists, settings.later_lists), writer.case.target, writer.rng, settings=settings, length=length)
+    items, weights = _answer(fused(writer.lists, settings.later_lists), writer.case.target, settings=settings, length=length)
     kept = writer.hindsight or writer.case.target in items or writer.rng.random() < settings.missed
     if len(items) < length or not kept:
         return None
@@ -283,23 +280,26 @@ def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: T
     return Trace(tokens, np.asarray([weight for ids, weight in encoded for _ in ids], dtype=np.float32), episode)
 
 
-def _answer(
-    order: Sequence[int], target: int, rng: np.random.Generator, *, settings: TraceSettings, length: int
-) -> tuple[list[int], list[float]]:
-    """The answer and the weight of each of its titles: the fused order, in which the target was moved up to one place.
+def _answer(order: Sequence[int], target: int, *, settings: TraceSettings, length: int) -> tuple[list[int], list[float]]:
+    """The answer and the weight of each of its titles: the fused order, with the target, if it was found, first."""
+    if target not in order:
+        return list(order[:length]), [settings.rest_weight] * length
+    answer, _ = brought_forward(order, order.index(target), length)
+    return answer, [settings.target_weight] + [settings.rest_weight] * (len(answer) - 1)
 
-    All other items keep their order, so that a line of the answer mostly holds what follows the line before it in the first
-    list, which a small model learns fast; what it must find out is where to depart from it. No title before the target is taught.
+
+def brought_forward(order: Sequence[int], found: int, length: int) -> tuple[list[int], int]:
+    """The first `length` items, where the one at place `found` (from 0) stands first and the first has its place, or else the last.
+
+    All others keep their places, so that line n of an answer is line n of the list: a small model copies by number with ease,
+    but not lines that have all moved down by one (docs/lab-notes.md). Also returned: the place of the item that made room.
+
+    >>> brought_forward([1, 2, 3, 4, 5], 2, 4), brought_forward([1, 2, 3, 4, 5], 4, 3)
+    (([3, 2, 1, 4], 2), ([5, 2, 1], 2))
     """
-    items = list(order)
-    if target not in items:
-        return items[:length], [settings.rest_weight] * length
-    place = 0 if length == 1 or rng.random() < settings.top else int(rng.integers(1, length))
-    found = items.index(target)
-    place = min(place, found)  # never down: a retriever that ranks it higher is right
-    items.insert(place, items.pop(found))
-    items = items[:length]
-    return items, [0.0] * place + [settings.target_weight] + [settings.rest_weight] * (len(items) - place - 1)
+    answer, place = list(order[:length]), min(found, length - 1)
+    answer[place], answer[0] = answer[0], order[found]
+    return answer, place
 
 
 def _common(catalog: Catalog, items: Sequence[int], most: int) -> list[str]:

@@ -11,7 +11,7 @@ from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Catalog
 from fathom.training.packing import Document
-from fathom.training.recitation import AFTER_A_MOVE, Recitations, RecitationSettings
+from fathom.training.recitation import DISPLACED, Recitations, RecitationSettings
 
 CATALOG = film_catalog()
 TOKENIZER = train_tokenizer([title + "\n" for title in CATALOG.titles] * 20, 500, markers=MARKERS)
@@ -57,27 +57,20 @@ def test_the_text_is_what_the_environment_and_a_trace_would_write() -> None:
     assert text == item_block(items, CATALOG, PROTOCOL) + answer_block(items[:4], CATALOG)
 
 
-def test_an_item_is_moved_up_which_nobody_can_know_and_all_others_keep_their_order() -> None:
-    moved = 0
+def test_an_item_is_brought_forward_which_nobody_can_know_and_the_first_takes_its_place() -> None:
+    from_elsewhere = 0
     for document in drawn(200, lists=(1, 1), moved=1.0):
         shown, answered = shown_and_answered(document)
-        up = next((place for place in range(4) if answered[place] != shown[place]), None)
-        assert up is not None, "the answer departs from the list"
-        assert answered == [*shown[:up], answered[up], *[title for title in shown[up:] if title != answered[up]]][:4]
-        assert answered[up] + "\n" not in asked(document), "the moved title is only read"
-        assert all(title + "\n" in asked(document) for title in answered if title != answered[up])
-        moved += up == 0
-    assert 80 < moved < 180, "half of them and some more go to the top"
-
-
-def test_titles_after_a_departure_weigh_more() -> None:
-    for document in drawn(50, lists=(1,), moved=1.0):
-        shown, answered = shown_and_answered(document)
-        tokens, weights = document.tokens, document.weights
-        heavy = POLICY.decode(tokens[weights == AFTER_A_MOVE].tolist()).splitlines()
-        up = next(place for place in range(4) if answered[place] != shown[place])
-        gap = shown.index(answered[up]) + 1
-        assert heavy == [answered[place] for place in sorted({up + 1, gap}) if place < 4]
+        place = min(shown.index(answered[0]), 3)
+        from_elsewhere += answered[0] not in shown[:4]
+        assert place > 0
+        assert answered[place] == shown[0]
+        assert all(answered[other] == shown[other] for other in range(1, 4) if other != place)
+        assert answered[0] + "\n" not in asked(document), "the title that was brought forward is only read"
+        assert all(title + "\n" in asked(document) for title in answered[1:])
+        heavy = POLICY.decode(document.tokens[document.weights == DISPLACED].tolist())
+        assert heavy == shown[0] + "\n"
+    assert 50 < from_elsewhere < 180
 
 
 def test_the_same_generator_gives_the_same_bytes() -> None:

@@ -96,21 +96,28 @@ def test_wishes_before_an_answer_do_not_know_the_target() -> None:
         assert one.episode.turns == other.episode.turns
 
 
-def test_lines_above_the_target_are_only_read_and_lines_below_count_little() -> None:
-    settings = TraceSettings(top=0.3, target_weight=3.0, rest_weight=0.1)
-    places = set()
+def test_a_target_that_was_found_stands_first_and_the_first_has_its_place() -> None:
+    settings = TraceSettings(target_weight=3.0, rest_weight=0.1, missed=1.0)
+    found = missed = 0
     for trace in answers(traces(settings)):
         answer = [item for item in trace.episode.answer if item is not None]
+        order = fused([turn.shown for turn in trace.episode.turns], settings.later_lists)
         opened = trace.tokens.tolist().index(POLICY.encode(ANSWER_OPEN)[0])
         ends = [place for place in range(opened + 2, len(trace.tokens)) if POLICY.decode([int(trace.tokens[place])]).endswith("\n")]
         by_line = trace.weights[ends].tolist()
-        if trace.episode.case.target in answer:
-            place = answer.index(trace.episode.case.target)
-            places.add(place)
-            assert np.allclose(by_line, [0.0] * place + [3.0] + [0.1] * (len(answer) - place - 1))
+        if trace.episode.case.target in order:
+            found += 1
+            place = min(order.index(trace.episode.case.target), len(answer) - 1)
+            assert answer[0] == trace.episode.case.target
+            assert answer[place] == (order[0] if place else answer[0])
+            assert all(answer[other] == order[other] for other in range(1, len(answer)) if other != place)
+            assert np.allclose(by_line, [3.0] + [0.1] * (len(answer) - 1))
         else:
+            missed += 1
+            assert answer == order[: len(answer)]
             assert np.allclose(by_line, [0.1] * len(answer))
-    assert places == {0, 1, 2}
+    assert found
+    assert missed
 
 
 def test_the_first_wish_is_for_nothing_in_particular() -> None:

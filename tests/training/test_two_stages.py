@@ -40,7 +40,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = [*(title + "\n" for title in CATALOG.titles), *words]
     tokenizer = train_tokenizer(corpus * 20, 700, markers=MARKERS)
     policy = LocalPolicy(tiny(tokenizer, width=64, layers=2, context=256, seed=1), tokenizer)
-    settings = TraceSettings(thought_values=1, missed=1.0, calls=(0.6, 0.4), target_weight=1.0, rest_weight=1.0, top=1.0)
+    settings = TraceSettings(thought_values=1, missed=1.0, calls=(0.6, 0.4), target_weight=1.0, rest_weight=1.0)
     wishes = PreferenceSettings(phrases=1, title_words=0.0)
     traces = build_traces(
         policy, CASES, CATALOG, retrieve=Shelves(CATALOG.n_items), settings=settings, preferences=wishes, protocol=PROTOCOL, seed=3
