@@ -2,11 +2,12 @@
 
 In a history nothing occurs twice, so a model that has only read histories cannot repeat a list, and learns it slowly from
 traces, in which each answer mostly repeats the list before it. Recitations have nothing else in them: one or more numbered
-lists of items drawn at random, as the environment writes them, and an answer with the items of the first list. In some, an
+lists, long and short, of items drawn at random, and an answer with the items of the first list. In some, an
 item stands first that stood elsewhere, as the target of a trace does, and the first one has taken its place. Which one cannot
 be known, so it is only read; but where the first one must stand can be known, and is where copying fails: that line weighs more.
 """
 
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -28,7 +29,7 @@ class RecitationSettings(Settings):
 
     each_epoch: int = Field(default=0, ge=0)
     """So many new ones in every epoch: some thousands for a model from random weights, none for one that can copy."""
-    lists: tuple[float, ...] = (0.5, 0.3, 0.2)
+    lists: tuple[float, ...] = (0.7, 0.2, 0.1)
     """How often there are one, two, ... lists, in proportion."""
     moved: float = Field(default=0.5, ge=0, le=1)
     """How often another item stands first in the answer."""
@@ -36,7 +37,7 @@ class RecitationSettings(Settings):
     @model_validator(mode="after")
     def _some_lists(self) -> Self:
         if not self.lists or min(self.lists) < 0 or sum(self.lists) <= 0:
-            raise ValueError(f"lists is {self.lists}: write one proportion for each number of lists from 1 on, such as [0.5, 0.3, 0.2]")
+            raise ValueError(f"lists is {self.lists}: write one proportion for each number of lists from 1 on, such as [0.7, 0.2, 0.1]")
         return self
 
 
@@ -59,27 +60,29 @@ class Recitations:
 
     def draw(self, rng: np.random.Generator) -> list[Document]:
         """The recitations of one epoch."""
-        drawn = (self._one(rng) for _ in range(self._settings.each_epoch))
+        drawn = (self._one(rng) for _ in range(self._settings.each_epoch if self._each > 1 else 0))
         return [document for document in drawn if document is not None]
 
     def _one(self, rng: np.random.Generator) -> Document | None:
-        room = (len(self._titles) - 1) // self._each
-        for lists in range(min(room, 1 + int(rng.choice(len(self._shares), p=self._shares))), 0, -1):
-            items = (rng.choice(len(self._titles) - 1, size=lists * self._each, replace=False) + 1).tolist()
-            document = self._written(items, rng)
-            if len(document.tokens) <= self._row:
-                return document
+        for lists in range(1 + int(rng.choice(len(self._shares), p=self._shares)), 0, -1):
+            sizes = rng.integers(2, self._each + 1, size=lists)  # short lists are learned first, and what they teach holds for long ones
+            if sizes.sum() < len(self._titles):
+                items = (rng.choice(len(self._titles) - 1, size=sizes.sum(), replace=False) + 1).tolist()
+                document = self._written(items, np.cumsum([0, *sizes]).tolist(), rng)
+                if len(document.tokens) <= self._row:
+                    return document
         return None
 
-    def _written(self, items: list[int], rng: np.random.Generator) -> Document:
+    def _written(self, items: list[int], bounds: list[int], rng: np.random.Generator) -> Document:
         tokens: list[int] = []
-        for start in range(0, len(items), self._each):
-            tokens += [*self._begin, *self._lines(items[start : start + self._each]), *self._end]
+        for start, end in pairwise(bounds):
+            tokens += [*self._begin, *self._lines(items[start:end]), *self._end]
         tokens += self._answer
-        answer, weight = items[: self._length], [1.0] * self._length
-        if rng.random() < self._settings.moved and len(items) > 1:
+        length = min(self._length, bounds[1])
+        answer, weight = items[:length], [1.0] * length
+        if rng.random() < self._settings.moved:
             moved = int(rng.integers(1, len(items)))
-            answer, place = brought_forward(items, moved, self._length)
+            answer, place = brought_forward(items, moved, length)
             weight[0], weight[place] = 0.0, DISPLACED
         weights = [0.0] * len(tokens)
         for place, item in enumerate(answer):
