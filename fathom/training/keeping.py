@@ -41,10 +41,10 @@ class Keeper:
         self, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], checkpoint: Checkpoint, *, decay: float, setup: Json
     ) -> None:
         self._module = module
-        self._states = {
-            parameter: optimizer.state for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]
+        self._movers = {
+            parameter: optimizer for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]
         }
-        """Whose optimiser's state holds the moments of each parameter."""
+        """Which optimiser moves each parameter. Its state is looked up when it is needed: others may put a new one in its place."""
         self._checkpoint = checkpoint
         self._decay = decay
         self._setup = setup
@@ -146,7 +146,7 @@ class Keeper:
 
     def _moments(self) -> dict[str, Tensor]:
         """The optimiser's state as '<parameter>/<what>'; parameters not yet touched have none."""
-        states = {name: self._states[parameter].get(parameter, {}) for name, parameter in self._parameters().items()}
+        states = {name: self._movers[parameter].state.get(parameter, {}) for name, parameter in self._parameters().items()}
         return {f"{name}/{what}": tensor for name, state in states.items() for what, tensor in state.items()}
 
     def _put_moments(self, moments: Mapping[str, Tensor]) -> None:
@@ -155,7 +155,7 @@ class Keeper:
             name, what = key.rsplit("/", 1)
             # AdamW counts its steps in a tensor that stays on the CPU; the moments live beside their parameter.
             device = tensor.device if what == "step" else parameters[name].device
-            self._states[parameters[name]][parameters[name]][what] = tensor.to(device)
+            self._movers[parameters[name]].state[parameters[name]][what] = tensor.to(device)
 
 
 def _group(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:

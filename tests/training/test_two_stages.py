@@ -28,28 +28,29 @@ from fathom.training.watch import WatchSettings
 CATALOG = film_catalog()
 PROTOCOL = ProtocolSettings(answer_length=3, items_per_call=4, max_calls=4, segment_tokens=40, trajectory_tokens=250, prompt_tokens=100)
 CASES = tuple(film_case(history=(17 + place % 5, 25 + place % 7, 35), target=1 + place % 12) for place in range(80))
-SETTINGS = ReinforceSettings(steps=15, prompts=4, samples=6, micro_batch=12, learning_rate=5e-4, preflight="warn")
-SECOND = SETTINGS.model_copy(update={"steps": 45, "learning_rate": 7e-4, "watch": WatchSettings(flat_steps=100, kl_limit=100)})
+SETTINGS = ReinforceSettings(steps=20, prompts=4, samples=6, micro_batch=12, learning_rate=2e-4, preflight="warn")
+SECOND = SETTINGS.model_copy(update={"steps": 60, "learning_rate": 3e-4, "watch": WatchSettings(flat_steps=100, kl_limit=100)})
 
 
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a policy that has imitated traces."""
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def warm(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """The folder of a policy that has recited lists and imitated traces, from three different random starts."""
     folder = tmp_path_factory.mktemp("warm")
     words = ["Lately: Comedy and 1977.\n", "Shown: Drama and Crime.\n", "Fits best: Drama and 1978.\n", *NEUTRAL]
     corpus = [*(title + "\n" for title in CATALOG.titles), *words]
     tokenizer = train_tokenizer(corpus * 20, 700, markers=MARKERS)
-    policy = LocalPolicy(tiny(tokenizer, width=64, layers=2, context=256, seed=1), tokenizer)
+    policy = LocalPolicy(tiny(tokenizer, width=64, layers=2, context=256, seed=request.param), tokenizer)
     settings = TraceSettings(thought_values=1, missed=1.0, calls=(0.6, 0.4), target_weight=1.0, rest_weight=1.0)
     wishes = PreferenceSettings(phrases=1, title_words=0.0)
     traces = build_traces(
         policy, CASES, CATALOG, retrieve=Shelves(CATALOG.n_items), settings=settings, preferences=wishes, protocol=PROTOCOL, seed=3
     )
-    reciting = RecitationSettings(each_epoch=60, lists=(1.0, 1.0))
+    reciting = RecitationSettings(each_epoch=300, lists=(1.0, 1.0))
     recitations = Recitations(policy, CATALOG, settings=reciting, protocol=PROTOCOL, row=256)
-    first = FitSettings(epochs=40, batch_size=4, learning_rate=3e-3, optimizer="muon", precision="float32")
+    first = FitSettings(epochs=40, batch_size=4, learning_rate=1e-2, optimizer="muon", precision="float32")
     pretrain(policy, [], recitations=recitations, windows=WindowSettings(), settings=first, run=Run(folder), stage="recite")
-    imitation = ImitateSettings(fit=first.model_copy(update={"epochs": 30}), histories=0.0)
+    second = first.model_copy(update={"epochs": 60, "learning_rate": 5e-3})
+    imitation = ImitateSettings(fit=second, histories=0.0)
     imitate(policy, traces, [], settings=imitation, windows=WindowSettings(), run=Run(folder), stage="warm")
     policy.save(folder / "policy")
     return folder / "policy"
