@@ -14,25 +14,30 @@ BETAS = (0.9, 0.98)
 def optimizers_of(module: nn.Module, kind: Optimizer, *, learning_rate: float, weight_decay: float) -> list[torch.optim.Optimizer]:
     """The optimisers that together move every weight of `module` that learns, each weight by exactly one of them.
 
-    'adamw' moves all of them; only the matrices inside the model decay. 'muon' (Jordan et al. 2024) moves those matrices by
-    orthogonalised momentum, scaled so that one learning rate serves both (Liu et al., arXiv:2502.16982); AdamW moves the rest.
+    Matrices decay, embeddings, vectors and norms do not. 'adamw' moves all of them. 'muon' (Jordan et al. 2024) moves the matrices
+    inside the model by orthogonalised momentum, scaled so that one learning rate serves both (Liu et al., arXiv:2502.16982); AdamW
+    moves the rest.
     """
-    inside, rest = _matrices_and_rest(module)
-    settled = {"params": rest, "weight_decay": 0.0}
-    if kind == "adamw" or not inside:
-        decaying = {"params": inside, "weight_decay": weight_decay}
-        return [torch.optim.AdamW([decaying, settled], lr=learning_rate, betas=BETAS)]
-    muon = torch.optim.Muon(inside, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-    return [muon, torch.optim.AdamW([settled], lr=learning_rate, betas=BETAS)] if rest else [muon]
-
-
-def _matrices_and_rest(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The matrices inside the model; and embeddings, output layers as large as them, vectors and norms."""
-    tables = [part.weight for part in module.modules() if isinstance(part, nn.Embedding)]
-    apart = {id(table) for table in tables}
-    rows = {len(table) for table in tables}
-    heads = {id(part.weight) for part in module.modules() if isinstance(part, nn.Linear) and part.out_features in rows}
+    tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    inside = [parameter for parameter in learned if parameter.ndim == 2 and id(parameter) not in apart | heads]
-    chosen = {id(parameter) for parameter in inside}
-    return inside, [parameter for parameter in learned if id(parameter) not in chosen]
+    matrices = [parameter for parameter in learned if parameter.ndim > 1 and id(parameter) not in tables]
+    head = _output_layer(module)
+    inside = [matrix for matrix in matrices if matrix.ndim == 2 and matrix is not head] if kind == "muon" else []
+    apart = {id(matrix) for matrix in inside}
+    groups = (
+        {"params": [matrix for matrix in matrices if id(matrix) not in apart], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in learned if all(parameter is not matrix for matrix in matrices)], "weight_decay": 0.0},
+    )
+    optimizers: list[torch.optim.Optimizer] = []
+    if inside:
+        optimizers.append(torch.optim.Muon(inside, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+    if any(group["params"] for group in groups):
+        optimizers.append(torch.optim.AdamW(list(groups), lr=learning_rate, betas=BETAS))
+    return optimizers
+
+
+def _output_layer(module: nn.Module) -> torch.Tensor | None:
+    """The output matrix of a language model, which belongs to the vocabulary and not to the inside; None for other models."""
+    find = getattr(module, "get_output_embeddings", None)  # as every language model of transformers has it; others need not be installed
+    layer = find() if find is not None else None
+    return layer.weight if isinstance(layer, nn.Linear) else None

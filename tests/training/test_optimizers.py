@@ -24,12 +24,32 @@ def test_every_weight_is_moved_by_exactly_one(kind: Optimizer) -> None:
     assert sorted(moved) == sorted(id(weight) for weight in model.parameters() if weight.requires_grad)
 
 
+class Reader(nn.Module):
+    """An embedding as wide as a layer inside, an output layer, and a tensor of three dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.inside, self.norm, self.head = nn.Embedding(8, 8), nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 50)
+        self.experts = nn.Parameter(torch.ones(2, 8, 8))
+
+    def get_output_embeddings(self) -> nn.Linear:
+        return self.head
+
+
 def test_muon_moves_the_matrices_inside_and_no_embedding_or_output_layer() -> None:
-    model = nn.ModuleDict({"table": nn.Embedding(50, 8), "inside": nn.Linear(8, 8), "norm": nn.LayerNorm(8), "head": nn.Linear(8, 50)})
+    model = Reader()
     muon, adamw = optimizers_of(model, "muon", learning_rate=1e-3, weight_decay=0.1)
-    assert muon.param_groups[0]["params"] == [model["inside"].weight]
-    assert len(adamw.param_groups[0]["params"]) == 6
-    assert adamw.param_groups[0]["weight_decay"] == 0.0
+    assert muon.param_groups[0]["params"] == [model.inside.weight]
+    assert [id(weight) for weight in adamw.param_groups[0]["params"]] == [id(model.experts), id(model.head.weight)]
+    assert adamw.param_groups[1]["weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_all_matrices_decay_and_embeddings_vectors_and_norms_do_not(kind: Optimizer) -> None:
+    model = Reader()
+    groups = [group for optimizer in optimizers_of(model, kind, learning_rate=1e-3, weight_decay=0.1) for group in optimizer.param_groups]
+    decaying = {id(weight) for group in groups if group["weight_decay"] for weight in group["params"]}
+    assert decaying == {id(weight) for weight in (model.inside.weight, model.head.weight, model.experts)}
 
 
 def test_a_model_without_matrices_inside_needs_no_muon() -> None:
