@@ -35,6 +35,8 @@ BATCH = 256
 """Conversations played at a time; it changes memory and speed, not the traces."""
 RECIPROCAL = 10.0
 """Added to a rank before its reciprocal is taken: the smaller, the more the first places count."""
+DISPLACED = 5.0
+"""What the title counts more that had to make room for another: one place in an answer, and the only one that is hard to copy."""
 ATTEMPTS = 8
 """How often a wish that repeats an earlier one is drawn again before the writer stops asking."""
 
@@ -67,7 +69,7 @@ class TraceSettings(Settings):
     target_weight: float = Field(default=3.0, gt=0)
     """Of the target's title in the answer; the number before a title always weighs 1."""
     rest_weight: float = Field(default=0.3, ge=0)
-    """Of the titles below the target, and of all titles where the target was missed."""
+    """Of the titles below the target, and of all titles where the target was missed; the one that made room counts `DISPLACED` times."""
 
     @model_validator(mode="after")
     def _some_calls(self) -> Self:
@@ -284,8 +286,11 @@ def _answer(order: Sequence[int], target: int, *, settings: TraceSettings, lengt
     """The answer and the weight of each of its titles: the fused order, with the target, if it was found, first."""
     if target not in order:
         return list(order[:length]), [settings.rest_weight] * length
-    answer, _ = brought_forward(order, order.index(target), length)
-    return answer, [settings.target_weight] + [settings.rest_weight] * (len(answer) - 1)
+    answer, place = brought_forward(order, order.index(target), length)
+    weights = [settings.rest_weight] * len(answer)
+    weights[place] = DISPLACED * settings.rest_weight
+    weights[0] = settings.target_weight
+    return answer, weights
 
 
 def brought_forward(order: Sequence[int], found: int, length: int) -> tuple[list[int], int]:

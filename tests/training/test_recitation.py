@@ -11,7 +11,8 @@ from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Catalog
 from fathom.training.packing import Document
-from fathom.training.recitation import DISPLACED, Recitations, RecitationSettings
+from fathom.training.recitation import Recitations, RecitationSettings
+from fathom.training.traces import DISPLACED
 
 CATALOG = film_catalog()
 TOKENIZER = train_tokenizer([title + "\n" for title in CATALOG.titles] * 20, 500, markers=MARKERS)

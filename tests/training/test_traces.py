@@ -14,7 +14,7 @@ from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Case, Ranking
 from fathom.training.preferences import NEUTRAL, PreferenceSettings
-from fathom.training.traces import Trace, TraceSettings, build_traces, fused, ranks, select_cases
+from fathom.training.traces import DISPLACED, Trace, TraceSettings, build_traces, fused, ranks, select_cases
 
 CATALOG = film_catalog()
 PROTOCOL = ProtocolSettings(answer_length=3, items_per_call=6)
@@ -111,7 +111,9 @@ def test_a_target_that_was_found_stands_first_and_the_first_has_its_place() -> N
             assert answer[0] == trace.episode.case.target
             assert answer[place] == (order[0] if place else answer[0])
             assert all(answer[other] == order[other] for other in range(1, len(answer)) if other != place)
-            assert np.allclose(by_line, [3.0] + [0.1] * (len(answer) - 1))
+            expected = [0.1] * len(answer)
+            expected[place] = 0.1 * DISPLACED
+            assert np.allclose(by_line, [3.0, *expected[1:]])
         else:
             missed += 1
             assert answer == order[: len(answer)]
