@@ -35,6 +35,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/<name> where not given.", show_default=False)] = None,
     overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
     until: Annotated[str, typer.Option(help="Stop after this stage, for example retriever.", show_default=False)] = "",
+    processes: Annotated[int, typer.Option(min=1, help="Share the work among so many processes; on a CPU one for each core is best.")] = 1,
     tracker: Annotated[
         Literal["tensorboard", "trackio"] | None, typer.Option(help="Show the curves there while they grow, beside metrics.jsonl.")
     ] = None,
@@ -42,7 +43,7 @@ def run(
     """Train, judge and report what a recipe describes. The same command again goes on where it was stopped."""
     from fathom.pipeline.run import run_recipe
 
-    run_recipe(recipe, out=out, overrides=overrides, until=until, command=_command(), tracker=tracker)
+    run_recipe(recipe, out=out, overrides=overrides, until=until, command=_command(), processes=processes, tracker=tracker)
 
 
 @app.command()

@@ -38,7 +38,7 @@ class Evaluation:
     depth: int
     """How long the lists were; no metric may be cut off beyond it."""
     seconds: float
-    """Wall-clock seconds for all cases."""
+    """Wall-clock seconds for all cases, summed over the processes that shared them."""
     peak_mb: float
     """Largest memory of the process so far, in MiB."""
 

@@ -51,7 +51,7 @@ class Row(_Part):
     users: int = Field(ge=1)
     """How many cases were asked: the same for all rows of a table that are compared."""
     seconds: float = Field(ge=0)
-    """Wall-clock seconds to answer all of them."""
+    """Wall-clock seconds to answer all of them, summed over the processes that shared them."""
     peak_mb: float = Field(ge=0)
     """Largest memory of the process by then, in MiB."""
 

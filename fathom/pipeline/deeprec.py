@@ -31,6 +31,7 @@ from fathom.recommenders.popular import Popularity
 from fathom.records import Call, Case, Episode, Interactions, cases_of
 from fathom.training.imitate import imitate
 from fathom.training.pretrain import pretrain
+from fathom.training.processes import in_shares, processes
 from fathom.training.recitation import Recitations
 from fathom.training.reinforce import reinforce
 from fathom.training.reinforce_settings import ReinforceSettings
@@ -163,6 +164,8 @@ def learn_to_recommend(work: Workshop) -> None:
 def judge_all(work: Workshop) -> None:
     """Ask every model the same test cases, print the table, write the page."""
     judge(work)
+    if not processes().is_main_process:
+        return
     results = summarise(work, command=work.command)
     console = Console()
     show(results, console)
@@ -171,7 +174,11 @@ def judge_all(work: Workshop) -> None:
 
 def agent_figures(work: Workshop, policy: LocalPolicy, cases: Sequence[Case]) -> dict[str, float]:
     """How the agent does on validation cases with the retriever that serves; 'ndcg@10' is the better finish's, misses strict."""
-    episodes = play(policy, work.retriever, cases, work.catalog, work.recipe.protocol, finish="both", titles=work.titles)
+
+    def share(part: Sequence[Case]) -> list[Episode]:
+        return play(policy, work.retriever, part, work.catalog, work.recipe.protocol, finish="both", titles=work.titles)
+
+    episodes = in_shares(share, cases)
     targets = np.array([case.target for case in cases], dtype=np.int64)
     finishes = {
         finish: float(ndcg(ranks_of(ranked(episodes, 10, finish=finish, fallback=None), targets), 10).mean())
@@ -329,7 +336,6 @@ STAGES = (
         ("test_users", "endpoint"),
         judge_all,
         forget("ranks", "episodes"),
-        alone=True,
     ),
 )
 """The main job in order."""

@@ -24,9 +24,11 @@ from fathom.recommenders.language import LanguageRecommender
 from fathom.recommenders.mix import Mix, choose_weight
 from fathom.recommenders.popular import Popularity
 from fathom.recommenders.textual import TextRecommender
+from fathom.records import Case, Episode
 from fathom.reports.page import PageData, write_page
 from fathom.reports.tables import SHOWN
 from fathom.reports.terminal import ComparisonTable, ResultsTable
+from fathom.training.processes import Shared, in_shares, processes
 from fathom.training.run import progress
 
 BLIND_ORACLE = "oracle-without-ratings"
@@ -63,7 +65,11 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 
 
 def judge(work: Workshop, *, models: Sequence[str] = ()) -> None:
-    """Ask every model, or only `models`, the run's test cases; leaves ranks/ and episodes/ in the run folder."""
+    """Ask every model, or only `models`, the run's test cases; leaves ranks/ and episodes/ in the run folder.
+
+    Several processes share the cases; what a row costs is the sum of their seconds.
+    """
+    together = processes()
     makers = recommenders(work)
     known = [*makers, *AGENTS, ENDPOINT]
     for name in models:
@@ -72,16 +78,18 @@ def judge(work: Workshop, *, models: Sequence[str] = ()) -> None:
     for name, make in makers.items():
         if not models or name in models:
             need(work, name)
-            recommender = make()
+            recommender = Shared(make())
             with progress(f"judging {name}", len(work.test_cases)) as advance:
                 evaluation = evaluate(recommender, work.test_cases, progress=advance)
-            evaluation.save(work.folder("ranks") / f"{name}.parquet")
+            if together.is_main_process:
+                spent = replace(evaluation, seconds=evaluation.seconds * together.num_processes)
+                spent.save(work.folder("ranks") / f"{name}.parquet")
     for name in AGENTS:
         if name in models:
             need(work, name)
         if (not models or name in models) and work.folder(name).is_dir():
             _judge_agent(work, name)
-    if (work.recipe.endpoint is not None and not models) or ENDPOINT in models:
+    if together.is_main_process and ((work.recipe.endpoint is not None and not models) or ENDPOINT in models):
         judge_endpoint(work)
 
 
@@ -123,23 +131,30 @@ def language_recommender(work: Workshop) -> LanguageRecommender:
 def mixed(work: Workshop) -> Mix:
     """`retriever` and `lm` fused by reciprocal rank or by score, whichever weight does best on validation cases."""
     parts = (work.retriever, language_recommender(work))
-    weight = choose_weight(parts, work.valid_cases, how="score")
+    weight = choose_weight((parts[0], Shared(parts[1])), work.valid_cases, how="score")
     return Mix(parts, (1 - weight, weight), how="score")
 
 
 def _judge_agent(work: Workshop, name: str) -> None:
     """Play every test case once, greedily, and judge both finishes of the same conversations."""
+    policy, together = work.policy(name), processes()
     with progress(f"judging {name}", len(work.test_cases)) as advance:
-        episodes = play(
-            work.policy(name),
-            work.retriever,
-            work.test_cases,
-            work.catalog,
-            work.recipe.protocol,
-            finish="both",
-            titles=work.titles,
-            progress=advance,
-        )
+
+        def share(cases: Sequence[Case]) -> list[Episode]:
+            return play(
+                policy,
+                work.retriever,
+                cases,
+                work.catalog,
+                work.recipe.protocol,
+                finish="both",
+                titles=work.titles,
+                progress=lambda done: advance(done * together.num_processes),
+            )
+
+        episodes = in_shares(share, work.test_cases)
+    if not together.is_main_process:
+        return
     save_episodes(work.folder("episodes") / f"{name}.jsonl.gz", episodes)
     for suffix, finish in FINISHES.items():
         evaluation = evaluate(Played(episodes, finish, work.retriever), work.test_cases)

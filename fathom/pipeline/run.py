@@ -9,6 +9,7 @@ from rich.console import Console
 from fathom.evaluation.results import commit, machine, versions
 from fathom.files import remove_unfinished, write_json, write_text
 from fathom.pipeline.deeprec import STAGES
+from fathom.pipeline.launch import helped
 from fathom.pipeline.recipe import Recipe
 from fathom.pipeline.stages import perform
 from fathom.pipeline.workshop import Workshop
@@ -38,9 +39,19 @@ The same command goes on where it was stopped, and does again what depends on a 
 
 
 def run_recipe(
-    path: Path, *, out: Path | None, overrides: Sequence[str], until: str, command: str, tracker: TrackerName | None = None
+    path: Path,
+    *,
+    out: Path | None,
+    overrides: Sequence[str],
+    until: str,
+    command: str,
+    processes: int = 1,
+    tracker: TrackerName | None = None,
 ) -> None:
-    """Perform the stages of the recipe at `path` that are not done yet, in `out` or runs/<name>; `tracker` shows the log as it grows."""
+    """Perform the stages of the recipe at `path` that are not done yet, in `out` or runs/<name>.
+
+    `processes` of them share the work on this machine; `tracker` shows the log as it grows.
+    """
     recipe = load(path, Recipe, overrides=overrides)
     folder = out or Path("runs") / recipe.name
     console = Console()
@@ -53,7 +64,8 @@ def run_recipe(
         write_text(folder / "README.md", ABOUT.format(name=recipe.name, command=command))
         write_json(folder / "run.json", {"command": command, "commit": commit(), "versions": versions(), "machine": machine()})
         console.print(f"[bold]{recipe.name}[/] in {folder}" + (f", curves by  {shown.hint}" if shown is not None else ""))
-        perform(STAGES, Workshop(recipe, run, command=command), recipe, folder, until=until, console=console)
+        with helped(processes):
+            perform(STAGES, Workshop(recipe, run, command=command), recipe, folder, until=until, console=console)
     finally:
         if shown is not None:
             shown.close()

@@ -12,6 +12,7 @@ from fathom.language.policy import LocalPolicy
 from fathom.settings import Settings
 from fathom.training.packing import Document, Epoch, Packed, weighted_loss
 from fathom.training.pretrain import History, WindowSettings
+from fathom.training.processes import rows_at_once
 from fathom.training.run import Run
 from fathom.training.supervised import FitReport, FitSettings, fit
 from fathom.training.traces import Trace
@@ -63,7 +64,7 @@ def imitate(
         return weighted_loss(policy, batch)
 
     def pieces(batch: Packed) -> list[Packed]:
-        return batch.pieces(max(1, windows.rows_at_once * windows.row // row))
+        return batch.pieces(rows_at_once(len(batch.tokens), windows.rows_at_once * windows.row // row))
 
     return fit(
         policy.model, batches=batches, loss=loss, settings=settings.fit, run=run, stage=stage, validate=validate, micro_batches=pieces

@@ -17,6 +17,7 @@ from fathom.language.policy import LocalPolicy
 from fathom.records import Ints
 from fathom.settings import Settings
 from fathom.training.packing import Document, Epoch, Packed, weighted_loss
+from fathom.training.processes import rows_at_once
 from fathom.training.recitation import Recitations
 from fathom.training.run import Run
 from fathom.training.supervised import FitReport, FitSettings, fit
@@ -114,6 +115,6 @@ def pretrain(
         return weighted_loss(policy, batch)
 
     def pieces(batch: Packed) -> list[Packed]:
-        return batch.pieces(windows.rows_at_once)
+        return batch.pieces(rows_at_once(len(batch.tokens), windows.rows_at_once))
 
     return fit(policy.model, batches=batches, loss=loss, settings=settings, run=run, stage=stage, validate=validate, micro_batches=pieces)

@@ -1,4 +1,4 @@
-"""The preference-aware retriever learns from whole windows, with a made-up wish at every position."""
+"""The preference-aware retriever learns from whole windows: every position is asked as it is, some a second time with a made-up wish."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from fathom.records import PAD, Case, Catalog, Floats, Interactions, Ints
 from fathom.settings import Settings
 from fathom.training.full_softmax import full_softmax
 from fathom.training.preferences import NEUTRAL, PreferenceSettings, described, neutral, wish
+from fathom.training.processes import cut
 from fathom.training.run import Run, noise_from
 from fathom.training.sequential import SequenceFit, starts_of, window_batches
 from fathom.training.supervised import fit
@@ -38,6 +39,8 @@ class RetrieverTraining(Settings):
     """Weight of the mean square of what neutral texts add to the user vector: it keeps them from adding anything."""
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Label smoothing: this share of the target's weight is spread over all items."""
+    stated_weight: float = Field(default=0.5, gt=0)
+    """What a position counts when it is asked a second time, with its stated wish; without the wish it counts 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +65,17 @@ class Lesson:
     targets: Tensor
     """(M,) in the order of the asked places."""
     wishes: Tensor
-    """(M,) rows of the wish table."""
+    """(M,) rows of the wish table; where one states something, the place is also asked with the empty preference."""
     asked: Tensor | None
     """(B, T) where a state is compared with a target; None where every row has one state."""
+
+    def rows(self, piece: slice) -> "Lesson":
+        """Some of the rows with what is asked in them."""
+        asked = None if self.asked is None else self.asked[piece]
+        first, last = piece.start, piece.stop
+        if self.asked is not None:
+            first, last = (int(self.asked[:end].sum()) for end in (first, last))
+        return Lesson(self.ids[piece], self.lengths[piece], self.targets[first:last], self.wishes[first:last], asked)
 
 
 def train_retriever(
@@ -81,12 +92,12 @@ def train_retriever(
     start: Retriever | None = None,
     cache: Path | None = None,
 ) -> Retriever:
-    """A retriever fitted to all events of `interactions` by the full softmax, with a wish or none at every position.
+    """A retriever fitted to all events of `interactions` by the full softmax: all asked without a stated wish, some with one too.
 
     `vectors` (N + 1, D) are `encoder`'s of the items' texts, as `item_vectors` gives them; `preferences` says how wishes are made
     up, its `empty` and `neutral` being shares of all positions. `start` gives the first weights (a retriever of the same
     settings and catalogue); `cache` is the folder that remembers text vectors. Validation reports NDCG@10 for four ways of
-    asking, see `stated_questions`; 'ndcg@10' is the mean of the two honest ones.
+    asking, see `stated_questions`; the empty preference decides which weights are kept.
     """
     rng = np.random.default_rng(settings.fit.seed)
     table = wish_table(catalog, encoder, preferences=preferences, each=settings.texts_per_item, rng=rng, cache=cache)
@@ -100,11 +111,17 @@ def train_retriever(
         states = model.states(lesson.ids.to(device), texts, lesson.lengths.to(device))
         if lesson.asked is not None:
             states = states[lesson.asked.to(device)]
-        queries = model.queries(states, stated_wishes(model, table, lesson.wishes)) * model.sharpness()
-        targets = lesson.targets.to(device)
-        wrong = full_softmax(queries, items[1:], targets - 1, smoothing=settings.smoothing)
+        # A wish about the target says more than the history: asked with it alone, a position would teach nothing of sequences.
+        again = torch.nonzero(lesson.wishes > table.neutral).squeeze(1)
+        wishes = torch.cat([lesson.wishes.where(lesson.wishes <= table.neutral, 0), lesson.wishes[again]])
+        states = torch.cat([states, states[again.to(device)]])
+        queries = model.queries(states, stated_wishes(model, table, wishes)) * model.sharpness()
+        targets = torch.cat([lesson.targets, lesson.targets[again]]).to(device)
+        weights = torch.ones(len(targets), device=device)
+        weights[len(lesson.targets) :] = settings.stated_weight
+        wrong = full_softmax(queries, items[1:], targets - 1, weights=weights, smoothing=settings.smoothing)
         loudness = model.wishes(silent.to(device)).square().mean()
-        return wrong + settings.quiet * len(targets) * loudness, torch.tensor(float(len(targets)), device=device)
+        return wrong + settings.quiet * weights.sum() * loudness, weights.sum()
 
     texts = text_memo(encoder)
     fit(
@@ -115,6 +132,7 @@ def train_retriever(
         run=run,
         stage=stage,
         validate=(lambda: validation_figures(Retriever(model, encoder, texts=texts), valid, questions)) if valid else None,
+        micro_batches=lambda lesson: [lesson.rows(piece) for piece in cut(len(lesson.ids))],
     )
     return Retriever(model, encoder, texts=texts)
 
@@ -189,14 +207,15 @@ def stated_questions(
 def validation_figures(retriever: Retriever, cases: Sequence[Case], questions: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """'ndcg@10/<question>' and 'recall@20/<question>' for each way of asking, histories excluded.
 
-    'ndcg@10' is the mean of 'empty' and 'recent', the two honest ones; 'target' is an upper bound (deeprec.md, 7.3 and 7.4).
+    'ndcg@10', by which weights are chosen, is that of 'empty'. A mean with 'recent' would choose a retriever that has not yet learned
+    to listen: where recent items are a bad guess, who obeys a wish for them ranks worse. 'target' is an upper bound.
     """
     targets = np.array([case.target for case in cases])
     found: dict[str, float] = {}
     for name, texts in questions.items():
         ranks = ranks_of(retriever.recommend(cases, 20, preferences=texts), targets)
         found |= {f"{metric}/{name}": float(per_case(metric, ranks).mean()) for metric in ("ndcg@10", "recall@20")}
-    return {"ndcg@10": (found["ndcg@10/empty"] + found["ndcg@10/recent"]) / 2, **found}
+    return {"ndcg@10": found["ndcg@10/empty"], **found}
 
 
 def _first_weights(vectors: Floats, *, settings: RetrieverTraining, start: Retriever | None) -> RetrieverModel:

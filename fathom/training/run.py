@@ -129,8 +129,9 @@ class Checkpoint:
 def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar with the remaining time on the terminal's error channel; yields `advance(by)`. Silent where nobody watches."""
     console = Console(stderr=True)
+    shown = console.is_terminal and os.environ.get("RANK", "0") == "0"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
         task = bar.add_task(description, total=total)
         yield lambda by: bar.advance(task, by)
 

@@ -14,6 +14,7 @@ from fathom.recommenders.sasrec import SASRec, SASRecSettings
 from fathom.records import PAD, Case, Interactions, Ints
 from fathom.settings import Settings
 from fathom.training.full_softmax import full_softmax
+from fathom.training.processes import cut
 from fathom.training.run import Run, noise_from
 from fathom.training.supervised import FitSettings, fit
 
@@ -58,6 +59,10 @@ class Windows:
     places: Tensor
     """(B, T) index of each target among all events; 0 where nothing is asked."""
 
+    def rows(self, piece: slice) -> "Windows":
+        """Some of the windows."""
+        return Windows(self.ids[piece], self.targets[piece], self.places[piece])
+
 
 def train_sasrec(
     interactions: Interactions,
@@ -92,6 +97,7 @@ def train_sasrec(
         run=run,
         stage=stage,
         validate=(lambda: (judge or figures)(model, valid)) if valid else None,
+        micro_batches=lambda batch: [batch.rows(piece) for piece in cut(len(batch.ids))],
     )
     return model
 

@@ -1,15 +1,24 @@
 """A whole run by two processes on the CPU (gloo) ends with the numbers of the same run by one."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from fathom.cli import app
+from fathom.errors import ConfigError
 from fathom.evaluation.results import read
 from fathom.training.run import Run
+
+PATIENCE = 120.0
+"""Seconds until a test gives up."""
 
 FIT = {"epochs": 1, "batch_size": 4, "precision": "float32"}
 STEP = {"steps": 1, "prompts": 2, "samples": 4, "micro_batch": 2, "learning_rate": 1e-5, "preflight": "warn"}
@@ -20,12 +29,12 @@ RECIPE = {
     "test_users": 6,
     "encoder": "hashing",
     "hold_out": {"share": 0.3, "most": 3},
-    "sasrec": {"model": {"width": 16, "length": 16}, "fit": FIT},
-    "retriever": {"model": {"width": 16, "length": 16}, "fit": FIT},
+    "sasrec": {"model": {"width": 16, "length": 16, "dropout": 0.0}, "fit": FIT},
+    "retriever": {"model": {"width": 16, "length": 16, "dropout": 0.0, "adaptor": "plain", "adaptor_dropout": 0.0}, "fit": FIT},
     "retriever_refit": FIT,
     "language": {
         "builtin": {"parameters": 3e6, "vocabulary": 600, "context": 512},
-        "windows": {"row": 128, "rows_at_once": 2},
+        "windows": {"row": 128},
         "pretrain": FIT,
         "refit": FIT,
     },
@@ -44,22 +53,35 @@ RECIPE = {
 }
 
 
-def run(folder: Path, launcher: list[str]) -> str:
-    """What was said while the recipe ran in `folder`."""
+def command(folder: Path, *options: str) -> list[str]:
+    """The command that runs the recipe in `folder`."""
     folder.mkdir()
     recipe = folder / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "FATHOM_CACHE": str(folder / "cache")}
-    command = [sys.executable, *launcher, "-m", "fathom.cli", "run", str(recipe), "--out", str(folder / "run")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return [sys.executable, "-m", "fathom.cli", "run", str(recipe), "--out", str(folder / "run"), *options]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "FATHOM_CACHE": str(folder / "cache")}
+
+
+def run(folder: Path, *options: str) -> str:
+    """What was said while the recipe ran in `folder`."""
+    done = subprocess.run(command(folder, *options), env=environment(folder), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
+def running(folder: Path) -> list[int]:
+    """The processes that work in `folder`."""
+    found = subprocess.run(["pgrep", "-f", str(folder / "run")], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
 @pytest.mark.slow
 def test_two_processes_end_with_the_numbers_of_one(tmp_path: Path) -> None:
-    run(tmp_path / "one", [])
-    said = run(tmp_path / "two", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
+    run(tmp_path / "one")
+    said = run(tmp_path / "two", "--processes", "2")
     assert said.count("8/10 agent-stage1") == 1, "one process speaks"
     one, two = Run(tmp_path / "one" / "run"), Run(tmp_path / "two" / "run")
     for stage in ("sasrec", "retriever-fit", "retriever", "lm-fit", "lm", "agent-warm", "agent-stage1", "agent-stage2"):
@@ -71,3 +93,32 @@ def test_two_processes_end_with_the_numbers_of_one(tmp_path: Path) -> None:
             assert [left[name] for name in names] == pytest.approx([right[name] for name in names], rel=2e-3, abs=1e-4), stage
     tables = [{row.model: row.metrics["ndcg@10"] for row in read(made.folder / "results.json").rows} for made in (one, two)]
     assert tables[0] == pytest.approx(tables[1], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_who_helps_ends_with_a_killed_run_and_a_failed_helper_ends_the_run(tmp_path: Path) -> None:
+    for victim in ("main", "helper"):
+        folder = tmp_path / victim
+        process = subprocess.Popen(
+            command(folder, "--processes", "2"), env=environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        wait_until(lambda folder=folder: (folder / "run" / "metrics.jsonl").exists() and len(running(folder)) == 2)
+        (helper,) = set(running(folder)) - {process.pid}
+        os.kill(process.pid if victim == "main" else helper, signal.SIGKILL)
+        _, said = process.communicate(timeout=PATIENCE)
+        wait_until(lambda folder=folder: not running(folder))
+        assert ("a further process of this run was killed by signal 9" in said) == (victim == "helper")
+        assert "Traceback" not in said
+
+
+def test_more_processes_than_cores_are_refused(tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, command(tmp_path / "many", "--processes", "4096")[3:])
+    assert isinstance(told.exception, ConfigError)
+    assert "write " in str(told.exception)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.05)
