@@ -50,10 +50,11 @@ def helped(count: int) -> Iterator[None]:
         )
     threads = cores // count
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    meeting["OMP_NUM_THREADS"] = str(threads)
     before = dict(os.environ)
     os.environ |= meeting | {"RANK": "0", "LOCAL_RANK": "0"}
     torch.set_num_threads(threads)
-    helpers = [_start(rank, threads) for rank in range(1, count)]
+    helpers = [_start(rank) for rank in range(1, count)]
     over = threading.Event()
     threading.Thread(target=_watch, args=(helpers, over), daemon=True).start()
     try:
@@ -74,9 +75,9 @@ def helped(count: int) -> Iterator[None]:
         os.environ |= before
 
 
-def _start(rank: int, threads: int) -> "subprocess.Popen[bytes]":
+def _start(rank: int) -> "subprocess.Popen[bytes]":
     """This command once more, as process number `rank`."""
-    own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": str(threads), PARENT: str(os.getpid())}
+    own = {"RANK": str(rank), "LOCAL_RANK": str(rank), PARENT: str(os.getpid())}
     return subprocess.Popen([sys.executable, "-m", "fathom.cli", *sys.argv[1:]], env=os.environ | own, stdout=subprocess.DEVNULL)
 
 

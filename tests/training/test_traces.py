@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 from worlds import Shelves, film_case, film_catalog
 
-from fathom.agents.protocol import ANSWER_OPEN, BEGIN_ITEMS, BEGIN_PREF, END_ITEMS, END_PREF, MARKERS, ProtocolSettings, opening
+from fathom.agents.protocol import (
+    ANSWER_OPEN,
+    BEGIN_ITEMS,
+    BEGIN_PREF,
+    END_ITEMS,
+    END_PREF,
+    MARKERS,
+    THINK_CLOSE,
+    ProtocolSettings,
+    opening,
+)
 from fathom.errors import DataError
 from fathom.language.builtin import tiny
 from fathom.language.policy import LocalPolicy
@@ -120,6 +130,13 @@ def test_a_target_that_was_found_stands_first_and_the_first_has_its_place() -> N
             assert np.allclose(by_line, [0.1] * len(answer))
     assert found
     assert missed
+
+
+def test_the_conclusion_repeats_the_newest_titles_as_the_history_has_them() -> None:
+    for trace in answers(traces(TraceSettings(recalled=2, missed=1.0))):
+        newest = "".join(f"{CATALOG.title(item)}\n" for item in trace.episode.case.history[-2:])
+        assert f"\n{newest}{THINK_CLOSE}\n{ANSWER_OPEN}" in text(trace)
+        assert any(newest in words for weight, words in weighted(trace) if weight == 1.0)
 
 
 def test_the_first_wish_is_for_nothing_in_particular() -> None:
