@@ -212,6 +212,12 @@ class Decoder:
         """(N,) float32 log-probability of token `targets[i]` after hidden state i, with gradients where they are on."""
         return -functional.cross_entropy(self.logits(hidden), targets, reduction="none")
 
+    def token_logprobs_and_entropies(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """(N,) float32 each: `token_logprobs`, and the entropy of what could have stood there, without gradients."""
+        logprobs = self.logits(hidden).log_softmax(dim=-1)
+        entropies = -(logprobs.detach().exp() * logprobs.detach()).sum(dim=-1)
+        return logprobs.gather(1, targets[:, None]).squeeze(1), entropies
+
     def pair_logprobs(self, hidden: Tensor, rows: Ints, targets: Ints, *, chunk: int = 1024) -> npt.NDArray[np.float64]:
         """(P,) log-probability of token `targets[p]` after hidden state `rows[p]`; a state's logits exist once, `chunk` at a time."""
         order = np.argsort(rows, kind="stable")

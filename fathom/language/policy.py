@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "transformers", "llm") from error
 
 Precision = Literal["float32", "bfloat16"]
+Answer = TypeVar("Answer")
 
 POLICY_FILE = "policy.json"
 
@@ -116,6 +117,21 @@ class LocalPolicy:
             values = self.chunked_logprobs(hidden, tokens[:, 1:][mask[:, 1:]])
         return torch.zeros(tokens.shape, device=self.device).masked_scatter(mask, values)
 
+    def logprobs_and_entropies(self, tokens: Tensor, positions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(N,) float32 each, for the N places of `mask` (B, T) in order: the token's log-probability, with gradients, and the entropy.
+
+        The rows `tokens` are packed as for `hidden`; the first token of a document cannot be asked for.
+        """
+        if bool((mask & (positions == 0)).any()):
+            raise ModelError("the mask asks for the log-probability of a document's first token, which follows nothing")
+        with self.decoder.autocast():
+            hidden = self.hidden(tokens, positions)[:, :-1][mask[:, 1:]]
+            if not len(hidden):
+                return hidden.sum(dim=-1).float(), hidden.sum(dim=-1).float()
+            pieces = self._in_chunks(self.decoder.token_logprobs_and_entropies, hidden, tokens[mask])
+        logprobs, entropies = zip(*pieces, strict=True)
+        return torch.cat(logprobs), torch.cat(entropies)
+
     def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, T, width) last hidden states of right-padded `tokens` (B, T).
 
@@ -126,20 +142,17 @@ class LocalPolicy:
         return self.decoder.read(tokens.to(self.device), positions.to(self.device))
 
     def chunked_logprobs(self, hidden: Tensor, targets: Tensor, *, chunk: int = 2048) -> Tensor:
-        """(N,) float32 log-probability of `targets` (N,) after `hidden` (N, width), with gradients.
-
-        The logits of at most `chunk` tokens exist at a time: they are computed again on the way back, since for a small model
-        they, not its weights or its activations, would fill the memory.
-        """
+        """(N,) float32 log-probability of `targets` (N,) after `hidden` (N, width), with gradients; the logits of `chunk` at a time."""
         if not len(targets):
             return hidden.sum(dim=-1).float()
-        pieces = [
-            checkpoint(self.decoder.token_logprobs, part, aim, use_reentrant=False)
-            if torch.is_grad_enabled()
-            else self.decoder.token_logprobs(part, aim)
+        return torch.cat(self._in_chunks(self.decoder.token_logprobs, hidden, targets, chunk=chunk))
+
+    def _in_chunks(self, ask: Callable[[Tensor, Tensor], Answer], hidden: Tensor, targets: Tensor, *, chunk: int = 2048) -> list[Answer]:
+        """What `ask` says of each chunk. Logits are computed again on the way back: for a small model they would fill the memory."""
+        return [
+            checkpoint(ask, part, aim, use_reentrant=False) if torch.is_grad_enabled() else ask(part, aim)
             for part, aim in zip(hidden.split(chunk), targets.split(chunk), strict=True)
         ]
-        return torch.cat(pieces)
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors), configuration and tokenizer, whole or not at all."""

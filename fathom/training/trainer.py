@@ -1,5 +1,6 @@
 """TRL's GRPOTrainer with our episodes, our advantages and nothing else changed."""
 
+import functools
 import math
 import time
 from collections.abc import Sequence
@@ -65,6 +66,9 @@ class AgentTrainer(GRPOTrainer):
             rollout_func=self._play,
         )
         self.remove_callback(PrinterCallback)
+        self._asked: Tensor | None = None
+        """(B, T) which tokens of the completions the present loss asks for."""
+        _answers_where_asked(player.policy)
         if settings.kl and start is not None:
             # Set here, not in the arguments: TRL would load its reference model by name, and ours has none.
             add_fused_lm_head(start.model)
@@ -137,13 +141,44 @@ class AgentTrainer(GRPOTrainer):
 
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Tensor:
         """TRL's loss; the first one must be the documented formula, because what `loss_type` means is TRL's to change."""
+        self._asked = (inputs["completion_mask"] * inputs["tool_mask"]).bool()
         loss: Tensor = super()._compute_loss(model, inputs)  # type: ignore[no-untyped-call]
+        self._asked = None
         if not self._loss_is_checked:
             self._loss_is_checked = True
             tokens = inputs["num_items_in_batch"] / self._settings.updates / self.accelerator.num_processes
             limits = (self._settings.clip_low, self._settings.clip_high)
             check_loss(float(loss.detach()), inputs, self._player.policy, tokens=float(tokens), limits=limits)
         return loss
+
+    def _get_per_token_logps_and_entropies(
+        self, model: torch.nn.Module, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *rest: Any, **more: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(B, T) log-probabilities and entropies of the completions, for the loss where it asks for them and 0 elsewhere.
+
+        TRL reads padded rows, and where there is no Triton it scores every token, the prompt's and the retriever's too. Here the
+        rows lie end to end without padding, and only the policy's own tokens are scored: on two cores three times as fast.
+        """
+        if self._asked is None:
+            return super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, *rest, **more)  # type: ignore[no-any-return]
+        real = attention_mask.bool()
+        asked = torch.zeros_like(real)
+        asked[:, -logits_to_keep:] = self._asked
+        positions = attention_mask.cumsum(dim=1) - 1
+        values = model(rows=(input_ids[real][None], positions[real][None], asked[real][None]))
+        logprobs, entropies = (torch.zeros_like(self._asked, dtype=torch.float32).masked_scatter(self._asked, part) for part in values)
+        return logprobs, entropies, None
+
+
+def _answers_where_asked(policy: LocalPolicy) -> None:
+    """Let the model's forward take `rows`: packed tokens, positions, what is asked. Wrappers for several processes call nothing else."""
+    usual = policy.model.forward
+
+    @functools.wraps(usual)
+    def forward(*given: Any, rows: tuple[Tensor, Tensor, Tensor] | None = None, **named: Any) -> Any:
+        return usual(*given, **named) if rows is None else policy.logprobs_and_entropies(*rows)
+
+    policy.model.forward = forward
 
 
 def arguments(settings: ReinforceSettings, policy: LocalPolicy, *, steps: int, folder: Path) -> GRPOConfig:
