@@ -159,6 +159,8 @@ class AgentTrainer(GRPOTrainer):
         TRL reads padded rows, and where there is no Triton it scores every token, the prompt's and the retriever's too. Here the
         rows lie end to end without padding, and only the policy's own tokens are scored: on two cores three times as fast.
         """
+        if self._asked is None and model is self.model:  # the old ones, which TRL wants for several updates; ours are those of sampling
+            return torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device), None, None
         if self._asked is None:
             return super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, *rest, **more)  # type: ignore[no-any-return]
         real = attention_mask.bool()

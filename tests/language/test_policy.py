@@ -56,6 +56,26 @@ def test_the_first_token_of_a_row_has_no_logprob(policy: LocalPolicy) -> None:
         policy.logprobs(torch.tensor([[1, 2]]), torch.tensor([[True, True]]))
 
 
+def test_packed_rows_have_the_logprobs_of_padded_ones_and_the_entropies_of_the_plain_model(policy: LocalPolicy) -> None:
+    texts = ("User:\nHeat (1995)\nRan\n", "User:\nRan\n")
+    rows = [torch.tensor(policy.encode(text)) for text in texts]
+    asked = [torch.arange(len(row)) % 2 == 1 for row in rows]
+    positions = torch.cat([torch.arange(len(row)) for row in rows])
+    logprobs, entropies = policy.logprobs_and_entropies(torch.cat(rows)[None], positions[None], torch.cat(asked)[None])
+    alone = torch.cat([policy.logprobs(row[None], mask[None])[0][mask] for row, mask in zip(rows, asked, strict=True)])
+    assert torch.allclose(logprobs, alone, atol=1e-5)
+    plain = [policy.model(row[None]).logits[0].softmax(dim=-1) for row in rows]
+    expected = torch.cat([-(p * p.log()).sum(dim=-1)[:-1][mask[1:]] for p, mask in zip(plain, asked, strict=True)])
+    assert torch.allclose(entropies, expected, atol=1e-4)
+    assert logprobs.requires_grad
+    assert not entropies.requires_grad
+
+
+def test_the_first_token_of_a_packed_document_has_no_logprob(policy: LocalPolicy) -> None:
+    with pytest.raises(ModelError, match="first token"):
+        policy.logprobs_and_entropies(torch.tensor([[1, 2, 1, 2]]), torch.tensor([[0, 1, 0, 1]]), torch.tensor([[False, True, True, True]]))
+
+
 def test_gradients_through_chunks_are_those_of_the_whole(tokenizer: PreTrainedTokenizerFast) -> None:
     policy = LocalPolicy(tiny(tokenizer, width=64, layers=2, context=64, seed=0), tokenizer)
     hidden = torch.randn(9, 64, generator=torch.Generator().manual_seed(0), requires_grad=True)
