@@ -6,7 +6,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH_INDEX ?=
 RUN ?= runs/demo
-PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(2, os.cpu_count() or 1))')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test bench readme format
@@ -25,7 +24,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup  ## the whole story on a built-in world: train, judge, show (about ten minutes on two cores)
-	$(BIN)/fathom run recipes/demo.yaml --out $(RUN) --processes $(PROCESSES)
+	$(BIN)/fathom run recipes/demo.yaml --out $(RUN)
 
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -84,11 +84,10 @@ def _resampled_means(values: Values, users: Ints | None, seed: int, resamples: i
     distinct, counts = np.unique(np.column_stack([sums, sizes]), axis=0, return_counts=True)
     generator, shares = np.random.default_rng(seed), counts / counts.sum()
     step = max(1, CHUNK // len(distinct))
-    pieces = [
-        generator.multinomial(int(counts.sum()), shares, size=min(step, resamples - start)) @ distinct
-        for start in range(0, resamples, step)
-    ]
-    totals = np.concatenate(pieces)
+    draws = (generator.multinomial(int(counts.sum()), shares, size=min(step, resamples - start)) for start in range(0, resamples, step))
+    # einsum, not a matrix product: on some processors the last digit of that depends on how many rows there are.
+    pieces = [np.einsum("rn,nd->rd", drawn.astype(np.float64), distinct) for drawn in draws]
+    totals: Values = np.concatenate(pieces)
     return totals[:, :-1] / totals[:, -1:]
 
 

@@ -18,7 +18,10 @@ from fathom.language.policy import LocalPolicy
 from fathom.records import Catalog
 from fathom.settings import Settings
 from fathom.training.packing import Document
-from fathom.training.traces import DISPLACED, brought_forward
+from fathom.training.traces import brought_forward
+
+DISPLACED = 5.0
+"""Weight in the loss of the title that had to make room: one place in an answer, and the only hard one."""
 
 
 class RecitationSettings(Settings):

@@ -35,8 +35,6 @@ BATCH = 256
 """Conversations played at a time; it changes memory and speed, not the traces."""
 RECIPROCAL = 10.0
 """Added to a rank before its reciprocal is taken: the smaller, the more the first places count."""
-DISPLACED = 5.0
-"""What the title counts more that had to make room for another: one place in an answer, and the only one that is hard to copy."""
 ATTEMPTS = 8
 """How often a wish that repeats an earlier one is drawn again before the writer stops asking."""
 
@@ -72,7 +70,9 @@ class TraceSettings(Settings):
     target_weight: float = Field(default=3.0, gt=0)
     """Of the target's title in the answer; the number before a title always weighs 1."""
     rest_weight: float = Field(default=0.3, ge=0)
-    """Of the titles below the target, and of all titles where the target was missed; the one that made room counts `DISPLACED` times."""
+    """Of the titles below the target, and of all titles where the target was missed."""
+    displaced: float = Field(default=1.0, gt=0)
+    """How many times more the title counts that had to make room for the target: the only one of an answer that is hard to copy."""
 
     @model_validator(mode="after")
     def _some_calls(self) -> Self:
@@ -294,7 +294,7 @@ def _answer(order: Sequence[int], target: int, *, settings: TraceSettings, lengt
         return list(order[:length]), [settings.rest_weight] * length
     answer, place = brought_forward(order, order.index(target), length)
     weights = [settings.rest_weight] * len(answer)
-    weights[place] = DISPLACED * settings.rest_weight
+    weights[place] = settings.displaced * settings.rest_weight
     weights[0] = settings.target_weight
     return answer, weights
 

@@ -34,10 +34,10 @@ language:
   refit: {epochs: 1, batch_size: 8}
 protocol:
   {answer_length: 3, history_length: 4, items_per_call: 5, max_calls: 3, segment_tokens: 40, trajectory_tokens: 220, prompt_tokens: 60}
-traces: {missed: 1.0, hindsight: 0.6, calls: [0, 0, 1]}
+traces: {missed: 1.0, hindsight: 0.3, calls: [0, 0, 1]}
 imitate:
   histories: 0.0
-  fit: {epochs: 6, batch_size: 2, learning_rate: 4.0e-3, validate_every: 6}
+  fit: {epochs: 12, batch_size: 2, learning_rate: 4.0e-3, validate_every: 12, optimizer: muon}
 rewards: {answer_length: 3, gate: none}
 stage1: {steps: 3, prompts: 2, samples: 6, micro_batch: 12, learning_rate: 1.0e-4, preflight: warn}
 stage2: {steps: 1, prompts: 2, samples: 6, micro_batch: 12, learning_rate: 1.0e-4, preflight: warn}

@@ -11,8 +11,7 @@ from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Catalog
 from fathom.training.packing import Document
-from fathom.training.recitation import Recitations, RecitationSettings
-from fathom.training.traces import DISPLACED
+from fathom.training.recitation import DISPLACED, Recitations, RecitationSettings
 
 CATALOG = film_catalog()
 TOKENIZER = train_tokenizer([title + "\n" for title in CATALOG.titles] * 20, 500, markers=MARKERS)

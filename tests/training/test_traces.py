@@ -24,7 +24,7 @@ from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Case, Ranking
 from fathom.training.preferences import NEUTRAL, PreferenceSettings
-from fathom.training.traces import DISPLACED, Trace, TraceSettings, build_traces, fused, ranks, select_cases
+from fathom.training.traces import Trace, TraceSettings, build_traces, fused, ranks, select_cases
 
 CATALOG = film_catalog()
 PROTOCOL = ProtocolSettings(answer_length=3, items_per_call=6)
@@ -107,7 +107,7 @@ def test_wishes_before_an_answer_do_not_know_the_target() -> None:
 
 
 def test_a_target_that_was_found_stands_first_and_the_first_has_its_place() -> None:
-    settings = TraceSettings(target_weight=3.0, rest_weight=0.1, missed=1.0)
+    settings = TraceSettings(target_weight=3.0, rest_weight=0.1, displaced=5.0, missed=1.0)
     found = missed = 0
     for trace in answers(traces(settings)):
         answer = [item for item in trace.episode.answer if item is not None]
@@ -122,7 +122,7 @@ def test_a_target_that_was_found_stands_first_and_the_first_has_its_place() -> N
             assert answer[place] == (order[0] if place else answer[0])
             assert all(answer[other] == order[other] for other in range(1, len(answer)) if other != place)
             expected = [0.1] * len(answer)
-            expected[place] = 0.1 * DISPLACED
+            expected[place] = 0.1 * 5.0
             assert np.allclose(by_line, [3.0, *expected[1:]])
         else:
             missed += 1
