@@ -1,6 +1,6 @@
 """Several processes for one run on one machine: `fathom run --processes 2`.
 
-Small models gain little from a second thread but nearly everything from a second process. This one becomes the main process of the
+Small models gain next to nothing from a second thread; a second process is worth more (docs/lab-notes.md has ratios). This one becomes the main process of the
 run; the others perform the same command beside it, say nothing, and end with it, even if it is killed.
 """
 

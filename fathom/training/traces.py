@@ -271,7 +271,7 @@ def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: T
         return None
     values = _common(catalog, writer.case.history[-settings.recent :], settings.thought_values)
     conclusion = f"Fits best: {' and '.join(values) or 'these'}.\n"
-    recalled = writer.case.history[len(writer.case.history) - settings.recalled :] if settings.recalled else ()
+    recalled = writer.case.history[-settings.recalled :] if settings.recalled else ()
     final: list[Piece] = [(conclusion, settings.thought_weight)]
     final += [(f"{catalog.title(item)}\n", 1.0) for item in recalled]
     final.append((f"{THINK_CLOSE}\n{ANSWER_OPEN}\n", 1.0))

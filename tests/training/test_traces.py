@@ -133,8 +133,9 @@ def test_a_target_that_was_found_stands_first_and_the_first_has_its_place() -> N
 
 
 def test_the_conclusion_repeats_the_newest_titles_as_the_history_has_them() -> None:
-    for trace in answers(traces(TraceSettings(recalled=2, missed=1.0))):
-        newest = "".join(f"{CATALOG.title(item)}\n" for item in trace.episode.case.history[-2:])
+    some = [(count, trace) for count in (2, 5) for trace in answers(traces(TraceSettings(recalled=count, missed=1.0)))]
+    for count, trace in some:  # histories have three events: five are all of them
+        newest = "".join(f"{CATALOG.title(item)}\n" for item in trace.episode.case.history[-count:])
         assert f"\n{newest}{THINK_CLOSE}\n{ANSWER_OPEN}" in text(trace)
         assert any(newest in words for weight, words in weighted(trace) if weight == 1.0)
 
