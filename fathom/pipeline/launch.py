@@ -1,7 +1,7 @@
 """Several processes for one run on one machine: `fathom run --processes 2`.
 
-Small models gain next to nothing from a second thread; a second process is worth more (docs/lab-notes.md has ratios). This one becomes the main process of the
-run; the others perform the same command beside it, say nothing, and end with it, even if it is killed.
+Small models gain next to nothing from a second thread; a second process is worth more (docs/lab-notes.md has ratios). This one becomes
+the main process of the run; the others perform the same command beside it, say nothing, and end with it, even if it is killed.
 """
 
 import os
