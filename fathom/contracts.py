@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from fathom.records import Call, Case, Episode, Ranking, Reply
+from fathom.records import Call, Case, Episode, Ranking, Reply, Written
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,6 +69,19 @@ class Conversation(Protocol):
 
     def score(self, rows: Sequence[int], continuations: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
         """Per row the log-likelihood of each continuation at the present end; the rows stay as they are."""
+        ...
+
+    def write_list(
+        self,
+        rows: Sequence[int],
+        titles: Sequence[str],
+        *,
+        numbers: Sequence[str],
+        closing: str,
+        forbidden: Sequence[Collection[int]],
+        limits: Sequence[int],
+    ) -> list[Written]:
+        """On each of `rows` a title, allowed and not yet written, behind every one of `numbers`, and then `closing`."""
         ...
 
 

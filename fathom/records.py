@@ -143,6 +143,32 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """Between what a token was chosen where a model may write nothing but titles of the catalogue."""
+
+    node: int
+    """The tokens of the title so far, as a node of the catalogue's trie: the next one is among its children."""
+    blocked: tuple[int, ...] = ()
+    """Children that lead only to titles that may not be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A list of titles that a model wrote under constraint: numbers and tags stood there already, titles it chose."""
+
+    text: str
+    tokens: tuple[int, ...]
+    sampled: tuple[bool, ...]
+    """True where the model chose the token."""
+    logprobs: tuple[float, ...]
+    """Of each chosen token among those allowed there; 0.0 elsewhere."""
+    choices: tuple[Choice, ...]
+    """One for each chosen token, in order."""
+    whole: bool
+    """Whether the list was ended; False: it was cut off by a limit, or the catalogue had no title left."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tape:
     """Everything one episode put before the language model, token by token; it only ever grew."""
 
@@ -153,6 +179,8 @@ class Tape:
     """Log-probability at sampling time; 0.0 where `sampled` is False."""
     prompt: int
     """How many tokens the opening has."""
+    choices: Mapping[int, Choice] = field(default_factory=dict)
+    """Place in `tokens` -> between what it was chosen, where that was not the whole vocabulary."""
 
 
 class Ending(StrEnum):

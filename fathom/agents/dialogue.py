@@ -58,6 +58,11 @@ class Dialogue:
         return tuple(dict.fromkeys(item for turn in self._turns for item in turn.shown))
 
     @property
+    def hidden(self) -> frozenset[int]:
+        """The items that are neither retrieved nor may stand in a constrained answer: what the person has, if that is excluded."""
+        return frozenset(self._case.history if self._settings.exclude_history else ())
+
+    @property
     def room(self) -> int:
         """How many tokens the model may write now."""
         return max(0, min(self._settings.segment_tokens, self._settings.trajectory_tokens - self._used))
@@ -151,9 +156,8 @@ class Dialogue:
         if self.ending is not None:
             return None
         self._asked = (thought.strip(), preference)
-        hidden = frozenset(self._case.history if self._settings.exclude_history else ())
-        hidden |= frozenset(self.retrieved if self._settings.exclude_shown else ())
-        return Call(history=self._case.history, preference=preference, k=self._settings.items_per_call, exclude=hidden)
+        shown = frozenset(self.retrieved if self._settings.exclude_shown else ())
+        return Call(history=self._case.history, preference=preference, k=self._settings.items_per_call, exclude=self.hidden | shown)
 
     def _must_be_open(self) -> None:
         if self.ending is not None:

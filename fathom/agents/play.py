@@ -12,12 +12,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from fathom.agents.dialogue import Dialogue
-from fathom.agents.protocol import ANSWER_OPEN, THINK_CLOSE, ProtocolSettings
+from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, ProtocolSettings, answer_numbers
 from fathom.agents.remote_retrieval import RetrievalError
 from fathom.contracts import Conversation, Policy, Retrieve
 from fathom.data.titles import TitleIndex
 from fathom.errors import ModelError
-from fathom.records import Call, Case, Catalog, Ending, Episode, Reply, Tape
+from fathom.records import Call, Case, Catalog, Choice, Ending, Episode, Reply, Tape, Written
 
 Finish: TypeAlias = Literal["written", "scored", "both"]
 """How an episode gets its list: the model writes it; or everything retrieved is ordered by the model's likelihood of
@@ -37,6 +37,7 @@ class _Row:
     pending: Reply = field(default_factory=lambda: Reply(""))
     """Words that stopped at the opening answer tag; the environment hears them together with what follows."""
     scored: tuple[int, ...] | None = None
+    choices: dict[int, Choice] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -60,12 +61,24 @@ class _Row:
         sampled = len(reply.tokens) - reply.spill
         self.write(reply.tokens[:sampled], reply.logprobs[:sampled])
         self.write(reply.tokens[sampled:])  # in the place of a token that spilled past a stop string: nobody sampled these
+        return self._whole(reply)
+
+    def take_list(self, written: Written) -> Reply:
+        """Put a list on the tape that the model wrote under constraint; returns it together with the words before it."""
+        chosen = iter(written.choices)
+        for token, own, logprob in zip(written.tokens, written.sampled, written.logprobs, strict=True):
+            if own:
+                self.choices[len(self.tokens)] = next(chosen)
+            self.write([token], [logprob] if own else None)
+        return self._whole(Reply(written.text, written.tokens, written.logprobs, ANSWER_CLOSE if written.whole else None))
+
+    def _whole(self, reply: Reply) -> Reply:
         before, self.pending = self.pending, Reply("")
         return Reply(before.text + reply.text, before.tokens + reply.tokens, before.logprobs + reply.logprobs, reply.stop)
 
     def episode(self) -> Episode:
         """The finished episode; without a tape where the policy gave no token ids."""
-        tape = Tape(tuple(self.tokens), tuple(self.sampled), tuple(self.logprobs), self.prompt) if self.has_tokens else None
+        tape = Tape(tuple(self.tokens), tuple(self.sampled), tuple(self.logprobs), self.prompt, self.choices) if self.has_tokens else None
         return self.dialogue.episode(tape=tape, scored=self.scored or (), seconds=self.seconds)
 
 
@@ -137,7 +150,7 @@ def _turn(
     finish: Finish,
 ) -> None:
     """Every row writes once; calls are answered together; lists that were opened are scored together."""
-    stops = (*Dialogue.stops, ANSWER_OPEN) if finish != "written" else Dialogue.stops
+    stops = (*Dialogue.stops, ANSWER_OPEN) if finish != "written" or settings.constrained else Dialogue.stops
     writing = [place for place, row in rows.items() if row.limit > 0]
     written = conversation.reply(writing, stops, [rows[place].limit for place in writing]) if writing else []
     replies = dict(zip(writing, written, strict=True))
@@ -145,22 +158,38 @@ def _turn(
     opened: dict[int, Reply] = {}
     for place, row in rows.items():
         reply = row.take(replies.get(place, Reply("")))
-        if reply.stop == ANSWER_OPEN and row.scored is None:
+        if reply.stop == ANSWER_OPEN and (row.scored is None or settings.constrained):
             opened[place] = reply
         elif reply.stop == ANSWER_OPEN:  # the tag a second time: a format fault, found by the checks at the end
             row.pending = reply
         elif (call := row.dialogue.hear(reply)) is not None:
             calls[place] = call
     _answer_calls(conversation, retrieve, rows, calls)
-    if finish == "written":
-        return
-    _score(policy, conversation, {place: row for place, row in rows.items() if place in opened or row.dialogue.ending}, catalog=catalog)
+    if finish != "written":
+        _score(policy, conversation, {place: row for place, row in rows.items() if place in opened or row.dialogue.ending}, catalog=catalog)
     for place, reply in opened.items():
-        if finish == "both":
-            rows[place].pending = reply
-        else:
+        if finish == "scored":
             text = rows[place].dialogue.complete(reply, (rows[place].scored or ())[: settings.answer_length])
             rows[place].write(policy.encode(text))
+        else:
+            rows[place].pending = reply
+    if finish != "scored" and settings.constrained:
+        _write_lists(conversation, {place: rows[place] for place in opened}, catalog=catalog, settings=settings)
+
+
+def _write_lists(conversation: Conversation, rows: dict[int, _Row], *, catalog: Catalog, settings: ProtocolSettings) -> None:
+    """Every row that opened its answer writes it, under constraint, and is over."""
+    places = list(rows)
+    lists = conversation.write_list(
+        places,
+        catalog.titles,
+        numbers=answer_numbers(settings),
+        closing=ANSWER_CLOSE,
+        forbidden=[row.dialogue.hidden for row in rows.values()],
+        limits=[row.limit for row in rows.values()],
+    )
+    for place, written in zip(places, lists, strict=True):
+        rows[place].dialogue.hear(rows[place].take_list(written))
 
 
 def _answer_calls(conversation: Conversation, retrieve: Retrieve, rows: dict[int, _Row], calls: dict[int, Call]) -> None:

@@ -93,6 +93,9 @@ class ProtocolSettings(Settings):
     """A line such as '  later: 3 days' stands where at least a minute passed between two events."""
     item_attributes: bool | None = None
     """Attribute lines below titles; left out: yes in the long prompt, no in the compact one."""
+    constrained: bool = False
+    """The answer is decoded under constraint: K numbered titles of the catalogue, none twice and, with `exclude_history`, none that the
+    person has; the model only chooses among them. Off: it writes freely, and the format checks say what came of it."""
     foreign_script: str = "\u4e00-\u9fff"
     """Characters, as the inside of a regular expression's brackets, that the model's own words must not contain; '' allows all."""
 
@@ -213,6 +216,11 @@ def preference_block(phrases: Sequence[str]) -> str:
 def answer_lines(items: Sequence[int], catalog: Catalog) -> str:
     """The numbered titles of an answer, each line ending in a line break."""
     return "".join(f"{place}. {catalog.title(item)}\n" for place, item in enumerate(items, start=1))
+
+
+def answer_numbers(settings: ProtocolSettings) -> list[str]:
+    """What stands before each title of an answer, from right behind the opening tag on."""
+    return ["\n1. ", *(f"{place}. " for place in range(2, settings.answer_length + 1))]
 
 
 def answer_block(items: Sequence[int], catalog: Catalog) -> str:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
 from fathom.errors import ModelError
+from fathom.language.choices import Choices
 from fathom.language.documents import DOCUMENTS, Documents
 from fathom.records import Ints
 
@@ -208,14 +209,16 @@ class Decoder:
         logits: Tensor = head(hidden)
         return logits.float()
 
-    def token_logprobs(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def token_logprobs(self, hidden: Tensor, targets: Tensor, choices: Choices | None = None) -> Tensor:
         """(N,) float32 log-probability of token `targets[i]` after hidden state i, with gradients where they are on."""
-        return -functional.cross_entropy(self.logits(hidden), targets, reduction="none")
+        logits = self.logits(hidden)
+        return -functional.cross_entropy(logits if choices is None else choices.among(logits), targets, reduction="none")
 
-    def token_logprobs_and_entropies(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def token_logprobs_and_entropies(self, hidden: Tensor, targets: Tensor, choices: Choices | None = None) -> tuple[Tensor, Tensor]:
         """(N,) float32 each: `token_logprobs`, and the entropy of what could have stood there, without gradients."""
-        logprobs = self.logits(hidden).log_softmax(dim=-1)
-        entropies = -(logprobs.detach().exp() * logprobs.detach()).sum(dim=-1)
+        logits = self.logits(hidden)
+        logprobs = (logits if choices is None else choices.among(logits)).log_softmax(dim=-1)
+        entropies = torch.special.entr(logprobs.detach().exp()).sum(dim=-1)
         return logprobs.gather(1, targets[:, None]).squeeze(1), entropies
 
     def pair_logprobs(self, hidden: Tensor, rows: Ints, targets: Ints, *, chunk: int = 1024) -> npt.NDArray[np.float64]:

@@ -5,7 +5,7 @@ somebody asks what comes next; then all of it goes through the model in one pass
 ids are final: the one exception is a token that spills past a stop string (see `Reply.spill`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,8 @@ from fathom.errors import ConfigError, ModelError
 from fathom.language.branches import ROOT, Branches
 from fathom.language.decoder import Decoder, Step
 from fathom.language.tokenizer import TokenTable
-from fathom.records import Floats, Ints, Reply
+from fathom.language.trie import Pen
+from fathom.records import PAD, Choice, Floats, Ints, Reply, Written
 
 PIECE = 512
 """A row's news go through the model in pieces of at most so many tokens."""
@@ -71,6 +72,26 @@ class Draft:
         )
 
 
+@dataclass(slots=True)
+class List:
+    """A list of titles while it is being written."""
+
+    pen: Pen
+    limit: int
+    tokens: list[int] = field(default_factory=list)
+    sampled: list[bool] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)
+    lines: int = 0
+    whole: bool = False
+
+    def write(self, tokens: Sequence[int], logprob: float | None = None) -> None:
+        """Add tokens; with a log-probability the model chose them."""
+        self.tokens.extend(tokens)
+        self.sampled.extend([logprob is not None] * len(tokens))
+        self.logprobs.extend([logprob or 0.0] * len(tokens))
+
+
 class LocalConversation:
     """Keeps the `Conversation` seam over a `Decoder`; the same rows come out for any batch they are in, up to float rounding."""
 
@@ -121,6 +142,71 @@ class LocalConversation:
                     if self._write(self._rows[row], drafts[row], token=token, logprob=logprob, stops=ends_with)
                 ]
         return [drafts[row].reply() for row in rows]
+
+    def write_list(
+        self,
+        rows: Sequence[int],
+        titles: Sequence[str],
+        *,
+        numbers: Sequence[str],
+        closing: str,
+        forbidden: Sequence[Collection[int]],
+        limits: Sequence[int],
+    ) -> list[Written]:
+        """Let the model write on each of `rows` a list of as many titles as there are `numbers`, and then `closing`.
+
+        Before each title stands its number, after the last one `closing`: the model chooses nothing but titles (`titles[i - 1]`, with
+        a line break, is item i), each token among those that still lead to a title that is neither in the row's `forbidden` nor
+        in a line above. At most `limits` tokens, and no more than the context has, are written.
+        """
+        trie = self._table.trie(tuple(titles))
+        leads, end = self._table.encode_many(numbers), self._table.encode(closing)
+        lists = {
+            row: List(Pen(trie, items), min(limit, self._context - len(self._rows[row].tokens)))
+            for row, items, limit in zip(rows, forbidden, limits, strict=True)
+        }
+        active = [row for row in rows if self._lead(row, lists[row], leads, end)]
+        with self._decoder.at_work():
+            while active:
+                offered = [(row, choice) for row in active if (choice := lists[row].pen.choice()) is not None]
+                active = [row for row, _ in offered]
+                if not active:
+                    break
+                logits = self._logits(active)
+                allowed = torch.from_numpy(trie.allowed([choice for _, choice in offered], logits.shape[1])).to(logits.device)
+                ids, logprobs = self._choose(active, logits.masked_fill(~allowed, -torch.inf))
+                for (row, choice), token, logprob in zip(offered, ids, logprobs, strict=True):
+                    self._rows[row].tokens.append(token)
+                    lists[row].write([token], logprob)
+                    lists[row].choices.append(choice)
+                    if lists[row].pen.write(token) != PAD:
+                        lists[row].lines += 1
+                    elif len(lists[row].tokens) < lists[row].limit:
+                        continue
+                    if lists[row].pen.inside or not self._lead(row, lists[row], leads, end):
+                        active.remove(row)
+        return [
+            Written(
+                self._table.decode(one.tokens),
+                tuple(one.tokens),
+                tuple(one.sampled),
+                tuple(one.logprobs),
+                tuple(one.choices),
+                one.whole,
+            )
+            for one in (lists[row] for row in rows)
+        ]
+
+    def _lead(self, row: int, one: List, leads: Sequence[tuple[int, ...]], end: tuple[int, ...]) -> bool:
+        """Write what stands between two titles; says whether there is room for another title."""
+        over = one.lines == len(leads)
+        news = end if over else leads[one.lines]
+        if len(one.tokens) + len(news) > one.limit:
+            return False
+        self._rows[row].tokens.extend(news)
+        one.write(news)
+        one.whole = over
+        return not over and len(one.tokens) < one.limit
 
     def extend(self, rows: Sequence[int], texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Append the environment's text to each of `rows`, encoded alone; returns the ids that were appended. Nothing is computed yet."""

@@ -12,47 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fathom.errors import ConfigError, ModelError
+from fathom.errors import ConfigError
 from fathom.language.branches import ROOT, Branches
 from fathom.language.policy import LocalPolicy
+from fathom.language.trie import TitleTrie
 from fathom.records import PAD, Floats, Ints, Ranking
 
 OPENED = 16
 """So many beginnings of a row are opened in one pass: opening one at a time would look at fewer, in many more passes."""
-
-
-class TitleTrie:
-    """The token sequences of `title + "\\n"`: node 0 is the root, the children of a node are neighbours."""
-
-    def __init__(self, sequences: Sequence[tuple[int, ...]]) -> None:
-        children: list[dict[int, int]] = [{}]
-        items = [PAD]
-        for item, sequence in enumerate(sequences, start=1):
-            node = 0
-            for token in sequence:
-                if items[node] != PAD:
-                    raise ModelError(
-                        f"item {items[node]} and item {item} cannot be told apart: the tokens of one title begin those of the other"
-                    )
-                if token not in children[node]:
-                    children[node][token] = len(children)
-                    children.append({})
-                    items.append(PAD)
-                node = children[node][token]
-            if items[node] != PAD or children[node]:
-                raise ModelError(f"the title of item {item} has the tokens of another title, or begins one: titles must be unique lines")
-            items[node] = item
-        order = [0]
-        first: list[int] = []
-        for node in order:  # breadth first, while the list grows
-            first.append(len(order))
-            order.extend(children[node].values())
-        tokens = [token for node in order for token in children[node]]
-        self.first: Ints = np.asarray([*first, len(order)], dtype=np.int64)
-        """The children of `node` are the nodes first[node] .. first[node + 1] - 1."""
-        self.token: Ints = np.asarray([-1, *tokens], dtype=np.int64)
-        self.item: Ints = np.asarray(items, dtype=np.int64)[order]
-        """The item whose title ends at a node; `PAD` inside a title."""
 
 
 class _Search:
@@ -103,7 +70,7 @@ class CatalogLikelihood:
     def __init__(self, policy: LocalPolicy, titles: Sequence[str], *, batch_size: int = 64) -> None:
         self._policy = policy
         self._batch_size = batch_size
-        self._trie = TitleTrie(policy.table.encode_many([title + "\n" for title in titles]))
+        self._trie = policy.table.trie(tuple(titles))
         self._n_items = len(titles)
 
     def top(self, prompts: Sequence[str], k: int, *, exclude: Sequence[Collection[int]]) -> Ranking:

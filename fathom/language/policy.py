@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fathom.errors import MissingExtraError, ModelError
 from fathom.files import folder_written_aside, read_json, write_json
+from fathom.language.choices import Choices
 from fathom.language.decoder import Decoder
 from fathom.language.engine import LocalConversation
 from fathom.language.tokenizer import TokenTable
@@ -77,6 +78,11 @@ class LocalPolicy:
         return int(self.decoder.model.config.max_position_embeddings)
 
     @property
+    def vocabulary(self) -> int:
+        """Over how many tokens the model has logits."""
+        return len(self.decoder.output)
+
+    @property
     def embeddings(self) -> Tensor:
         """(vocabulary, width) one row a token."""
         layer = self.decoder.model.get_input_embeddings()
@@ -103,8 +109,10 @@ class LocalPolicy:
             context=self.context,
         )
 
-    def logprobs(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def logprobs(self, tokens: Tensor, mask: Tensor, choices: Choices | None = None) -> Tensor:
         """(B, T) float32: log p(tokens[b, t] | tokens[b, :t]) where `mask` (B, T) is True, elsewhere 0; with gradients.
+
+        Where `choices` say so, p is the probability among the tokens that were allowed.
 
         Rows shorter than T are padded on the right with any id: attention is causal, so padding reaches nothing before it.
         The first token of a row has nothing before it and cannot be asked for.
@@ -114,13 +122,16 @@ class LocalPolicy:
         tokens, mask = tokens.to(self.device), mask.to(self.device)
         with self.decoder.autocast():
             hidden = self.hidden(tokens)[:, :-1][mask[:, 1:]]
-            values = self.chunked_logprobs(hidden, tokens[:, 1:][mask[:, 1:]])
+            values = self.chunked_logprobs(hidden, tokens[:, 1:][mask[:, 1:]], choices)
         return torch.zeros(tokens.shape, device=self.device).masked_scatter(mask, values)
 
-    def logprobs_and_entropies(self, tokens: Tensor, positions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def logprobs_and_entropies(
+        self, tokens: Tensor, positions: Tensor, mask: Tensor, choices: Choices | None = None
+    ) -> tuple[Tensor, Tensor]:
         """(N,) float32 each, for the N places of `mask` (B, T) in order: the token's log-probability, with gradients, and the entropy.
 
-        The rows `tokens` are packed as for `hidden`; the first token of a document cannot be asked for.
+        The rows `tokens` are packed as for `hidden`; the first token of a document cannot be asked for. Where `choices` say so,
+        both are those of the tokens that were allowed.
         """
         if bool((mask & (positions == 0)).any()):
             raise ModelError("the mask asks for the log-probability of a document's first token, which follows nothing")
@@ -128,7 +139,7 @@ class LocalPolicy:
             hidden = self.hidden(tokens, positions)[:, :-1][mask[:, 1:]]
             if not len(hidden):
                 return hidden.sum(dim=-1).float(), hidden.sum(dim=-1).float()
-            pieces = self._in_chunks(self.decoder.token_logprobs_and_entropies, hidden, tokens[mask])
+            pieces = self._in_chunks(self.decoder.token_logprobs_and_entropies, hidden, tokens[mask], choices)
         logprobs, entropies = zip(*pieces, strict=True)
         return torch.cat(logprobs), torch.cat(entropies)
 
@@ -141,18 +152,27 @@ class LocalPolicy:
             positions = torch.arange(tokens.shape[1]).expand_as(tokens)
         return self.decoder.read(tokens.to(self.device), positions.to(self.device))
 
-    def chunked_logprobs(self, hidden: Tensor, targets: Tensor, *, chunk: int = 2048) -> Tensor:
+    def chunked_logprobs(self, hidden: Tensor, targets: Tensor, choices: Choices | None = None, *, chunk: int = 2048) -> Tensor:
         """(N,) float32 log-probability of `targets` (N,) after `hidden` (N, width), with gradients; the logits of `chunk` at a time."""
         if not len(targets):
             return hidden.sum(dim=-1).float()
-        return torch.cat(self._in_chunks(self.decoder.token_logprobs, hidden, targets, chunk=chunk))
+        return torch.cat(self._in_chunks(self.decoder.token_logprobs, hidden, targets, choices, chunk=chunk))
 
-    def _in_chunks(self, ask: Callable[[Tensor, Tensor], Answer], hidden: Tensor, targets: Tensor, *, chunk: int = 2048) -> list[Answer]:
+    def _in_chunks(
+        self,
+        ask: Callable[[Tensor, Tensor, Choices | None], Answer],
+        hidden: Tensor,
+        targets: Tensor,
+        choices: Choices | None,
+        *,
+        chunk: int = 2048,
+    ) -> list[Answer]:
         """What `ask` says of each chunk. Logits are computed again on the way back: for a small model they would fill the memory."""
-        return [
-            checkpoint(ask, part, aim, use_reentrant=False) if torch.is_grad_enabled() else ask(part, aim)
-            for part, aim in zip(hidden.split(chunk), targets.split(chunk), strict=True)
-        ]
+        answers = []
+        for start in range(0, len(hidden), chunk):
+            given = hidden[start : start + chunk], targets[start : start + chunk], choices and choices.part(start, start + chunk)
+            answers.append(checkpoint(ask, *given, use_reentrant=False) if torch.is_grad_enabled() else ask(*given))
+        return answers
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors), configuration and tokenizer, whole or not at all."""

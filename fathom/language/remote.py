@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from fathom.errors import MissingExtraError, ModelError
 from fathom.files import read_json, write_json
 from fathom.language.remote_settings import RemoteSettings
-from fathom.records import Reply
+from fathom.records import Reply, Written
 
 try:
     import openai
@@ -208,3 +208,16 @@ class RemoteConversation:
     def score(self, rows: Sequence[int], continuations: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
         """Always a `ModelError`: endpoints give no likelihood of a given text."""
         raise ModelError("a remote endpoint gives no likelihoods, so it has no scored finish: write finish: written, or use a local model")
+
+    def write_list(
+        self,
+        rows: Sequence[int],
+        titles: Sequence[str],
+        *,
+        numbers: Sequence[str],
+        closing: str,
+        forbidden: Sequence[Collection[int]],
+        limits: Sequence[int],
+    ) -> list[Written]:
+        """Always a `ModelError`: endpoints choose from their whole vocabulary."""
+        raise ModelError("a remote endpoint cannot be kept to titles: write protocol.constrained: false, or use a local model")

@@ -10,6 +10,7 @@ are tested: `encode(title + "\\n")` does not depend on what stands around it, an
 from collections.abc import Iterable, Sequence
 
 from fathom.errors import ConfigError, MissingExtraError, ModelError
+from fathom.language.trie import TitleTrie
 
 try:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -80,6 +81,13 @@ class TokenTable:
         """The bytes of each token id."""
         self.byte_ids: dict[int, int] = {word[0]: token for token, word in reversed(list(enumerate(self.bytes_of))) if len(word) == 1}
         """Byte value -> the id of the token that is this byte alone."""
+        self._tries: dict[tuple[str, ...], TitleTrie] = {}
+
+    def trie(self, titles: tuple[str, ...]) -> TitleTrie:
+        """The tokens of `title + "\\n"` of all titles; made once for each catalogue."""
+        if titles not in self._tries:
+            self._tries[titles] = TitleTrie(self.encode_many([title + "\n" for title in titles]))
+        return self._tries[titles]
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text`, no special tokens added."""

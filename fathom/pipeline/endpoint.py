@@ -84,6 +84,7 @@ def long_protocol(protocol: ProtocolSettings) -> ProtocolSettings:
     return protocol.model_copy(
         update={
             "prompt": "long",
+            "constrained": False,  # an endpoint chooses from its whole vocabulary
             "segment_tokens": usual.segment_tokens,
             "trajectory_tokens": usual.trajectory_tokens,
             "prompt_tokens": usual.prompt_tokens,

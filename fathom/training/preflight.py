@@ -12,11 +12,12 @@ from torch import Tensor
 
 from fathom.agents.protocol import ProtocolSettings, item_block
 from fathom.errors import ModelError
+from fathom.language.choices import Choices
 from fathom.language.policy import LocalPolicy
 from fathom.records import Catalog, Episode
 from fathom.training.advantages import groups_that_differ
 from fathom.training.losses import policy_loss
-from fathom.training.rollouts import Judge, Player, is_judged, padded, tape_of
+from fathom.training.rollouts import Judge, Player, choices_of, is_judged, padded, tape_of
 
 LARGEST_GAP = {"float32": 1e-3, "bfloat16": 5e-2}
 """How far a sampled token's log-probability may be from the one computed again: the largest gap in float32, the mean one in bfloat16."""
@@ -34,7 +35,7 @@ def preflight(player: Player, rewards: Judge, *, prompts: int, refuse: bool = Tr
     groups = [prompt for prompt, _ in pairs]
     wrong = [
         *mask_faults(episodes, player.policy, player.catalog, protocol=player.protocol),
-        *logprob_faults(episodes, player.policy),
+        *logprob_faults(episodes, player.policy, player.catalog),
         *reward_faults(episodes, rewards, groups),
     ]
     shown = max(episodes, key=lambda episode: (episode.well_formed, len(episode.turns)))
@@ -62,13 +63,14 @@ def mask_faults(episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catal
     return []
 
 
-def logprob_faults(episodes: Sequence[Episode], policy: LocalPolicy, *, chunk: int = 8) -> list[str]:
+def logprob_faults(episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catalog, *, chunk: int = 8) -> list[str]:
     """Whether the model in training finds the sampled tokens as likely as it did when it sampled them."""
     gaps = []
     for first in range(0, len(episodes), chunk):
-        tokens, sampled, before = (part.to(policy.device) for part in padded(episodes[first : first + chunk]))
+        part = episodes[first : first + chunk]
+        tokens, sampled, before = (values.to(policy.device) for values in padded(part))
         with torch.no_grad():
-            gaps.append((policy.logprobs(tokens, sampled) - before).abs()[sampled])
+            gaps.append((policy.logprobs(tokens, sampled, choices_of(part, policy, catalog)) - before).abs()[sampled])
     every = torch.cat(gaps)
     if not len(every):
         return ["episodes: the model wrote no token at all: warm it up on traces first"]
@@ -94,7 +96,9 @@ def reward_faults(episodes: Sequence[Episode], rewards: Judge, groups: Sequence[
     ]
 
 
-def check_loss(loss: float, batch: Mapping[str, Tensor], policy: LocalPolicy, *, tokens: float, limits: tuple[float, float]) -> None:
+def check_loss(
+    loss: float, batch: Mapping[str, Tensor], policy: LocalPolicy, choices: Choices | None, *, tokens: float, limits: tuple[float, float]
+) -> None:
     """Compare the trainer's loss of one micro-batch with `policy_loss` over `tokens`; another number is a `ModelError`.
 
     `batch` is as TRL hands it to its loss: prompts padded on the left, completions on the right; `limits` are the clip range.
@@ -106,7 +110,7 @@ def check_loss(loss: float, batch: Mapping[str, Tensor], policy: LocalPolicy, *,
     order = torch.argsort((~inside).int(), dim=1, stable=True)  # what is inside first: padding moves to the right
     ids, sampled, old = (part.gather(1, order) for part in (ids, sampled, old))
     with torch.no_grad():
-        now = policy.logprobs(ids, sampled)
+        now = policy.logprobs(ids, sampled, choices)
         expected = float(policy_loss(now, old, batch["advantages"], mask_B_T=sampled, clip_low=limits[0], clip_high=limits[1]) / tokens)
     if not abs(loss - expected) <= LARGEST_GAP[policy.precision] * max(1.0, abs(expected)):
         raise ModelError(

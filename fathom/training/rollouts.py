@@ -12,6 +12,7 @@ from fathom.agents.protocol import ProtocolSettings
 from fathom.contracts import Conversation, Policy, Retrieve
 from fathom.data.titles import TitleIndex
 from fathom.errors import ModelError
+from fathom.language.choices import Choices
 from fathom.language.policy import LocalPolicy
 from fathom.records import Case, Catalog, Ending, Episode, Tape
 
@@ -94,16 +95,22 @@ def padded(episodes: Sequence[Episode]) -> tuple[Tensor, Tensor, Tensor]:
     return tokens, sampled, logprobs
 
 
-def divergence(start: LocalPolicy, episodes: Sequence[Episode], *, chunk: int = 8) -> list[float]:
+def choices_of(episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catalog) -> Choices | None:
+    """Where the sampled tokens of `episodes` were chosen among titles alone; None if nowhere."""
+    return Choices.of([tape_of(episode) for episode in episodes], policy.table.trie(catalog.titles), policy.vocabulary, policy.device)
+
+
+def divergence(start: LocalPolicy, episodes: Sequence[Episode], catalog: Catalog, *, chunk: int = 8) -> list[float]:
     """Per episode the mean over its sampled tokens of  r - 1 - log r,  r = p_start / p_now: an unbiased, never negative KL(now || start).
 
     http://joschu.net/blog/kl-approx.html, the third estimator.
     """
     means: list[float] = []
     for first in range(0, len(episodes), chunk):
-        tokens, sampled, now = (part.to(start.device) for part in padded(episodes[first : first + chunk]))
+        part = episodes[first : first + chunk]
+        tokens, sampled, now = (values.to(start.device) for values in padded(part))
         with torch.no_grad():
-            gap = torch.where(sampled, start.logprobs(tokens, sampled) - now, 0.0)
+            gap = torch.where(sampled, start.logprobs(tokens, sampled, choices_of(part, start, catalog)) - now, 0.0)
         means += ((gap.exp() - 1 - gap).sum(dim=1) / sampled.sum(dim=1).clamp(min=1)).tolist()
     return means
 

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from fathom.agents.play import row_seed
 from fathom.errors import ConfigError, MissingExtraError
+from fathom.language.choices import Choices
 from fathom.language.policy import LocalPolicy
 from fathom.records import Episode
 from fathom.training.advantages import ADVANTAGES, groups_that_differ
 from fathom.training.preflight import check_loss
 from fathom.training.reinforce_settings import ReinforceSettings
-from fathom.training.rollouts import Judge, Player, divergence, figures, is_judged, means, tape_of
+from fathom.training.rollouts import Judge, Player, choices_of, divergence, figures, is_judged, means, tape_of
 
 try:
     from datasets import Dataset
@@ -68,6 +69,10 @@ class AgentTrainer(GRPOTrainer):
         self.remove_callback(PrinterCallback)
         self._asked: Tensor | None = None
         """(B, T) which tokens of the completions the present loss asks for."""
+        self._choices: Choices | None = None
+        """Which of them were not chosen from the whole vocabulary."""
+        self._episodes: Sequence[Episode] = ()
+        """This process's share of the latest batch."""
         _answers_where_asked(player.policy)
         if settings.kl and start is not None:
             # Set here, not in the arguments: TRL would load its reference model by name, and ours has none.
@@ -82,6 +87,7 @@ class AgentTrainer(GRPOTrainer):
         samples = [(first + place) % self._settings.samples for place in range(len(prompts))]
         episodes = self._player.play([int(prompt) for prompt in prompts], samples)
         self._seconds = time.perf_counter() - began
+        self._episodes = episodes
         tapes = [tape_of(episode) for episode in episodes]
         filler = self._player.policy.tokenizer.pad_token_id  # TRL cannot take an empty completion; this one is masked
         return {
@@ -100,7 +106,9 @@ class AgentTrainer(GRPOTrainer):
         del prompts, completions
         judged = [one for one in episode if is_judged(one)]
         parts = [self._parts(one) for one in judged]
-        distances = divergence(self._start, judged) if self._start is not None and judged else [math.nan] * len(judged)
+        distances = (
+            divergence(self._start, judged, self._player.catalog) if self._start is not None and judged else [math.nan] * len(judged)
+        )
         rows = [
             figures(one, earned, self._heldout(one)) | ({} if math.isnan(distance) else {"kl": distance})
             for one, earned, distance in zip(judged, parts, distances, strict=True)
@@ -131,6 +139,7 @@ class AgentTrainer(GRPOTrainer):
         mine = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
         batch["advantages"] = advantages_B[mine]
         batch["old_per_token_logps"] = batch["sampling_per_token_logps"]
+        batch["episode"] = torch.arange(len(inputs), device=device)  # TRL shuffles the batch and cuts it; so each row knows whose it is
         judged_B = rewards_B[~rewards_B.isnan()]
         self.figures |= {
             "reward_spread": float(judged_B.std(correction=0)) if len(judged_B) else 0.0,
@@ -142,13 +151,15 @@ class AgentTrainer(GRPOTrainer):
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Tensor:
         """TRL's loss; the first one must be the documented formula, because what `loss_type` means is TRL's to change."""
         self._asked = (inputs["completion_mask"] * inputs["tool_mask"]).bool()
+        asked = [self._episodes[place] for place, own in zip(inputs["episode"].tolist(), self._asked, strict=True) if own.any()]
+        self._choices = choices = choices_of(asked, self._player.policy, self._player.catalog)
         loss: Tensor = super()._compute_loss(model, inputs)  # type: ignore[no-untyped-call]
-        self._asked = None
+        self._asked = self._choices = None
         if not self._loss_is_checked:
             self._loss_is_checked = True
             tokens = inputs["num_items_in_batch"] / self._settings.updates / self.accelerator.num_processes
             limits = (self._settings.clip_low, self._settings.clip_high)
-            check_loss(float(loss.detach()), inputs, self._player.policy, tokens=float(tokens), limits=limits)
+            check_loss(float(loss.detach()), inputs, self._player.policy, choices, tokens=float(tokens), limits=limits)
         return loss
 
     def _get_per_token_logps_and_entropies(
@@ -167,7 +178,7 @@ class AgentTrainer(GRPOTrainer):
         asked = torch.zeros_like(real)
         asked[:, -logits_to_keep:] = self._asked
         positions = attention_mask.cumsum(dim=1) - 1
-        values = model(rows=(input_ids[real][None], positions[real][None], asked[real][None]))
+        values = model(rows=(input_ids[real][None], positions[real][None], asked[real][None], self._choices))
         logprobs, entropies = (torch.zeros_like(self._asked, dtype=torch.float32).masked_scatter(self._asked, part) for part in values)
         return logprobs, entropies, None
 
@@ -177,7 +188,7 @@ def _answers_where_asked(policy: LocalPolicy) -> None:
     usual = policy.model.forward
 
     @functools.wraps(usual)
-    def forward(*given: Any, rows: tuple[Tensor, Tensor, Tensor] | None = None, **named: Any) -> Any:
+    def forward(*given: Any, rows: tuple[Tensor, Tensor, Tensor, Choices | None] | None = None, **named: Any) -> Any:
         return usual(*given, **named) if rows is None else policy.logprobs_and_entropies(*rows)
 
     policy.model.forward = forward

@@ -3,9 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from fathom.errors import ModelError
 from fathom.language import likelihood
-from fathom.language.likelihood import CatalogLikelihood, TitleTrie
+from fathom.language.likelihood import CatalogLikelihood
 from fathom.language.policy import LocalPolicy
 from fathom.recommenders.language import LanguageRecommender
 from fathom.records import PAD, Case, Catalog
@@ -56,13 +55,6 @@ def test_a_short_catalogue_ends_in_padding(policy: LocalPolicy) -> None:
     assert sorted(ranking.items[0, :2].tolist()) == [1, 3]
     assert ranking.items[0, 2:].tolist() == [PAD] * 3
     assert np.isneginf(ranking.scores[0, 2:]).all()
-
-
-def test_titles_that_cannot_be_told_apart_are_refused() -> None:
-    with pytest.raises(ModelError, match="cannot be told apart"):
-        TitleTrie([(1, 2), (1, 2, 3)])
-    with pytest.raises(ModelError, match="item 2"):
-        TitleTrie([(1, 2, 3), (1, 2)])
 
 
 def test_the_recommender_leaves_the_history_out_when_asked_to(policy: LocalPolicy) -> None:

@@ -95,12 +95,12 @@ def test_a_prompt_that_counts_as_the_models_words_is_refused() -> None:
 
 def test_other_weights_than_those_that_sampled_are_refused() -> None:
     episodes = play(policy(), Shelves(40), CASES, CATALOG, PROTOCOL, temperature=1.0)
-    assert logprob_faults(episodes, policy()) == []
+    assert logprob_faults(episodes, policy(), CATALOG) == []
     other = policy()
     with torch.no_grad():
         for weight in other.model.parameters():
             weight.mul_(1.5)
-    assert "the sampler does not use the weights that are trained" in logprob_faults(episodes, other)[0]
+    assert "the sampler does not use the weights that are trained" in logprob_faults(episodes, other, CATALOG)[0]
 
 
 def test_equal_rewards_are_refused_with_what_to_do() -> None:
@@ -139,7 +139,7 @@ def test_the_wrong_loss_is_refused() -> None:
         "advantages": torch.tensor([1.0]),
     }
     with pytest.raises(ModelError, match="the trainer's first loss is 7"):
-        check_loss(7.0, batch, policy(), tokens=3.0, limits=(0.2, 0.28))
+        check_loss(7.0, batch, policy(), None, tokens=3.0, limits=(0.2, 0.28))
 
 
 def test_divergence_is_zero_from_oneself_and_positive_from_another() -> None:
@@ -148,8 +148,8 @@ def test_divergence_is_zero_from_oneself_and_positive_from_another() -> None:
     with torch.no_grad():
         for weight in other.model.parameters():
             weight.mul_(1.5)
-    assert max(divergence(policy(), episodes)) < 1e-6
-    assert min(divergence(other, episodes)) > 0
+    assert max(divergence(policy(), episodes, CATALOG)) < 1e-6
+    assert min(divergence(other, episodes, CATALOG)) > 0
 
 
 def test_figures_of_an_episode() -> None:

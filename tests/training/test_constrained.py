@@ -1,0 +1,114 @@
+"""Episodes whose answers are decoded under constraint: always well numbered, learned from with the likelihoods that were sampled."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from worlds import Shelves, asks, film_case, film_catalog
+
+from fathom.agents.play import play
+from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, MARKERS, THINK_CLOSE, ProtocolSettings, answer_lines, opening
+from fathom.data.titles import TitleIndex
+from fathom.language.builtin import tiny
+from fathom.language.policy import LocalPolicy
+from fathom.language.tokenizer import train_tokenizer
+from fathom.records import Ending, Episode
+from fathom.training.preflight import logprob_faults, mask_faults
+from fathom.training.reinforce import ReinforceSettings, reinforce
+from fathom.training.rollouts import Player, divergence
+from fathom.training.run import Run
+
+CATALOG = film_catalog()
+PROTOCOL = ProtocolSettings(
+    constrained=True, answer_length=4, items_per_call=4, segment_tokens=60, trajectory_tokens=300, prompt_tokens=200, max_calls=2
+)
+CASES = tuple(film_case(history=(17 + place, 20), target=1 + place) for place in range(8))
+CALL, END = asks("Drama"), f"Fits best: Drama.\n{THINK_CLOSE}\n{ANSWER_OPEN}"
+WORDS = [*(opening(case, CATALOG, PROTOCOL) for case in CASES), CALL, END, answer_lines(range(1, 41), CATALOG)]
+TOKENIZER = train_tokenizer(WORDS, 500, markers=MARKERS)
+
+
+@pytest.fixture(scope="module")
+def warm() -> LocalPolicy:
+    """A tiny model that calls once and then opens its answer, and knows nothing of films."""
+    policy = LocalPolicy(tiny(TOKENIZER, width=32, layers=1, context=512, seed=1), TOKENIZER)
+    learner = torch.optim.Adam(policy.model.parameters(), lr=1e-2)
+    for _ in range(60):
+        learner.zero_grad()
+        loss = torch.zeros(())
+        for case in CASES[:2]:
+            parts = [opening(case, CATALOG, PROTOCOL), CALL, "\n<|begin_of_item_list|>\n1. x\n<|end_of_item_list|>\n", END]
+            encoded = [policy.encode(part) for part in parts]
+            tokens = torch.tensor([[token for ids in encoded for token in ids]])
+            mask = torch.tensor([[place in (1, 3) for place, ids in enumerate(encoded) for _ in ids]])
+            loss = loss - policy.logprobs(tokens, mask).sum()
+        loss.backward()
+        learner.step()
+    policy.model.eval()
+    return policy
+
+
+def test_every_opened_answer_is_a_list_of_new_titles(warm: LocalPolicy) -> None:
+    episodes = play(warm, Shelves(CATALOG.n_items), CASES, CATALOG, PROTOCOL, temperature=1.0, finish="both", batch_size=3)
+    opened = [episode for episode in episodes if episode.ending is Ending.ANSWERED]
+    assert len(opened) >= len(CASES) // 2
+    for episode in opened:
+        named = [item for item in episode.answer if item is not None]
+        assert len(set(named)) == len(episode.lines) == PROTOCOL.answer_length
+        assert not set(named) & set(episode.case.history)
+        assert "answer_lines" not in episode.faults
+        assert bool(episode.scored) == bool(episode.retrieved)
+
+
+def test_batches_and_the_scored_finish_change_no_written_answer(warm: LocalPolicy) -> None:
+    def texts(size: int, finish: str) -> list[str]:
+        shelves = Shelves(CATALOG.n_items)
+        return [e.text for e in play(warm, shelves, CASES, CATALOG, PROTOCOL, temperature=1.0, batch_size=size, finish=finish)]  # type: ignore[arg-type]
+
+    assert texts(1, "written") == texts(8, "written") == texts(3, "both")
+
+
+def test_the_model_owns_the_titles_and_the_environment_the_numbers(warm: LocalPolicy) -> None:
+    [episode] = play(warm, Shelves(CATALOG.n_items), CASES[:1], CATALOG, PROTOCOL)
+    assert episode.tape is not None
+    tape = episode.tape
+    first = min(tape.choices)
+    own = "".join(warm.decode([tape.tokens[place]]) for place in range(first, len(tape.tokens)) if tape.sampled[place])
+    inserted = warm.decode([tape.tokens[place] for place in range(first, len(tape.tokens)) if not tape.sampled[place]])
+    assert inserted == f"2. 3. 4. {ANSWER_CLOSE}"
+    assert own == "".join(f"{CATALOG.title(item)}\n" for item in episode.answer if item is not None)
+    assert set(tape.choices) == {place for place, own in enumerate(tape.sampled) if own and place >= first}
+
+
+def test_sampled_likelihoods_are_those_of_training(warm: LocalPolicy) -> None:
+    player = Player(warm, Shelves(CATALOG.n_items), CASES, CATALOG, PROTOCOL, TitleIndex(CATALOG), 4, 1)
+    episodes = player.play([prompt for prompt in range(4) for _ in range(4)], list(range(4)) * 4)
+    assert any(episode.tape is not None and episode.tape.choices for episode in episodes)
+    assert logprob_faults(episodes, warm, CATALOG) == []
+    assert mask_faults(episodes, warm, CATALOG, protocol=PROTOCOL) == []
+    assert max(divergence(warm, episodes, CATALOG)) < 1e-6
+
+
+def low_ids(episode: Episode) -> Mapping[str, float]:
+    return {"total": sum(item is not None and item <= 12 for item in episode.answer) / PROTOCOL.answer_length}
+
+
+def test_reinforcement_learns_which_titles_to_choose(warm: LocalPolicy, tmp_path: Path) -> None:
+    settings = ReinforceSettings(steps=14, prompts=4, samples=8, updates=2, micro_batch=8, learning_rate=1e-2, seed=1)
+    run = Run(tmp_path)
+    warm.save(tmp_path / "warm")
+    reinforce(
+        LocalPolicy.load(tmp_path / "warm"),
+        Shelves(CATALOG.n_items),
+        CASES,
+        CATALOG,
+        protocol=PROTOCOL,
+        rewards=low_ids,
+        heldout=low_ids,
+        settings=settings,
+        run=run,
+        stage="rl",
+    )
+    rewards = [line["rl/reward/total"] for line in run.metrics("rl")]
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.15
