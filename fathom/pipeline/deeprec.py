@@ -24,14 +24,14 @@ from fathom.language.builtin import build
 from fathom.language.policy import LocalPolicy, Precision
 from fathom.language.tokenizer import train_tokenizer
 from fathom.metrics import ndcg, ranks_of
-from fathom.pipeline.judge import judge, report, show, summarise
+from fathom.pipeline.judge import judge, mixed, report, show, summarise
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.workshop import Workshop, cache_folder, data_folder
 from fathom.recommenders.popular import Popularity
 from fathom.records import Call, Case, Episode, Interactions, cases_of
 from fathom.training.imitate import imitate
 from fathom.training.pretrain import pretrain
-from fathom.training.processes import in_shares, processes
+from fathom.training.processes import Shared, in_shares, processes
 from fathom.training.recitation import Recitations
 from fathom.training.reinforce import reinforce
 from fathom.training.reinforce_settings import ReinforceSettings
@@ -41,6 +41,9 @@ from fathom.training.traces import Trace, TraceSettings, build_traces
 
 SAMPLED = 1000
 """Conversations from which the tokenizer learns the protocol's words."""
+
+TAUGHT = 30
+"""Titles of each list that the teacher of the answers is mixed of: a few more than an answer and its target need."""
 
 WATCHED = 200
 """Validation conversations after each epoch of the warm start: enough to tell epochs apart, few enough to be quick."""
@@ -135,6 +138,10 @@ def warm_start(work: Workshop) -> None:
 def traced(work: Workshop, policy: LocalPolicy) -> list[Trace]:
     """Traces of held-out training events, played with the retriever that never saw them."""
     recipe = work.recipe
+    teacher = None
+    if recipe.traces.teacher == "mix":
+        language = work.language_recommender("lm-fit")
+        teacher = Shared(mixed(work.episode_retriever, language, work.valid_cases, depth=TAUGHT))
     return build_traces(
         policy,
         work.trace_cases,
@@ -145,6 +152,7 @@ def traced(work: Workshop, policy: LocalPolicy) -> list[Trace]:
         protocol=recipe.protocol,
         seed=recipe.seed,
         longest=policy.context,
+        teacher=teacher,
     )
 
 

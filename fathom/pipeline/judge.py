@@ -20,7 +20,6 @@ from fathom.pipeline.endpoint import ENDPOINT, endpoint_comparisons, endpoint_fi
 from fathom.pipeline.stages import stage_seconds
 from fathom.pipeline.workshop import AGENTS, Workshop, opened
 from fathom.recipes import dump
-from fathom.recommenders.language import LanguageRecommender
 from fathom.recommenders.mix import Mix, choose_weight
 from fathom.recommenders.popular import Popularity
 from fathom.recommenders.textual import TextRecommender
@@ -82,7 +81,8 @@ def judge(work: Workshop, *, models: Sequence[str] = ()) -> None:
             with progress(f"judging {name}", len(work.test_cases)) as advance:
                 evaluation = evaluate(recommender, work.test_cases, progress=advance)
             if together.is_main_process:
-                spent = replace(evaluation, seconds=evaluation.seconds * together.num_processes)
+                saved = work.language_row.saved if name == "mix" else 0.0  # its part of row `lm` costs what it did there
+                spent = replace(evaluation, seconds=(evaluation.seconds + saved) * together.num_processes)
                 spent.save(work.folder("ranks") / f"{name}.parquet")
     for name in AGENTS:
         if name in models:
@@ -111,8 +111,8 @@ def recommenders(work: Workshop) -> Mapping[str, Callable[[], Recommender]]:
         "text": lambda: TextRecommender(work.vectors),
         "sasrec": lambda: work.sasrec,
         "retriever": lambda: work.retriever,
-        "lm": lambda: language_recommender(work),
-        "mix": lambda: mixed(work),
+        "lm": lambda: work.language_row,
+        "mix": lambda: mixed(work.retriever, work.language_row, work.valid_cases),
     }
     oracle = work.oracle
     if oracle is None:
@@ -122,17 +122,11 @@ def recommenders(work: Workshop) -> Mapping[str, Callable[[], Recommender]]:
     return rows | {"oracle": lambda: oracle}
 
 
-def language_recommender(work: Workshop) -> LanguageRecommender:
-    """The language model by itself: the catalogue by the likelihood of each title after the history."""
-    policy = work.policy("lm")
-    return LanguageRecommender(policy, work.catalog, work.language_prompt(policy))
-
-
-def mixed(work: Workshop) -> Mix:
-    """`retriever` and `lm` fused by reciprocal rank or by score, whichever weight does best on validation cases."""
-    parts = (work.retriever, language_recommender(work))
-    weight = choose_weight((parts[0], Shared(parts[1])), work.valid_cases, how="score")
-    return Mix(parts, (1 - weight, weight), how="score")
+def mixed(retriever: Recommender, language: Recommender, cases: Sequence[Case], *, depth: int = 100) -> Mix:
+    """Both fused by their scores, with the weight that does best on `cases`; all processes share the language model's work on these."""
+    parts = (retriever, language)
+    weight = choose_weight((retriever, Shared(language)), cases, how="score", depth=depth)
+    return Mix(parts, (1 - weight, weight), how="score", depth=depth)
 
 
 def _judge_agent(work: Workshop, name: str) -> None:

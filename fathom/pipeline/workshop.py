@@ -18,6 +18,7 @@ from fathom.errors import ConfigError, DataError
 from fathom.items.embed import item_vectors
 from fathom.items.encoders import encoder
 from fathom.pipeline.recipe import Recipe
+from fathom.recommenders.remembered import Remembered
 from fathom.recommenders.retriever import Retriever
 from fathom.recommenders.sasrec import SASRec
 from fathom.records import PAD, Case, Catalog, Floats, Interactions, Ints, Split
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from fathom.language.policy import LocalPolicy
+    from fathom.recommenders.language import LanguageRecommender
 
 AGENTS = ("agent-warm", "agent-stage1", "agent-stage2")
 """The stages that leave an agent's language model behind, in the order of its life."""
@@ -173,6 +175,18 @@ class Workshop:
             return HISTORY_HEADER + "".join(events[len(events) - int(np.searchsorted(taken, room, side="right")) :])
 
         return prompt
+
+    def language_recommender(self, stage: str) -> "LanguageRecommender":
+        """The language model of the stage called `stage` by itself: the catalogue by the likelihood of each title after the history."""
+        from fathom.recommenders.language import LanguageRecommender
+
+        policy = self.policy(stage)
+        return LanguageRecommender(policy, self.catalog, self.language_prompt(policy))
+
+    @cached_property
+    def language_row(self) -> Remembered:
+        """The row `lm`; the row `mix` is asked the same cases, so it remembers what it said."""
+        return Remembered(self.language_recommender("lm"))
 
     @cached_property
     def device(self) -> "torch.device":

@@ -7,6 +7,8 @@ teaches what the other does:
   learned: so the model learns what this person may want that has not been found yet. It ends with the last preference.
 - An *answer* trace asks for things like those already shown or taken. Only its answer (and the layout around it) is learned.
   The target, if it was retrieved, stands first: so the model learns p(target | context) there, which the scored finish asks for.
+  The order of the others is that of the lists, or of a *teacher*: a recommender that knows what the language model knows when it is
+  asked directly, so that every answer teaches it to use that, whether the target was found or not.
 
 Learned from one and the same trace, answer after hindsight wish, the model would take its own wishes for evidence of what the
 person wants, since in the traces they were (a delusion in the sense of Ortega et al., arXiv:2110.10819).
@@ -15,7 +17,7 @@ person wants, since in the traces they were (a delusion in the sense of Ortega e
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -26,7 +28,7 @@ from fathom.contracts import Encodes, Recommender, Retrieve
 from fathom.data.titles import TitleIndex, canonical, neutral, single_line
 from fathom.errors import DataError
 from fathom.metrics import ranks_of
-from fathom.records import Call, Case, Catalog, Ending, Episode, Floats, Ints, Reply
+from fathom.records import PAD, Call, Case, Catalog, Ending, Episode, Floats, Ints, Reply
 from fathom.settings import Settings
 from fathom.training.preferences import PreferenceSettings, facts, wish
 from fathom.training.preferences import neutral as nothing_particular
@@ -61,8 +63,13 @@ class TraceSettings(Settings):
     """How many attribute values a thought names; 0 for a thought without content."""
     later_lists: float = Field(default=0.5, gt=0, le=1)
     """What a place in the list of a later call counts when lists are fused by reciprocal rank; the first call's counts 1."""
+    teacher: Literal["lists", "mix"] = "lists"
+    """Who orders the titles of an answer: `lists` the retriever's lists, fused; `mix` what the retriever without a wish and the language
+    model, asked directly, recommend together, in the place of the first list. Neither has seen the targets."""
+    promoted: float = Field(default=1.0, ge=0, le=1)
+    """How often a target that was found stands first in the answer; otherwise it stands where the others leave it."""
     missed: float = Field(default=0.3, ge=0, le=1)
-    """Share of the answer traces that are kept although no call brought the target back."""
+    """Share of the answer traces that are kept although the target is not among what the answer is made of."""
     thought_weight: float = Field(default=0.3, ge=0)
     """Of the words of thoughts and conclusions."""
     preference_weight: float = Field(default=1.0, gt=0)
@@ -111,6 +118,8 @@ class _Writer:
     pieces: list[Piece] = field(default_factory=list)
     wishes: list[str] = field(default_factory=list)
     lists: list[tuple[int, ...]] = field(default_factory=list)
+    best: tuple[int, ...] = ()
+    """What the teacher recommends; empty without one."""
     taught: int = 0
     """Hindsight: how many pieces there are up to the last wish for the target."""
 
@@ -131,6 +140,7 @@ def build_traces(
     protocol: ProtocolSettings,
     seed: int,
     longest: int = 0,
+    teacher: Recommender | None = None,
 ) -> list[Trace]:
     """Traces of the cases, in their order, as tokens of `policy`; every one of them is well formed.
 
@@ -138,7 +148,7 @@ def build_traces(
     is left out if it is malformed (an attribute that breaks a format rule), has more than `longest` tokens (0: any), had too
     few items to answer with, if an answer's target was missed and it is not among the share that is kept, or if hindsight
     had nothing to wish for because the first list already showed the target. Case i's trace depends on `seed`, i and the
-    retriever alone. No trace at all is a `DataError`.
+    retriever alone. No trace at all is a `DataError`. The `teacher` takes the place of the first list where answers are ordered.
     """
     order = np.arange(len(cases))
     if settings.most and settings.most < len(cases):
@@ -156,8 +166,15 @@ def build_traces(
             # In hindsight one call more than usual: the first one, for nothing in particular, teaches little.
             writers.append(_Writer(dialogue, cases[index], rng, hindsight, min(protocol.max_calls, calls + hindsight)))
         _converse(writers, retrieve, catalog, settings=settings, preferences=preferences)
+        answering = [writer for writer in writers if not writer.hindsight]
+        if teacher is not None and answering:
+            ranking = teacher.recommend(
+                [writer.case for writer in answering], protocol.items_per_call, exclude_history=protocol.exclude_history
+            )
+            for writer, row in zip(answering, ranking.items.tolist(), strict=True):
+                writer.best = tuple(item for item in row if item != PAD)
         for writer in writers:
-            trace = _finished(writer, policy, catalog, settings=settings, length=protocol.answer_length)
+            trace = _finished(writer, policy, catalog, settings=settings, protocol=protocol)
             if trace is not None and not (longest and len(trace.tokens) > longest):
                 traces.append(trace)
     if not traces:
@@ -261,13 +278,15 @@ def _ask(writer: _Writer, preference: str, catalog: Catalog, *, settings: TraceS
     return writer.dialogue.hear(Reply(f"{thought}{BEGIN_PREF}{preference}{END_PREF}", stop=END_PREF))
 
 
-def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: TraceSettings, length: int) -> Trace | None:
+def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: TraceSettings, protocol: ProtocolSettings) -> Trace | None:
     """The trace with its answer, or without it in hindsight; None where there is nothing to imitate."""
     if writer.dialogue.ending is not None or (writer.hindsight and not writer.taught):
         return None
-    items, weights = _answer(fused(writer.lists, settings.later_lists), writer.case.target, settings=settings, length=length)
-    kept = writer.hindsight or writer.case.target in items or writer.rng.random() < settings.missed
-    if len(items) < length or not kept:
+    order = fused([writer.best or writer.lists[0], *writer.lists[1:]], settings.later_lists)
+    target = writer.case.target if writer.rng.random() < settings.promoted else PAD
+    items, weights = _answer(order, target, settings=settings, length=protocol.answer_length, constrained=protocol.constrained)
+    kept = writer.hindsight or writer.case.target in order or writer.rng.random() < settings.missed
+    if len(items) < protocol.answer_length or not kept:
         return None
     values = _common(catalog, writer.case.history[-settings.recent :], settings.thought_values)
     conclusion = f"Fits best: {' and '.join(values) or 'these'}.\n"
@@ -288,10 +307,16 @@ def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: T
     return Trace(tokens, np.asarray([weight for ids, weight in encoded for _ in ids], dtype=np.float32), episode)
 
 
-def _answer(order: Sequence[int], target: int, *, settings: TraceSettings, length: int) -> tuple[list[int], list[float]]:
-    """The answer and the weight of each of its titles: the fused order, with the target, if it was found, first."""
+def _answer(order: Sequence[int], target: int, *, settings: TraceSettings, length: int, constrained: bool) -> tuple[list[int], list[float]]:
+    """The answer and the weight of each of its titles: the fused order, with the target, if it was found, first.
+
+    Who cannot write a title twice needs no help to avoid it: then the others move down by one, and stay in their order.
+    """
     if target not in order:
         return list(order[:length]), [settings.rest_weight] * length
+    if constrained:
+        others = [item for item in order if item != target]
+        return [target, *others[: length - 1]], [settings.target_weight, *[settings.rest_weight] * (length - 1)]
     answer, place = brought_forward(order, order.index(target), length)
     weights = [settings.rest_weight] * len(answer)
     weights[place] = settings.displaced * settings.rest_weight

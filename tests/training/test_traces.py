@@ -1,5 +1,6 @@
 """Traces: what is learned from which of them, and that nothing else is."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -22,7 +23,7 @@ from fathom.errors import DataError
 from fathom.language.builtin import tiny
 from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
-from fathom.records import Case, Ranking
+from fathom.records import PAD, Case, Ranking
 from fathom.training.preferences import NEUTRAL, PreferenceSettings
 from fathom.training.traces import Trace, TraceSettings, build_traces, fused, ranks, select_cases
 
@@ -130,6 +131,53 @@ def test_a_target_that_was_found_stands_first_and_the_first_has_its_place() -> N
             assert np.allclose(by_line, [0.1] * len(answer))
     assert found
     assert missed
+
+
+class Backwards:
+    """A teacher who would recommend the film of the target's number plus 4, plus 3, ... plus 1, and then the target."""
+
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        assert exclude_history
+        items = np.array([[case.target + ahead for ahead in (4, 3, 2, 1, 0)] + [PAD] for case in cases], dtype=np.int64)
+        return Ranking(items, np.zeros(items.shape, dtype=np.float32))
+
+
+def taught(*, constrained: bool, **settings: object) -> list[Trace]:
+    return answers(
+        build_traces(
+            POLICY,
+            CASES,
+            CATALOG,
+            retrieve=Shelves(CATALOG.n_items),
+            settings=TraceSettings(calls=(1.0,), target_weight=3.0, rest_weight=0.5).model_copy(update=settings),
+            preferences=PreferenceSettings(),
+            protocol=PROTOCOL.model_copy(update={"constrained": constrained}),
+            seed=5,
+            teacher=Backwards(),
+        )
+    )
+
+
+def test_a_teacher_orders_the_answer_whatever_was_found() -> None:
+    some = taught(constrained=True, promoted=0.0)
+    assert some
+    for trace in some:
+        target = trace.episode.case.target
+        assert trace.episode.answer == (target + 4, target + 3, target + 2)
+    assert len(some) == sum(np.random.default_rng([5, index]).random() >= TraceSettings().hindsight for index in range(len(CASES)))
+
+
+def test_a_target_that_the_teacher_knows_stands_first_and_the_others_move_down() -> None:
+    for trace in taught(constrained=True):
+        target = trace.episode.case.target
+        assert trace.episode.answer == (target, target + 4, target + 3)
+        assert {weight for weight, words in weighted(trace) if f"{CATALOG.title(target)}\n" in words} >= {3.0}
+
+
+def test_who_may_write_a_title_twice_learns_an_exchange() -> None:
+    for trace in taught(constrained=False):
+        target = trace.episode.case.target
+        assert trace.episode.answer == (target, target + 3, target + 4)
 
 
 def test_the_conclusion_repeats_the_newest_titles_as_the_history_has_them() -> None:
