@@ -31,13 +31,13 @@ from fathom.recommenders.popular import Popularity
 from fathom.records import Call, Case, Episode, Interactions, cases_of
 from fathom.training.imitate import imitate
 from fathom.training.pretrain import pretrain
-from fathom.training.processes import Shared, in_shares, processes
+from fathom.training.processes import in_shares, processes
 from fathom.training.recitation import Recitations
 from fathom.training.reinforce import reinforce
 from fathom.training.reinforce_settings import ReinforceSettings
 from fathom.training.retrieval import train_retriever
 from fathom.training.sequential import train_sasrec
-from fathom.training.traces import Trace, TraceSettings, build_traces
+from fathom.training.traces import Trace, TraceSettings, build_traces, chosen
 
 SAMPLED = 1000
 """Conversations from which the tokenizer learns the protocol's words."""
@@ -140,20 +140,25 @@ def traced(work: Workshop, policy: LocalPolicy) -> list[Trace]:
     recipe = work.recipe
     teacher = None
     if recipe.traces.teacher == "mix":
-        language = work.language_recommender("lm-fit")
-        teacher = Shared(mixed(work.episode_retriever, language, work.valid_cases, depth=TAUGHT))
-    return build_traces(
-        policy,
-        work.trace_cases,
-        work.catalog,
-        retrieve=work.episode_retriever,
-        settings=recipe.traces,
-        preferences=recipe.preferences,
-        protocol=recipe.protocol,
-        seed=recipe.seed,
-        longest=policy.context,
-        teacher=teacher,
-    )
+        language = work.language_recommender("lm-fit", recipe.protocol.history_length)  # it shall teach what the agent can see
+        teacher = mixed(work.episode_retriever, language, work.valid_cases, depth=TAUGHT)
+
+    def share(numbers: Sequence[int]) -> list[Trace]:
+        return build_traces(
+            policy,
+            work.trace_cases,
+            work.catalog,
+            retrieve=work.episode_retriever,
+            settings=recipe.traces,
+            preferences=recipe.preferences,
+            protocol=recipe.protocol,
+            seed=recipe.seed,
+            longest=policy.context,
+            teacher=teacher,
+            numbers=numbers,
+        )
+
+    return in_shares(share, chosen(len(work.trace_cases), recipe.traces, seed=recipe.seed))
 
 
 def learn_to_ask(work: Workshop) -> None:

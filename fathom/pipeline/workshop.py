@@ -162,10 +162,10 @@ class Workshop:
         everything = self.recipe.protocol.model_copy(update={"history_length": max(1, interactions.n_events)})
         return [history_lines(case, self.catalog, everything) for case in whole_histories(interactions)]
 
-    def language_prompt(self, policy: "LocalPolicy") -> Callable[[Case], str]:
-        """Renders a case's latest events as `policy` met them in training: whole events, as many as leave a row room for a title."""
+    def language_prompt(self, policy: "LocalPolicy", events: int) -> Callable[[Case], str]:
+        """Renders a case's latest `events` as `policy` met them in training: whole ones, as many as leave a row room for a title."""
         language = self.recipe.language
-        latest = self.recipe.protocol.model_copy(update={"history_length": language.prompt_events})
+        latest = self.recipe.protocol.model_copy(update={"history_length": events})
         longest = max(map(len, policy.table.encode_many([title + "\n" for title in self.catalog.titles])))
         room = min(language.windows.row, policy.context) - len(policy.encode(HISTORY_HEADER)) - longest
 
@@ -176,17 +176,17 @@ class Workshop:
 
         return prompt
 
-    def language_recommender(self, stage: str) -> "LanguageRecommender":
-        """The language model of the stage called `stage` by itself: the catalogue by the likelihood of each title after the history."""
+    def language_recommender(self, stage: str, events: int) -> "LanguageRecommender":
+        """The language model of the stage called `stage` by itself: the likelihood of each title after the latest `events`."""
         from fathom.recommenders.language import LanguageRecommender
 
         policy = self.policy(stage)
-        return LanguageRecommender(policy, self.catalog, self.language_prompt(policy))
+        return LanguageRecommender(policy, self.catalog, self.language_prompt(policy, events))
 
     @cached_property
     def language_row(self) -> Remembered:
         """The row `lm`; the row `mix` is asked the same cases, so it remembers what it said."""
-        return Remembered(self.language_recommender("lm"))
+        return Remembered(self.language_recommender("lm", self.recipe.language.prompt_events))
 
     @cached_property
     def device(self) -> "torch.device":

@@ -38,7 +38,7 @@ def rows_at_once(rows: int, most: int) -> int:
 def in_shares(make: Callable[[Sequence[Thing]], Sequence[Made]], things: Sequence[Thing]) -> list[Made]:
     """`make(things)`, where each process made its share and all hold everything, in order. All processes must call it together.
 
-    `make` returns one result a thing, which does not depend on what else it is given; what it is given may be empty.
+    What `make` makes of a thing does not depend on what else it is given; what it is given may be empty.
     """
     together = processes()
     if together.num_processes == 1:

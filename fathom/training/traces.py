@@ -141,6 +141,7 @@ def build_traces(
     seed: int,
     longest: int = 0,
     teacher: Recommender | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> list[Trace]:
     """Traces of the cases, in their order, as tokens of `policy`; every one of them is well formed.
 
@@ -148,16 +149,15 @@ def build_traces(
     is left out if it is malformed (an attribute that breaks a format rule), has more than `longest` tokens (0: any), had too
     few items to answer with, if an answer's target was missed and it is not among the share that is kept, or if hindsight
     had nothing to wish for because the first list already showed the target. Case i's trace depends on `seed`, i and the
-    retriever alone. No trace at all is a `DataError`. The `teacher` takes the place of the first list where answers are ordered.
+    recommenders alone, so several processes may each make those of some case `numbers` (all that `chosen` names, unless given).
+    The `teacher` takes the place of the first list where answers are ordered. No trace at all is a `DataError`.
     """
-    order = np.arange(len(cases))
-    if settings.most and settings.most < len(cases):
-        order = np.sort(np.random.default_rng(seed).choice(len(cases), size=settings.most, replace=False))
+    order = chosen(len(cases), settings, seed=seed) if numbers is None else numbers
     titles = TitleIndex(catalog)
     traces: list[Trace] = []
     for start in range(0, len(order), BATCH):
         writers = []
-        for index in order[start : start + BATCH].tolist():
+        for index in order[start : start + BATCH]:
             rng = np.random.default_rng([seed, index])
             dialogue = Dialogue(cases[index], catalog, titles, protocol, count=lambda text: len(policy.encode(text)))
             hindsight = bool(rng.random() < settings.hindsight)
@@ -180,6 +180,14 @@ def build_traces(
     if not traces:
         raise DataError(f"none of {len(cases)} cases became a trace: allow longer ones (context, trajectory_tokens) or check the retriever")
     return traces
+
+
+def chosen(cases: int, settings: TraceSettings, *, seed: int) -> list[int]:
+    """Which of so many cases become traces, in order."""
+    if not settings.most or settings.most >= cases:
+        return list(range(cases))
+    drawn: list[int] = np.sort(np.random.default_rng(seed).choice(cases, size=settings.most, replace=False)).tolist()
+    return drawn
 
 
 def select_cases(

@@ -152,7 +152,7 @@ def test_a_history_too_long_for_a_row_loses_its_oldest_events_whole(folder: Path
     build_world(FILMS).dataset.save(tmp_path / "dataset")
     work, policy = Workshop(made, Run(tmp_path)), LocalPolicy.load(folder)
     longest = max(len(policy.encode(title + "\n")) for title in work.catalog.titles)
-    prompt = work.language_prompt(policy)(Case(0, tuple(range(1, 41)), 50))
+    prompt = work.language_prompt(policy, 200)(Case(0, tuple(range(1, 41)), 50))
     lines = history_lines(Case(0, tuple(range(1, 41)), 50), work.catalog, made.protocol.model_copy(update={"history_length": 40}))
     kept = next(count for count in range(41) if prompt == HISTORY_HEADER + "".join(lines[40 - count :]))
     assert kept > 1
