@@ -28,7 +28,6 @@ from fathom.pipeline.judge import judge, mixed, report, show, summarise
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.workshop import Workshop, cache_folder, data_folder
 from fathom.recommenders.popular import Popularity
-from fathom.recommenders.remembered import Remembered
 from fathom.records import Call, Case, Episode, Interactions, cases_of
 from fathom.training.imitate import imitate
 from fathom.training.pretrain import pretrain
@@ -139,10 +138,9 @@ def warm_start(work: Workshop) -> None:
 def traced(work: Workshop, policy: LocalPolicy) -> list[Trace]:
     """Traces of held-out training events, played with the retriever that never saw them."""
     recipe = work.recipe
-    teacher = language = None
-    if recipe.traces.teacher == "mix" or recipe.traces.expected:  # it shall teach what the agent can see
-        language = Remembered(work.language_recommender("lm-fit", recipe.protocol.history_length))
-    if recipe.traces.teacher == "mix" and language is not None:
+    teacher = None
+    if recipe.traces.teacher == "mix":
+        language = work.language_recommender("lm-fit", recipe.protocol.history_length)  # it shall teach what the agent can see
         teacher = mixed(work.episode_retriever, language, work.valid_cases, depth=TAUGHT)
 
     def share(numbers: Sequence[int]) -> list[Trace]:
@@ -157,7 +155,6 @@ def traced(work: Workshop, policy: LocalPolicy) -> list[Trace]:
             seed=recipe.seed,
             longest=policy.context,
             teacher=teacher,
-            language=language,
             numbers=numbers,
         )
 

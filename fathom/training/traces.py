@@ -56,9 +56,6 @@ class TraceSettings(Settings):
     """How often a wish of an answer trace speaks of an item shown before, the sooner the higher it stood; otherwise of one taken lately."""
     recent: int = Field(default=5, ge=1)
     """How many of the newest items wishes and thoughts speak of."""
-    expected: int = Field(default=0, ge=0)
-    """How many titles the first thought begins with: what the language model itself, asked directly, expects next. Right behind the
-    history what it learned from histories is at hand; behind lists it is not, but there it can read what it wrote here."""
     recalled: int = Field(default=0, ge=0)
     """How many of the newest titles of the history the conclusion repeats: right before its answer a small model has them at hand again,
     in the order and distance in which it learned what follows what."""
@@ -123,8 +120,6 @@ class _Writer:
     lists: list[tuple[int, ...]] = field(default_factory=list)
     best: tuple[int, ...] = ()
     """What the teacher recommends; empty without one."""
-    expected: tuple[int, ...] = ()
-    """What the language model expects next; empty where it does not say so."""
     taught: int = 0
     """Hindsight: how many pieces there are up to the last wish for the target."""
 
@@ -146,7 +141,6 @@ def build_traces(
     seed: int,
     longest: int = 0,
     teacher: Recommender | None = None,
-    language: Recommender | None = None,
     numbers: Sequence[int] | None = None,
 ) -> list[Trace]:
     """Traces of the cases, in their order, as tokens of `policy`; every one of them is well formed.
@@ -156,8 +150,7 @@ def build_traces(
     few items to answer with, if an answer's target was missed and it is not among the share that is kept, or if hindsight
     had nothing to wish for because the first list already showed the target. Case i's trace depends on `seed`, i and the
     recommenders alone, so several processes may each make those of some case `numbers` (all that `chosen` names, unless given).
-    The `teacher` takes the place of the first list where answers are ordered, `language` says what is expected. No trace at all is
-    a `DataError`.
+    The `teacher` takes the place of the first list where answers are ordered. No trace at all is a `DataError`.
     """
     order = chosen(len(cases), settings, seed=seed) if numbers is None else numbers
     titles = TitleIndex(catalog)
@@ -172,14 +165,14 @@ def build_traces(
             calls = 1 + int(rng.choice(len(shares), p=shares))
             # In hindsight one call more than usual: the first one, for nothing in particular, teaches little.
             writers.append(_Writer(dialogue, cases[index], rng, hindsight, min(protocol.max_calls, calls + hindsight)))
-        asked = [writer.case for writer in writers]
-        if teacher is not None:
-            for writer, items in zip(writers, _recommended(teacher, asked, protocol.items_per_call, protocol), strict=True):
-                writer.best = items
-        if language is not None and settings.expected:
-            for writer, items in zip(writers, _recommended(language, asked, settings.expected, protocol), strict=True):
-                writer.expected = items
         _converse(writers, retrieve, catalog, settings=settings, preferences=preferences)
+        answering = [writer for writer in writers if not writer.hindsight]
+        if teacher is not None and answering:
+            ranking = teacher.recommend(
+                [writer.case for writer in answering], protocol.items_per_call, exclude_history=protocol.exclude_history
+            )
+            for writer, row in zip(answering, ranking.items.tolist(), strict=True):
+                writer.best = tuple(item for item in row if item != PAD)
         for writer in writers:
             trace = _finished(writer, policy, catalog, settings=settings, protocol=protocol)
             if trace is not None and not (longest and len(trace.tokens) > longest):
@@ -187,12 +180,6 @@ def build_traces(
     if not traces:
         raise DataError(f"none of {len(cases)} cases became a trace: allow longer ones (context, trajectory_tokens) or check the retriever")
     return traces
-
-
-def _recommended(recommender: Recommender, cases: Sequence[Case], k: int, protocol: ProtocolSettings) -> list[tuple[int, ...]]:
-    """What `recommender` says to each case, at most k items."""
-    ranking = recommender.recommend(cases, k, exclude_history=protocol.exclude_history)
-    return [tuple(item for item in row if item != PAD) for row in ranking.items.tolist()]
 
 
 def chosen(cases: int, settings: TraceSettings, *, seed: int) -> list[int]:
@@ -292,20 +279,11 @@ def _ask(writer: _Writer, preference: str, catalog: Catalog, *, settings: TraceS
     values = " and ".join(_common(catalog, seen, settings.thought_values))
     thought = f"{'Shown' if writer.lists else 'Lately'}: {values or 'much'}.\n"
     wished, asked = (settings.preference_weight, 0.0) if writer.hindsight else (0.0, 1.0)
-    first = ""
-    if writer.expected and not writer.wishes:
-        first = "".join(f"{catalog.title(item)}\n" for item in writer.expected) + "may come next.\n"
-    writer.pieces += [
-        (first, asked),
-        (thought, settings.thought_weight * asked),
-        (BEGIN_PREF, asked),
-        (preference, wished),
-        (END_PREF, wished),
-    ]
+    writer.pieces += [(thought, settings.thought_weight * asked), (BEGIN_PREF, asked), (preference, wished), (END_PREF, wished)]
     writer.wishes.append(preference)
     if writer.hindsight and writer.lists:
         writer.taught = len(writer.pieces)
-    return writer.dialogue.hear(Reply(f"{first}{thought}{BEGIN_PREF}{preference}{END_PREF}", stop=END_PREF))
+    return writer.dialogue.hear(Reply(f"{thought}{BEGIN_PREF}{preference}{END_PREF}", stop=END_PREF))
 
 
 def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: TraceSettings, protocol: ProtocolSettings) -> Trace | None:
