@@ -73,7 +73,7 @@ class Draft:
 
 
 @dataclass(slots=True)
-class List:
+class TitleDraft:
     """A list of titles while it is being written."""
 
     pen: Pen
@@ -162,7 +162,7 @@ class LocalConversation:
         trie = self._table.trie(tuple(titles))
         leads, end = self._table.encode_many(numbers), self._table.encode(closing)
         lists = {
-            row: List(Pen(trie, items), min(limit, self._context - len(self._rows[row].tokens)))
+            row: TitleDraft(Pen(trie, items), min(limit, self._context - len(self._rows[row].tokens)))
             for row, items, limit in zip(rows, forbidden, limits, strict=True)
         }
         active = [row for row in rows if self._lead(row, lists[row], leads, end)]
@@ -197,7 +197,7 @@ class LocalConversation:
             for one in (lists[row] for row in rows)
         ]
 
-    def _lead(self, row: int, one: List, leads: Sequence[tuple[int, ...]], end: tuple[int, ...]) -> bool:
+    def _lead(self, row: int, one: TitleDraft, leads: Sequence[tuple[int, ...]], end: tuple[int, ...]) -> bool:
         """Write what stands between two titles; says whether there is room for another title."""
         over = one.lines == len(leads)
         news = end if over else leads[one.lines]
