@@ -6,7 +6,7 @@ ids are final: the one exception is a token that spills past a stop string (see 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,9 +15,10 @@ from torch import Tensor
 from fathom.errors import ConfigError, ModelError
 from fathom.language.branches import ROOT, Branches
 from fathom.language.decoder import Decoder, Step
+from fathom.language.drafts import Draft, TitleDraft
 from fathom.language.tokenizer import TokenTable
 from fathom.language.trie import Pen
-from fathom.records import PAD, Choice, Floats, Ints, Reply, Written
+from fathom.records import PAD, Floats, Ints, Reply, Written
 
 PIECE = 512
 """A row's news go through the model in pieces of at most so many tokens."""
@@ -48,48 +49,6 @@ class Row:
             philox = np.random.Philox(key=self.seed, counter=block * (BLOCK // 4))
             self._block, self._uniforms = block, np.random.Generator(philox).random(BLOCK).astype(np.float32)
         return float(self._uniforms[offset])
-
-
-@dataclass(slots=True)
-class Draft:
-    """A reply while it is being written."""
-
-    limit: int
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    text: bytearray = field(default_factory=bytearray)
-    stop: bytes | None = None
-    spill: int = 0
-
-    def reply(self) -> Reply:
-        """The finished reply."""
-        return Reply(
-            text=self.text.decode("utf-8", errors="replace"),
-            tokens=tuple(self.tokens),
-            logprobs=tuple(self.logprobs),
-            stop=None if self.stop is None else self.stop.decode("utf-8"),
-            spill=self.spill,
-        )
-
-
-@dataclass(slots=True)
-class TitleDraft:
-    """A list of titles while it is being written."""
-
-    pen: Pen
-    limit: int
-    tokens: list[int] = field(default_factory=list)
-    sampled: list[bool] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    choices: list[Choice] = field(default_factory=list)
-    lines: int = 0
-    whole: bool = False
-
-    def write(self, tokens: Sequence[int], logprob: float | None = None) -> None:
-        """Add tokens; with a log-probability the model chose them."""
-        self.tokens.extend(tokens)
-        self.sampled.extend([logprob is not None] * len(tokens))
-        self.logprobs.extend([logprob or 0.0] * len(tokens))
 
 
 class LocalConversation:
@@ -185,17 +144,7 @@ class LocalConversation:
                         continue
                     if lists[row].pen.inside or not self._lead(row, lists[row], leads, end):
                         active.remove(row)
-        return [
-            Written(
-                self._table.decode(one.tokens),
-                tuple(one.tokens),
-                tuple(one.sampled),
-                tuple(one.logprobs),
-                tuple(one.choices),
-                one.whole,
-            )
-            for one in (lists[row] for row in rows)
-        ]
+        return [lists[row].written(self._table) for row in rows]
 
     def _lead(self, row: int, one: TitleDraft, leads: Sequence[tuple[int, ...]], end: tuple[int, ...]) -> bool:
         """Write what stands between two titles; says whether there is room for another title."""

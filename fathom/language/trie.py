@@ -55,14 +55,6 @@ class TitleTrie:
         self._below: list[int] = below
         """How many titles end at a node or behind it."""
 
-    @property
-    def longest(self) -> int:
-        """How many tokens the longest title has."""
-        depths = [0] * len(self._above)
-        for node in range(1, len(depths)):
-            depths[node] = depths[self._above[node]] + 1
-        return max(depths)
-
     def path(self, item: int) -> Iterator[int]:
         """The nodes from the end of an item's title up to the root."""
         node = int(self._end[item])

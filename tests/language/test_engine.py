@@ -4,6 +4,7 @@ import torch
 
 from fathom.errors import ConfigError, ModelError
 from fathom.language import engine
+from fathom.language.drafts import Draft
 from fathom.language.policy import LocalPolicy
 
 PROMPTS = (
@@ -118,9 +119,9 @@ def test_scoring_does_not_disturb_what_is_written_next(policy: LocalPolicy) -> N
         assert left.logprobs == pytest.approx(right.logprobs, abs=1e-5)
 
 
-def written(policy: LocalPolicy, pieces: list[str], stops: tuple[str, ...]) -> engine.Draft:
+def written(policy: LocalPolicy, pieces: list[str], stops: tuple[str, ...]) -> Draft:
     """The draft after the model 'sampled' these pieces, one token or more each."""
-    row, draft = engine.Row([0], seed=0), engine.Draft(limit=100)
+    row, draft = engine.Row([0], seed=0), Draft(limit=100)
     talk = policy.converse(["Ran\n"], temperature=0.0, seeds=[0])
     for token in (token for piece in pieces for token in policy.encode(piece)):
         if not talk._write(row, draft, token=token, logprob=-1.0, stops=[stop.encode() for stop in stops]):
@@ -152,7 +153,7 @@ def test_a_token_that_spills_past_a_stop_is_replaced_and_marked_as_not_sampled(p
 
 def test_the_end_of_text_token_is_kept_on_the_row_and_left_out_of_the_text(policy: LocalPolicy) -> None:
     talk = policy.converse(["Ran\n"], temperature=0.0, seeds=[0])
-    row, draft = engine.Row([0], seed=0), engine.Draft(limit=9)
+    row, draft = engine.Row([0], seed=0), Draft(limit=9)
     assert not talk._write(row, draft, token=policy.tokenizer.eos_token_id, logprob=-1.0, stops=[])
     assert draft.reply().tokens == (policy.tokenizer.eos_token_id,)
     assert draft.reply().text == ""
