@@ -96,6 +96,11 @@ class Encodes(Protocol):
 class Policy(Encodes, Protocol):
     """A language model that can be talked to."""
 
+    @property
+    def at_once(self) -> int:
+        """How many conversations it holds side by side with profit."""
+        ...
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of `tokens`, nothing skipped or cleaned up."""
         ...

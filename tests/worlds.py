@@ -95,6 +95,8 @@ class Scripted:
     What is left of a text behind a stop string is what it writes next; where the script has run out, it writes nothing.
     """
 
+    at_once = 64
+
     def __init__(self, script: Sequence[str] | Script, *, likes: Callable[[str], float] = lambda text: -float(len(text))) -> None:
         self.script: Script = script if callable(script) else lambda prompt, seed: script
         self.likes = likes

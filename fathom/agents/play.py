@@ -91,12 +91,12 @@ def play(
     *,
     temperature: float = 0.0,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int = 0,
     finish: Finish = "written",
     titles: TitleIndex | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Episode]:
-    """One finished episode per case, in the order of the cases; the same for every `batch_size`.
+    """One finished episode per case, in the order of the cases; the same for every `batch_size` (0: what suits the policy).
 
     `temperature` 0 is greedy; otherwise case i samples with a seed made from `seed` and i. `titles` may be handed in
     where the same catalogue is played again and again. `progress` is told how many more episodes are finished.
@@ -106,6 +106,7 @@ def play(
     """
     titles = titles or TitleIndex(catalog)
     episodes: list[Episode] = []
+    batch_size = batch_size or policy.at_once
     for start in range(0, len(cases), batch_size):
         chunk = cases[start : start + batch_size]
         rows = [_opened(policy, case, catalog, titles, settings=settings) for case in chunk]

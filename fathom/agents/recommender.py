@@ -33,7 +33,6 @@ class AgentRecommender:
         fallback: Recommender,
         finish: Finish = "written",
         strict: bool = False,
-        batch_size: int = 64,
         progress: Callable[[int], None] | None = None,
     ) -> None:
         self._policy = policy
@@ -44,7 +43,6 @@ class AgentRecommender:
         self._fallback = fallback
         self._finish: Finish = finish
         self._strict = strict
-        self._batch_size = batch_size
         self._progress = progress
 
     def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
@@ -56,7 +54,6 @@ class AgentRecommender:
                 cases,
                 self._catalog,
                 self._settings,
-                batch_size=self._batch_size,
                 finish=self._finish,
                 titles=self._titles,
                 progress=self._progress,

@@ -1,9 +1,10 @@
 """Attention among the tokens of one document where several documents share a row, without computing what no document may see.
 
 Training packs documents into rows, so that no token is padding. Attention over whole rows would then compute every product of
-two documents and throw it away behind a mask. Here the documents are taken out of their rows, attended to with others of like
-length, and laid back. On a CPU that computes in bfloat16, short documents are attended to by plain matrix products, which are
-several times faster there than the fused function.
+two documents and throw it away behind a mask. On a CPU the documents are taken out of their rows instead, attended to with others
+of like length, and laid back; one that computes in bfloat16 attends to short documents by plain matrix products, which are
+several times faster there than the fused function. On an accelerator products are cheap and many small steps are not: there the
+mask it is.
 """
 
 import numpy as np
@@ -25,7 +26,12 @@ ALIKE = 0.75
 class Documents:
     """Where the documents of packed rows stand: a new one begins wherever `positions` (B, T) falls back to 0."""
 
-    def __init__(self, positions: Tensor) -> None:
+    def __init__(self, positions: Tensor, *, masked: bool | None = None) -> None:
+        """`masked`: attend across whole rows behind a mask; left out: on accelerators."""
+        self._seen: Tensor | None = None
+        if positions.device.type != "cpu" if masked is None else masked:
+            self._seen = seen_by(positions)
+            return
         flat = positions.cpu().numpy().reshape(-1)
         starts = np.flatnonzero(flat == 0)
         lengths = np.diff(starts, append=len(flat))
@@ -48,6 +54,11 @@ class Documents:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """(B, T, heads, width): causal attention within each document. query (B, heads, T, width); key and value with their own heads."""
+        if self._seen is not None:
+            shared = query.shape[1] // key.shape[1]
+            key, value = (states.repeat_interleave(shared, dim=1) for states in (key, value))
+            masked: Tensor = functional.scaled_dot_product_attention(query, key, value, self._seen, scale=scale)
+            return masked.transpose(1, 2)
         rows, heads, length, width = query.shape
         query, key, value = (states.transpose(1, 2).flatten(0, 1) for states in (query, key, value))
         parts = []
@@ -55,6 +66,13 @@ class Documents:
             asking, offered, held = (states[places].transpose(1, 2) for states in (query, key, value))
             parts.append(causal(asking, offered, held, scale).transpose(1, 2).flatten(0, 1))
         return torch.cat(parts)[self._back].view(rows, length, heads, width)
+
+
+def seen_by(positions: Tensor) -> Tensor:
+    """(B, 1, T, T) whether a token (dimension 2) may look at another (3): one of the same document, not after it."""
+    document = (positions == 0).cumsum(dim=1)
+    together = document[:, :, None] == document[:, None]
+    return together.tril()[:, None]
 
 
 def causal(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:

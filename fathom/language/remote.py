@@ -70,6 +70,11 @@ class RemotePolicy:
         """The same with the answers that came from the cache: what all of it would have cost without one."""
         return self._used
 
+    @property
+    def at_once(self) -> int:
+        """As many conversations as may ask side by side."""
+        return self._settings.parallel
+
     def encode(self, text: str) -> tuple[int, ...]:
         """No ids: the endpoint keeps its tokenizer to itself."""
         return ()

@@ -57,6 +57,7 @@ class _Seeded:
     def __init__(self, policy: Policy, seeds: Iterator[int]) -> None:
         self.encode = policy.encode
         self.decode = policy.decode
+        self.at_once = policy.at_once
         self._policy = policy
         self._seeds = seeds
 

@@ -14,12 +14,13 @@ def packed(lengths: list[list[int]]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
-def test_packed_documents_attend_as_each_alone(dtype: torch.dtype, tolerance: float) -> None:
+@pytest.mark.parametrize("masked", [False, True])
+def test_packed_documents_attend_as_each_alone(dtype: torch.dtype, tolerance: float, masked: bool) -> None:
     """Values and gradients, with query heads that share key heads, documents of very different lengths, one of them a single token."""
     rows = [[40, 3, 7], [1, 24, 25], [50]]
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(3, heads, 50, 8, generator=generator).to(dtype).requires_grad_() for heads in (6, 2, 2))
-    mixed = Documents(packed(rows)).attend(query, key, value, None)
+    mixed = Documents(packed(rows), masked=masked).attend(query, key, value, None)
     assert mixed.shape == (3, 50, 6, 8)
     aim = torch.randn(mixed.shape, generator=generator)
     gradients = torch.autograd.grad((mixed.float() * aim).sum(), (query, key, value))
