@@ -15,6 +15,7 @@ RECIPE = {
     "language": {
         "builtin": {"parameters": 3e6, "vocabulary": 600, "context": 512},
         "windows": {"row": 128},
+        "interludes": {"every": 6},
         "pretrain": FIT,
         "refit": FIT,
     },
@@ -26,6 +27,7 @@ RECIPE = {
         "trajectory_tokens": 500,
         "prompt_tokens": 150,
         "constrained": True,
+        "reminded": 3,
     },
     "traces": {"most": 16, "missed": 1.0, "teacher": "mix"},
     "imitate": {"fit": FIT},

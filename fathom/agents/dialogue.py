@@ -25,6 +25,7 @@ from fathom.agents.protocol import (
     byte_length,
     item_block,
     opening,
+    reminder,
 )
 from fathom.data.titles import TitleIndex
 from fathom.records import Call, Case, Catalog, Ending, Episode, Reply, Tape, Turn
@@ -86,7 +87,7 @@ class Dialogue:
         if self._asked is None:
             raise RuntimeError("show() answers a call, but none is open")
         thought, preference = self._asked
-        text = item_block(items, self._catalog, self._settings)
+        text = item_block(items, self._catalog, self._settings) + reminder(self._case, self._catalog, self._settings)
         self._used += self._count(text)
         if self._used >= self._settings.trajectory_tokens:
             self.ending = Ending.TOO_LONG

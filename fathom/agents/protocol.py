@@ -32,6 +32,9 @@ END_ITEMS = "<|end_of_item_list|>"
 MARKERS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE, BEGIN_PREF, END_PREF, BEGIN_ITEMS, END_ITEMS)
 """Every marker of the protocol; none of them may occur in catalogue text."""
 
+HISTORY_OPEN, HISTORY_CLOSE = "User:\n", "Assistant:\n"
+"""What stands before and behind a history in the compact prompt; pretraining and the row `lm` begin histories alike."""
+
 STOPS = (END_PREF, ANSWER_CLOSE)
 """Where the language model hands over: a preference is complete, or the answer is."""
 
@@ -85,6 +88,9 @@ class ProtocolSettings(Settings):
     """The retriever never returns what the person already has."""
     exclude_shown: bool = True
     """The retriever never returns what an earlier call of the same conversation returned."""
+    reminded: int = Field(default=0, ge=0)
+    """The latest events of the history that stand once more below every item list. A small model knows what comes next right behind a
+    history and hardly anywhere else (docs/lab-notes.md): so it has it at hand when it answers."""
     history_ratings: bool = False
     """Each rated event of the history is followed by a line such as '  4/5'."""
     best_rating: float = Field(default=5.0, gt=0)
@@ -208,6 +214,19 @@ def item_block(items: Sequence[int], catalog: Catalog, settings: ProtocolSetting
     return f"{apart}{BEGIN_ITEMS}\n{''.join(lines) or f'1. {NONE_FOUND}' + chr(10)}{END_ITEMS}{apart}"
 
 
+def reminder(case: Case, catalog: Catalog, settings: ProtocolSettings) -> str:
+    """What the environment appends below an item list: the latest `reminded` events of the history once more; '' for none.
+
+    In the compact prompt's protocol it has the layout of that prompt.
+    """
+    blocks = history_lines(case, catalog, settings.model_copy(update={"history_length": settings.reminded})) if settings.reminded else []
+    if not blocks:
+        return ""
+    if settings.prompt == "compact":
+        return f"{HISTORY_OPEN}{''.join(blocks)}{HISTORY_CLOSE}"
+    return f"The latest of the history once more:\n{''.join(_numbered(blocks))}\n"
+
+
 def preference_block(phrases: Sequence[str]) -> str:
     """A call as the model writes it: the phrases, joined by semicolons, between their markers."""
     return f"{BEGIN_PREF}{'; '.join(single_line(phrase) for phrase in phrases)}{END_PREF}"
@@ -242,7 +261,7 @@ def _template(prompt: str) -> Template:
 def _filled(settings: ProtocolSettings, blocks: Sequence[str]) -> str:
     """The template with its slots filled. The long prompt numbers the events; their titles come first after any pause."""
     if settings.prompt == "long":
-        blocks = [re.sub(r"^(?=\S)", f"{place}. ", block, count=1, flags=re.MULTILINE) for place, block in enumerate(blocks, start=1)]
+        blocks = _numbered(blocks)
     return _template(settings.prompt).substitute(
         history="".join(blocks),
         answer_length=settings.answer_length,
@@ -253,3 +272,8 @@ def _filled(settings: ProtocolSettings, blocks: Sequence[str]) -> str:
         begin_items=BEGIN_ITEMS,
         end_items=END_ITEMS,
     )
+
+
+def _numbered(blocks: Sequence[str]) -> list[str]:
+    """Each event with its number before its title."""
+    return [re.sub(r"^(?=\S)", f"{place}. ", block, count=1, flags=re.MULTILINE) for place, block in enumerate(blocks, start=1)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from fathom.agents.protocol import history_lines
+from fathom.agents.protocol import HISTORY_OPEN, history_lines
 from fathom.contracts import TextEncoder
 from fathom.data.dataset import Dataset
 from fathom.data.splits import SPLITS, hold_out
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 
 AGENTS = ("agent-warm", "agent-stage1", "agent-stage2")
 """The stages that leave an agent's language model behind, in the order of its life."""
-
-
-HISTORY_HEADER = "User:\n"
-"""Before a history, in pretraining and in the prompt of the row `lm`; the compact prompt of the protocol begins alike."""
 
 
 class Saves(Protocol):
@@ -167,12 +163,12 @@ class Workshop:
         language = self.recipe.language
         latest = self.recipe.protocol.model_copy(update={"history_length": events})
         longest = max(map(len, policy.table.encode_many([title + "\n" for title in self.catalog.titles])))
-        room = min(language.windows.row, policy.context) - len(policy.encode(HISTORY_HEADER)) - longest
+        room = min(language.windows.row, policy.context) - len(policy.encode(HISTORY_OPEN)) - longest
 
         def prompt(case: Case) -> str:
             events = history_lines(case, self.catalog, latest)
             taken = np.cumsum([len(tokens) for tokens in policy.table.encode_many(events[::-1])])
-            return HISTORY_HEADER + "".join(events[len(events) - int(np.searchsorted(taken, room, side="right")) :])
+            return HISTORY_OPEN + "".join(events[len(events) - int(np.searchsorted(taken, room, side="right")) :])
 
         return prompt
 

@@ -6,10 +6,12 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
+from fathom.agents.protocol import HISTORY_OPEN
 from fathom.contracts import Validate
 from fathom.errors import ModelError
 from fathom.language.policy import LocalPolicy
 from fathom.settings import Settings
+from fathom.training.interludes import Interludes
 from fathom.training.packing import Document, Epoch, Packed, weighted_loss
 from fathom.training.pretrain import History, WindowSettings
 from fathom.training.processes import rows_at_once
@@ -39,7 +41,7 @@ def imitate(
     run: Run,
     stage: str,
     validate: Validate | None = None,
-    header: str = "User:\n",
+    interludes: Interludes | None = None,
 ) -> FitReport:
     """Fit `policy` in place to `traces` and to a share of `histories` (per person the events, oldest first, each ending in a line break).
 
@@ -47,7 +49,7 @@ def imitate(
     of the whole batch. Every epoch reads all traces and other windows of the histories.
     """
     flat = iter(policy.table.encode_many([event for history in histories for event in history]))
-    people = [History(policy.encode(header), [next(flat) for _ in history]) for history in histories]
+    people = [History(policy.encode(HISTORY_OPEN), [next(flat) for _ in history]) for history in histories]
     lessons = [Document(trace.tokens, trace.weights) for trace in traces]
     longest = max((len(lesson.tokens) for lesson in lessons), default=0)
     if longest > policy.context:
@@ -57,7 +59,7 @@ def imitate(
     end = policy.tokenizer.eos_token_id
 
     def batches(_: int, rng: np.random.Generator) -> Epoch:
-        mixed = [*lessons, *history_lessons(people, wanted, windows, rng=rng, weight=settings.history_weight)]
+        mixed = [*lessons, *history_lessons(people, wanted, windows, rng=rng, weight=settings.history_weight, interludes=interludes)]
         return Epoch(mixed, row=row, batch_size=settings.fit.batch_size, padding=end, rng=rng)
 
     def loss(_: nn.Module, batch: Packed) -> tuple[Tensor, Tensor]:
@@ -72,7 +74,13 @@ def imitate(
 
 
 def history_lessons(
-    people: Sequence[History], wanted: int, windows: WindowSettings, *, rng: np.random.Generator, weight: float
+    people: Sequence[History],
+    wanted: int,
+    windows: WindowSettings,
+    *,
+    rng: np.random.Generator,
+    weight: float,
+    interludes: Interludes | None = None,
 ) -> list[Document]:
     """Windows of randomly chosen people, about `wanted` tokens in all."""
     lessons: list[Document] = []
@@ -80,7 +88,8 @@ def history_lessons(
     for person in rng.permutation(len(people)):
         if read >= wanted:
             break
-        documents = people[person].windows(windows.row, overlap=windows.overlap, rng=rng, weight=weight)
+        history = people[person] if interludes is None else people[person].interrupted(interludes, rng)
+        documents = history.windows(windows.row, overlap=windows.overlap, rng=rng, weight=weight)
         lessons += documents
         read += sum(len(document.tokens) for document in documents)
     return lessons

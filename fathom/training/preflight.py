@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.text import Text
 from torch import Tensor
 
-from fathom.agents.protocol import ProtocolSettings, item_block
+from fathom.agents.protocol import ProtocolSettings, item_block, reminder
 from fathom.errors import ModelError
 from fathom.language.choices import Choices
 from fathom.language.policy import LocalPolicy
@@ -54,7 +54,8 @@ def mask_faults(episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catal
         if any(tape.sampled[: tape.prompt]):
             return [f"mask: in episode {number} the prompt is marked as written by the model: report this, no setting mends it"]
         inserted = [text for own, text in runs(episode, policy) if not own]
-        lists = [item_block(turn.shown, catalog, protocol) for turn in episode.turns]
+        below = reminder(episode.case, catalog, protocol)
+        lists = [item_block(turn.shown, catalog, protocol) + below for turn in episode.turns]
         found = [text for text in inserted if any(text.endswith(block) for block in lists)]
         if len(found) != len(lists) or not all(text.endswith(block) for text, block in zip(found, lists, strict=True)):
             return [f"mask: in episode {number} an item list is not marked as inserted whole: report this, no setting mends it"]

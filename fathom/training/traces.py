@@ -56,9 +56,6 @@ class TraceSettings(Settings):
     """How often a wish of an answer trace speaks of an item shown before, the sooner the higher it stood; otherwise of one taken lately."""
     recent: int = Field(default=5, ge=1)
     """How many of the newest items wishes and thoughts speak of."""
-    recalled: int = Field(default=0, ge=0)
-    """How many of the newest titles of the history the conclusion repeats: right before its answer a small model has them at hand again,
-    in the order and distance in which it learned what follows what."""
     thought_values: int = Field(default=2, ge=0, le=5)
     """How many attribute values a thought names; 0 for a thought without content."""
     later_lists: float = Field(default=0.5, gt=0, le=1)
@@ -227,6 +224,11 @@ def fused(lists: Sequence[Sequence[int]], later: float) -> list[int]:
     return sorted(scores, key=lambda item: -scores[item])
 
 
+def conclusion(values: Sequence[str]) -> str:
+    """The writer's last words before its answer."""
+    return f"Fits best: {' and '.join(values) or 'these'}.\n"
+
+
 def _wish(writer: _Writer, catalog: Catalog, *, settings: TraceSettings, preferences: PreferenceSettings) -> str | None:
     """What the writer asks for next, unlike everything it asked for before; None where it can think of nothing."""
     rng = writer.rng
@@ -297,11 +299,7 @@ def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: T
     if len(items) < protocol.answer_length or not kept:
         return None
     values = _common(catalog, writer.case.history[-settings.recent :], settings.thought_values)
-    conclusion = f"Fits best: {' and '.join(values) or 'these'}.\n"
-    recalled = writer.case.history[-settings.recalled :] if settings.recalled else ()
-    final: list[Piece] = [(conclusion, settings.thought_weight)]
-    final += [(f"{catalog.title(item)}\n", 1.0) for item in recalled]
-    final.append((f"{THINK_CLOSE}\n{ANSWER_OPEN}\n", 1.0))
+    final: list[Piece] = [(conclusion(values), settings.thought_weight), (f"{THINK_CLOSE}\n{ANSWER_OPEN}\n", 1.0)]
     for place, (item, weight) in enumerate(zip(items, weights, strict=True), start=1):
         final += [(f"{place}. ", 1.0), (f"{catalog.title(item)}\n", weight)]  # the form is always taught
     final.append((ANSWER_CLOSE, 1.0))

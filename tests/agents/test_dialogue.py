@@ -5,7 +5,7 @@ from worlds import Scripted, Shelves, asks, concludes, film_case, film_catalog
 
 from fathom.agents.dialogue import Dialogue
 from fathom.agents.play import play
-from fathom.agents.protocol import BEGIN_PREF, END_PREF, ProtocolSettings
+from fathom.agents.protocol import BEGIN_PREF, END_ITEMS, END_PREF, ProtocolSettings
 from fathom.data.titles import TitleIndex
 from fathom.records import Case, Ending, Reply
 
@@ -36,6 +36,20 @@ def test_what_was_shown_is_excluded_from_the_next_call() -> None:
     call = one.hear(says(asks("love")))
     assert call is not None
     assert call.exclude == {17, 18, 19, 1, 2}
+
+
+def test_a_reminder_belongs_to_the_list_above_it() -> None:
+    one = dialogue(reminded=2, answer_length=1)
+    one.hear(says(asks("war")))
+    text = one.show((1, 2))
+    below = "User:\n" + "".join(f"{FILMS.title(item)}\n" for item in (18, 19)) + "Assistant:\n"
+    assert text is not None
+    assert text.endswith(f"{END_ITEMS}\n{below}")
+    one.hear(says(concludes([1], FILMS)))
+    episode = one.episode()
+    assert episode.well_formed
+    assert below not in episode.conclusion
+    assert below in episode.text
 
 
 def test_the_whole_history_is_excluded_not_only_what_the_model_reads() -> None:

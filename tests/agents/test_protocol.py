@@ -17,6 +17,7 @@ from fathom.agents.protocol import (
     item_block,
     opening,
     preference_block,
+    reminder,
 )
 from fathom.data.titles import TitleIndex
 from fathom.errors import ConfigError
@@ -53,6 +54,20 @@ def test_the_protocol_is_written_byte_for_byte(prompt: str, rich: bool) -> None:
 
 def test_the_compact_prompt_is_the_history_and_nothing_else() -> None:
     assert opening(CASE, FILMS, ProtocolSettings()) == "User:\nDoom\nEmma [2020]\nDr. Strangelove\nAssistant:\n<think>\n"
+
+
+def test_a_reminder_is_the_end_of_the_prompt_again() -> None:
+    compact, long = (ProtocolSettings(prompt=prompt, reminded=2) for prompt in ("compact", "long"))  # type: ignore[arg-type]
+    assert reminder(CASE, FILMS, compact) == "User:\nEmma [2020]\nDr. Strangelove\nAssistant:\n"
+    assert opening(CASE, FILMS, compact).endswith(reminder(CASE, FILMS, compact).removeprefix("User:\n") + "<think>\n")
+    told = reminder(CASE, FILMS, long)
+    assert told.startswith("The latest of the history once more:\n1. Emma [2020]\n")
+    assert "\n2. Dr. Strangelove\n" in told
+
+
+def test_nobody_is_reminded_unless_asked_or_of_nothing() -> None:
+    assert reminder(CASE, FILMS, ProtocolSettings()) == ""
+    assert reminder(Case(0, (), 9), FILMS, ProtocolSettings(reminded=3)) == ""
 
 
 def test_every_title_finds_its_way_back_from_an_answer() -> None:

@@ -12,14 +12,14 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from fathom.agents.episodes import load_episodes
-from fathom.agents.protocol import history_lines
+from fathom.agents.protocol import HISTORY_OPEN, history_lines
 from fathom.data.world import WorldSettings, build_world
 from fathom.evaluation.results import read
 from fathom.language.policy import LocalPolicy
 from fathom.pipeline.deeprec import STAGES
 from fathom.pipeline.recipe import Recipe
 from fathom.pipeline.stages import perform
-from fathom.pipeline.workshop import HISTORY_HEADER, Workshop
+from fathom.pipeline.workshop import Workshop
 from fathom.recommenders.language import LanguageRecommender
 from fathom.records import Case
 from fathom.training.pretrain import WindowSettings
@@ -130,7 +130,7 @@ def test_titles_of_many_tokens_are_ranked_by_their_plain_likelihood(folder: Path
     catalog = build_world(FILMS).dataset.catalog
     assert np.mean([len(policy.encode(title + "\n")) for title in catalog.titles]) > 4
     cases = [Case(0, (3, 8), 5), Case(1, (7,), 5)]
-    prompts = [HISTORY_HEADER + "".join(catalog.title(item) + "\n" for item in case.history) for case in cases]
+    prompts = [HISTORY_OPEN + "".join(catalog.title(item) + "\n" for item in case.history) for case in cases]
     shown = dict(zip(cases, prompts, strict=True))
     ranking = LanguageRecommender(policy, catalog, shown.__getitem__).recommend(cases, 10)
     for row, case in enumerate(cases):
@@ -142,7 +142,7 @@ def test_titles_of_many_tokens_are_ranked_by_their_plain_likelihood(folder: Path
 
 def test_lines_are_cut_into_the_same_tokens_alone_and_together(folder: Path) -> None:
     policy = LocalPolicy.load(folder)
-    lines = [HISTORY_HEADER, *(title + "\n  - genres: Drama\n" for title in build_world(FILMS).dataset.catalog.titles[:20])]
+    lines = [HISTORY_OPEN, *(title + "\n  - genres: Drama\n" for title in build_world(FILMS).dataset.catalog.titles[:20])]
     assert policy.encode("".join(lines)) == tuple(itertools.chain.from_iterable(map(policy.encode, lines)))
 
 
@@ -154,6 +154,6 @@ def test_a_history_too_long_for_a_row_loses_its_oldest_events_whole(folder: Path
     longest = max(len(policy.encode(title + "\n")) for title in work.catalog.titles)
     prompt = work.language_prompt(policy, 200)(Case(0, tuple(range(1, 41)), 50))
     lines = history_lines(Case(0, tuple(range(1, 41)), 50), work.catalog, made.protocol.model_copy(update={"history_length": 40}))
-    kept = next(count for count in range(41) if prompt == HISTORY_HEADER + "".join(lines[40 - count :]))
+    kept = next(count for count in range(41) if prompt == HISTORY_OPEN + "".join(lines[40 - count :]))
     assert kept > 1
-    assert len(policy.encode(prompt)) + longest <= 256 < len(policy.encode(HISTORY_HEADER + "".join(lines[39 - kept :]))) + longest
+    assert len(policy.encode(prompt)) + longest <= 256 < len(policy.encode(HISTORY_OPEN + "".join(lines[39 - kept :]))) + longest

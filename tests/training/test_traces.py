@@ -15,7 +15,6 @@ from fathom.agents.protocol import (
     END_ITEMS,
     END_PREF,
     MARKERS,
-    THINK_CLOSE,
     ProtocolSettings,
     opening,
 )
@@ -178,14 +177,6 @@ def test_who_may_write_a_title_twice_learns_an_exchange() -> None:
     for trace in taught(constrained=False):
         target = trace.episode.case.target
         assert trace.episode.answer == (target, target + 3, target + 4)
-
-
-def test_the_conclusion_repeats_the_newest_titles_as_the_history_has_them() -> None:
-    some = [(count, trace) for count in (2, 5) for trace in answers(traces(TraceSettings(recalled=count, missed=1.0)))]
-    for count, trace in some:  # histories have three events: five are all of them
-        newest = "".join(f"{CATALOG.title(item)}\n" for item in trace.episode.case.history[-count:])
-        assert f"\n{newest}{THINK_CLOSE}\n{ANSWER_OPEN}" in text(trace)
-        assert any(newest in words for weight, words in weighted(trace) if weight == 1.0)
 
 
 def test_the_first_wish_is_for_nothing_in_particular() -> None:
