@@ -135,7 +135,7 @@ class Reply:
     tokens: tuple[int, ...] = ()
     """The ids as they stand on the row: as sampled, but for the last `spill`; empty from an endpoint that gives none."""
     logprobs: tuple[float, ...] = ()
-    """Natural log-probability of each sampled id under the model at temperature 1; as long as `tokens`, 0.0 for the last `spill`."""
+    """Natural log-probability of each sampled id under the policy, unheated; as long as `tokens`, 0.0 for the last `spill`."""
     stop: str | None = None
     """The stop string that ended it; None: the token limit, or the model's own end of text."""
     spill: int = 0

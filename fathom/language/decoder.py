@@ -141,6 +141,8 @@ class Decoder:
         self.model = model
         self.device = device
         self.precision = precision
+        self.temperature = 1.0
+        """Logits are divided by it, wherever tokens are drawn or judged: so what is sampled is what is learned from."""
 
     @property
     def cache_dtype(self) -> torch.dtype:
@@ -161,6 +163,16 @@ class Decoder:
                 yield
         finally:
             self.model.train(training)
+
+    @contextmanager
+    def heated(self, temperature: float) -> Iterator[None]:
+        """Within, the model is another policy: that of its logits divided by `temperature`."""
+        usual = self.temperature
+        self.temperature = temperature
+        try:
+            yield
+        finally:
+            self.temperature = usual
 
     @contextmanager
     def _attending(self, name: str) -> Iterator[None]:
@@ -203,11 +215,11 @@ class Decoder:
         return head.weight
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(N, vocabulary) in float32."""
+        """(N, vocabulary) in float32, divided by the temperature."""
         head = self.model.get_output_embeddings()
         assert isinstance(head, nn.Module)
         logits: Tensor = head(hidden)
-        return logits.float()
+        return logits.float() if self.temperature == 1 else logits.float() / self.temperature
 
     def token_logprobs(self, hidden: Tensor, targets: Tensor, choices: Choices | None = None) -> Tensor:
         """(N,) float32 log-probability of token `targets[i]` after hidden state i, with gradients where they are on."""

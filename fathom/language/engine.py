@@ -250,7 +250,7 @@ class LocalConversation:
         draft.spill = len(replacement)
 
     def _choose(self, rows: Sequence[int], logits: Tensor) -> tuple[list[int], list[float]]:
-        """The next token of each row, by inverse transform sampling or greedily, and its log-probability at temperature 1."""
+        """The next token of each row, by inverse transform sampling or greedily, and its log-probability under the policy, unheated."""
         logprobs = torch.log_softmax(logits, dim=-1)
         if self._temperature == 0:
             ids = logprobs.argmax(dim=-1)

@@ -12,7 +12,7 @@ paper's recipe (REINFORCE++-baseline, arXiv:2501.03262, as DeepRec, arXiv:2505.1
 - the loss is the token mean over the optimiser's whole batch, however it is cut into micro-batches (TRL's `dapo` normaliser);
   with several updates per step each of them is divided by the mean number of tokens of an update;
 - old log-probabilities are those under which the tokens were sampled, so the ratio also sees a mismatch between sampler and trainer;
-- sampling is at temperature 1 without top-p: what is sampled is what is scored;
+- sampling is at `temperature` (1 unless set) without top-p, and so is scoring: what is sampled is what is learned from;
 - an episode whose retriever failed leaves the batch: it shrinks its group and its tokens are masked.
 """
 
@@ -67,7 +67,7 @@ def reinforce(
     learned, are a `ModelError`.
     """
     player = Player(policy, retrieve, cases, catalog, protocol, TitleIndex(catalog), settings.samples, settings.seed)
-    start = _frozen(policy) if settings.watch_kl or settings.kl else None
+    start = _frozen(policy, settings.temperature) if settings.watch_kl or settings.kl else None
     trained = [weight for weight in policy.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
     setup = settings.model_dump(mode="json", exclude={"checkpoint_every", "watch", "preflight"})
@@ -75,16 +75,17 @@ def reinforce(
     state = PartialState(cpu=policy.device.type == "cpu")  # must know the device before anybody asks it how many processes there are
     with state.main_process_first():  # the main process drops log lines beyond the checkpoint, the others find them gone
         at = keeper.resume()
-    if at.step == 0:
-        preflight(player, rewards, prompts=settings.prompts, refuse=settings.preflight == "refuse")
-    if at.step < settings.steps:
-        with _as_it_was(policy), _known_warnings(), noise_from(settings.seed), progress(stage, settings.steps) as advance:
-            advance(at.step)
-            trainer = AgentTrainer(
-                player, rewards, heldout, settings=settings, optimizer=optimizer, start=start, done=at.step, folder=run.folder
-            )
-            trainer.add_callback(_Journal(trainer, keeper, at, run=run, stage=stage, settings=settings, advance=advance))
-            trainer.train()
+    with policy.decoder.heated(settings.temperature):
+        if at.step == 0:
+            preflight(player, rewards, prompts=settings.prompts, refuse=settings.preflight == "refuse")
+        if at.step < settings.steps:
+            with _as_it_was(policy), _known_warnings(), noise_from(settings.seed), progress(stage, settings.steps) as advance:
+                advance(at.step)
+                trainer = AgentTrainer(
+                    player, rewards, heldout, settings=settings, optimizer=optimizer, start=start, done=at.step, folder=run.folder
+                )
+                trainer.add_callback(_Journal(trainer, keeper, at, run=run, stage=stage, settings=settings, advance=advance))
+                trainer.train()
     policy.model.eval()
     return policy
 
@@ -127,13 +128,13 @@ class _Journal(TrainerCallback):
         """TRL calls this after every update of the optimiser, and once more at the end with a summary that we do not need."""
         if logs is None or "grad_norm" not in logs:
             return
-        names = {"loss": "loss", "entropy": "entropy", "grad_norm": "gradient_norm", "clip_ratio/region_mean": "clipped"}
+        names = {"loss": "loss", "grad_norm": "gradient_norm", "clip_ratio/region_mean": "clipped"}
         self._updates.append({ours: float(logs[theirs]) for theirs, ours in names.items()})
         if len(self._updates) < self._settings.updates:
             return
         at = self._at
         at.step, at.seconds = at.step + 1, time.monotonic() - self._before
-        values = {**self._trainer.figures, **means(self._updates), "seconds": at.seconds}
+        values = {**self._trainer.figures, **means(self._updates), "entropy": self._trainer.entropy(), "seconds": at.seconds}
         self._updates.clear()
         if state.is_world_process_zero:
             self._run.log(self._stage, at.step, values)
@@ -143,10 +144,12 @@ class _Journal(TrainerCallback):
         self._advance(1)
 
 
-def _frozen(policy: LocalPolicy) -> LocalPolicy:
+def _frozen(policy: LocalPolicy, temperature: float) -> LocalPolicy:
     """A copy of the policy that stays as it is."""
     model = copy.deepcopy(policy.model).requires_grad_(False)
-    return LocalPolicy(model, policy.tokenizer, device=policy.device, precision=policy.precision)
+    frozen = LocalPolicy(model, policy.tokenizer, device=policy.device, precision=policy.precision)
+    frozen.decoder.temperature = temperature
+    return frozen
 
 
 @contextmanager

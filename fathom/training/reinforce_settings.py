@@ -23,6 +23,9 @@ class ReinforceSettings(Settings):
     """Episodes in one forward pass of one process; it changes memory, not results."""
     learning_rate: float = Field(default=1e-6, gt=0)
     """Constant. 1e-6 is right for billions of weights, about 1e-5 to 1e-4 for the small built-in model."""
+    temperature: float = Field(default=1.0, gt=0, le=2)
+    """Logits are divided by it when episodes are sampled and when they are learned from alike. Below 1, a small model strays less while
+    it explores: at 1 a third of its episodes may be malformed by one odd token, and it learns to call less instead of better."""
     advantage: Literal["reinforce_baseline", "group_norm", "group_mean", "leave_one_out"] = "reinforce_baseline"
     """How rewards become advantages: REINFORCE++-baseline, GRPO, Dr. GRPO or RLOO."""
     clip_low: float = Field(default=0.2, gt=0, lt=1)

@@ -73,6 +73,8 @@ class AgentTrainer(GRPOTrainer):
         """Which of them were not chosen from the whole vocabulary."""
         self._episodes: Sequence[Episode] = ()
         """This process's share of the latest batch."""
+        self._entropy = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
+        """The sum of the entropies at this process's tokens since they were last asked for, and how many there are."""
         _answers_where_asked(player.policy)
         if settings.kl and start is not None:
             # Set here, not in the arguments: TRL would load its reference model by name, and ours has none.
@@ -162,6 +164,15 @@ class AgentTrainer(GRPOTrainer):
             check_loss(float(loss.detach()), inputs, self._player.policy, choices, tokens=float(tokens), limits=limits)
         return loss
 
+    def entropy(self) -> float:
+        """The mean entropy, in nats, where the policy chose since this was last asked for, over all processes, which must ask together.
+
+        TRL's own figure is a mean over micro-batches of means over tokens: another one for another number of processes.
+        """
+        total, tokens = self.accelerator.reduce(self._entropy).tolist()
+        self._entropy.zero_()
+        return float(total / max(tokens, 1))
+
     def _get_per_token_logps_and_entropies(
         self, model: torch.nn.Module, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *rest: Any, **more: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -179,6 +190,7 @@ class AgentTrainer(GRPOTrainer):
         asked[:, -logits_to_keep:] = self._asked
         positions = attention_mask.cumsum(dim=1) - 1
         values = model(rows=(input_ids[real][None], positions[real][None], asked[real][None], self._choices))
+        self._entropy += torch.stack([values[1].sum().double(), self._asked.sum().double()])
         logprobs, entropies = (torch.zeros_like(self._asked, dtype=torch.float32).masked_scatter(self._asked, part) for part in values)
         return logprobs, entropies, None
 
@@ -219,7 +231,7 @@ def arguments(settings: ReinforceSettings, policy: LocalPolicy, *, steps: int, f
         epsilon=settings.clip_low,
         epsilon_high=settings.clip_high,
         beta=0.0,
-        temperature=1.0,
+        temperature=settings.temperature,
         top_p=1.0,
         top_k=0,
         disable_dropout=True,

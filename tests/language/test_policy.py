@@ -136,6 +136,27 @@ def test_bfloat16_sampling_is_bfloat16_judging(tokenizer: PreTrainedTokenizerFas
     assert judged.tolist() == pytest.approx(reply.logprobs, abs=0.05)
 
 
+def test_a_heated_policy_is_that_of_divided_logits(policy: LocalPolicy) -> None:
+    ids = torch.randint(0, policy.vocabulary, (2, 9), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    mask[:, 0] = False
+    with torch.no_grad():
+        plain = policy.model(input_ids=ids).logits[:, :-1]
+        before = policy.logprobs(ids, mask)
+        with policy.decoder.heated(0.5):
+            heated = policy.logprobs(ids, mask)[:, 1:]
+            talk = policy.converse(["Ran\n"], temperature=1.0, seeds=[3])
+            (reply,) = talk.reply([0], [], [8])
+            tokens = torch.tensor([talk.tokens(0)])
+            drawn = torch.zeros_like(tokens, dtype=torch.bool)
+            drawn[0, -len(reply.tokens) :] = True
+            assert policy.logprobs(tokens, drawn)[drawn].tolist() == pytest.approx(reply.logprobs, abs=1e-4)
+    torch.testing.assert_close(heated, (2 * plain).log_softmax(dim=-1).gather(2, ids[:, 1:, None])[..., 0], rtol=0, atol=1e-4)
+    assert torch.equal(policy.logprobs(ids, mask), before), "afterwards the policy is itself again"
+    (hot,) = policy.converse(["Ran\n"], temperature=0.5, seeds=[3]).reply([0], [], [8])
+    assert hot.tokens == reply.tokens, "a heated draw is the same draw, judged otherwise"
+
+
 @pytest.mark.parametrize("parameters", [3e6, 6e6, 10e6, 15e6, 30e6, 60e6, 120e6])
 def test_the_dial_gives_about_as_many_weights_as_it_says(parameters: float) -> None:
     width, layers = shape_of(parameters, 8192)

@@ -81,13 +81,16 @@ def test_the_model_owns_the_titles_and_the_environment_the_numbers(warm: LocalPo
     assert set(tape.choices) == {place for place, own in enumerate(tape.sampled) if own and place >= first}
 
 
-def test_sampled_likelihoods_are_those_of_training(warm: LocalPolicy) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_sampled_likelihoods_are_those_of_training(warm: LocalPolicy, temperature: float) -> None:
     player = Player(warm, Shelves(CATALOG.n_items), CASES, CATALOG, PROTOCOL, TitleIndex(CATALOG), 4, 1)
-    episodes = player.play([prompt for prompt in range(4) for _ in range(4)], list(range(4)) * 4)
-    assert any(episode.tape is not None and episode.tape.choices for episode in episodes)
-    assert logprob_faults(episodes, warm, CATALOG) == []
-    assert mask_faults(episodes, warm, CATALOG, protocol=PROTOCOL) == []
-    assert max(divergence(warm, episodes, CATALOG)) < 1e-6
+    with warm.decoder.heated(temperature):
+        episodes = player.play([prompt for prompt in range(4) for _ in range(4)], list(range(4)) * 4)
+        assert any(episode.tape is not None and episode.tape.choices for episode in episodes)
+        assert logprob_faults(episodes, warm, CATALOG) == []
+        assert mask_faults(episodes, warm, CATALOG, protocol=PROTOCOL) == []
+        assert max(divergence(warm, episodes, CATALOG)) < 1e-6
+    assert (max(divergence(warm, episodes, CATALOG)) < 1e-6) == (temperature == 1)
 
 
 def low_ids(episode: Episode) -> Mapping[str, float]:
@@ -95,7 +98,7 @@ def low_ids(episode: Episode) -> Mapping[str, float]:
 
 
 def test_reinforcement_learns_which_titles_to_choose(warm: LocalPolicy, tmp_path: Path) -> None:
-    settings = ReinforceSettings(steps=14, prompts=4, samples=8, updates=2, micro_batch=8, learning_rate=1e-2, seed=1)
+    settings = ReinforceSettings(steps=14, prompts=4, samples=8, updates=2, micro_batch=8, learning_rate=1e-2, temperature=0.9, seed=1)
     run = Run(tmp_path)
     warm.save(tmp_path / "warm")
     reinforce(
@@ -110,5 +113,6 @@ def test_reinforcement_learns_which_titles_to_choose(warm: LocalPolicy, tmp_path
         run=run,
         stage="rl",
     )
+    assert run.metrics("rl")[0]["rl/kl"] < 1e-6, "the start is the same policy, at the same temperature"
     rewards = [line["rl/reward/total"] for line in run.metrics("rl")]
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.15
