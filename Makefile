@@ -24,7 +24,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup  ## the whole story on a built-in world: train, judge, show (about ten minutes on two cores)
-	$(BIN)/fathom run recipes/demo.yaml --out $(RUN)
+	$(BIN)/fathom run recipes/demo.yaml --out $(RUN) --processes 0
 
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -15,4 +15,10 @@ behind them `recipes`, `pipeline` and `cli`, which put the stages in order.
 A stage may import itself and what stands before it, never what comes after.
 """
 
+import os
+
+# oneDNN compiles its kernels for each shape and keeps a thousand of them. No two batches of histories have the same shape, so they are
+# of no further use and fill half a gigabyte in every process. It reads this when the first kernel is made.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+
 __version__ = "0.1.0"

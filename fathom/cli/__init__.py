@@ -35,7 +35,9 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/<name> where not given.", show_default=False)] = None,
     overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
     until: Annotated[str, typer.Option(help="Stop after this stage, for example retriever.", show_default=False)] = "",
-    processes: Annotated[int, typer.Option(min=1, help="Share the work among so many processes; on a CPU one for each core is best.")] = 1,
+    processes: Annotated[
+        int, typer.Option(min=0, help="Share the work among so many processes; 0: two where there are two cores and no GPU, else one.")
+    ] = 1,
     tracker: Annotated[
         Literal["tensorboard", "trackio"] | None, typer.Option(help="Show the curves there while they grow, beside metrics.jsonl.")
     ] = None,

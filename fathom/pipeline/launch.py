@@ -28,6 +28,7 @@ PATIENCE = 5.0
 def helped(count: int) -> Iterator[None]:
     """Inside the block this command is performed by `count` processes that know of each other; by this one alone for 1.
 
+    0 is what suits this machine: two without a launcher, without an accelerator, and with a core for each of them; else one.
     In one of the further processes, which runs the same command, the block is entered as it is.
     """
     if PARENT in os.environ:
@@ -38,6 +39,8 @@ def helped(count: int) -> Iterator[None]:
             time.sleep(1)  # if the connection broke because nobody is left to help, this process ends here, without a word
             raise
         return
+    if count == 0:
+        count = 2 if (os.cpu_count() or 1) > 1 and not torch.accelerator.is_available() and "WORLD_SIZE" not in os.environ else 1
     if count == 1:
         yield
         return
@@ -47,6 +50,10 @@ def helped(count: int) -> Iterator[None]:
     if count > cores:
         raise ConfigError(
             f"--processes {count}: this machine has {cores} cores, and more processes only wait for each other; write {cores}"
+        )
+    if torch.accelerator.is_available() and count > (devices := torch.accelerator.device_count()):
+        raise ConfigError(
+            f"--processes {count}: each process wants an accelerator of its own, and this machine has {devices}; write {devices}"
         )
     threads = cores // count
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from fathom.cli import app
 from fathom.errors import ConfigError
 from fathom.evaluation.results import read
+from fathom.pipeline.launch import helped
 from fathom.training.run import Run
 
 PATIENCE = 120.0
@@ -91,3 +92,22 @@ def wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it never came to that"
         time.sleep(0.05)
+
+
+def test_processes_without_an_accelerator_each_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 1)
+    with pytest.raises(ConfigError, match="this machine has 1; write 1"), helped(2):
+        pass
+
+
+@pytest.mark.parametrize("alone", ["core", "accelerator", "launcher"])
+def test_one_process_where_a_second_would_not_pay(monkeypatch: pytest.MonkeyPatch, alone: str) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 1 if alone == "core" else 8)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: alone == "accelerator")
+    if alone == "launcher":
+        monkeypatch.setenv("WORLD_SIZE", "4")
+    before = dict(os.environ)
+    with helped(0):
+        assert dict(os.environ) == before, "nobody else was started"
