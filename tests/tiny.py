@@ -15,7 +15,6 @@ RECIPE = {
     "language": {
         "builtin": {"parameters": 3e6, "vocabulary": 600, "context": 512},
         "windows": {"row": 128},
-        "interludes": {"every": 6},
         "pretrain": FIT,
         "refit": FIT,
     },

@@ -21,7 +21,7 @@ from fathom.agents.protocol import (
     THINK_CLOSE,
     Count,
     ProtocolSettings,
-    answer_lines,
+    answer_body,
     byte_length,
     item_block,
     opening,
@@ -73,6 +73,11 @@ class Dialogue:
         """How many tokens the whole conversation may have."""
         return self._settings.trajectory_tokens
 
+    @property
+    def reminder(self) -> str:
+        """What stands between the answer's opening tag and its first number or title; '' where nobody is reminded."""
+        return reminder(self._case, self._catalog, self._settings) if self._settings.reminded else ""
+
     def hear(self, reply: Reply) -> Call | None:
         """Take in what the model wrote: the call it asks for, or None where the episode is over."""
         cut_off = self._take_in(reply)
@@ -87,7 +92,7 @@ class Dialogue:
         if self._asked is None:
             raise RuntimeError("show() answers a call, but none is open")
         thought, preference = self._asked
-        text = item_block(items, self._catalog, self._settings) + reminder(self._case, self._catalog, self._settings)
+        text = item_block(items, self._catalog, self._settings)
         self._used += self._count(text)
         if self._used >= self._settings.trajectory_tokens:
             self.ending = Ending.TOO_LONG
@@ -97,10 +102,22 @@ class Dialogue:
         self._segments.append(Segment(Writer.RETRIEVAL, text))
         return text
 
-    def complete(self, reply: Reply, items: Sequence[int]) -> str:
-        """The answer `items`, written for the model after a reply that stopped at the opening answer tag; it ends the episode."""
+    def remind(self, reply: Reply) -> str | None:
+        """Take in a reply that stopped at the opening answer tag: the reminder to append, or None where it leaves no room to go on."""
         self._take_in(reply)
-        text = f"\n{answer_lines(items, self._catalog)}{ANSWER_CLOSE}"
+        text = self.reminder
+        self._used += self._count(text)
+        if self._used >= self._settings.trajectory_tokens:
+            self.ending = Ending.TOO_LONG
+            return None
+        self._segments.append(Segment(Writer.REMINDER, text))
+        return text
+
+    def complete(self, reply: Reply, items: Sequence[int]) -> str:
+        """The answer `items`, written for the model after a reply that stopped at the opening answer tag, or after the reminder;
+        it ends the episode."""
+        self._take_in(reply)
+        text = f"{answer_body(items, self._catalog, self._settings)}{ANSWER_CLOSE}"
         self._segments.append(Segment(Writer.FINISH, text))
         self.ending = Ending.ANSWERED if items else Ending.UNREADABLE
         return text

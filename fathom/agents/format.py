@@ -31,6 +31,8 @@ class Writer(StrEnum):
     MODEL = "model"
     RETRIEVAL = "retrieval"
     """An item list."""
+    REMINDER = "reminder"
+    """The latest of the history once more, at the head of the answer."""
     FINISH = "finish"
     """An answer that was completed for the model from the likelihoods of the titles."""
 
@@ -79,9 +81,10 @@ class Response:
 
 
 def final_text(segments: tuple[Segment, ...]) -> str:
-    """The text after the last item list; all of it where no list was shown."""
+    """The text after the last item list, without a reminder; all of it where no list was shown."""
     lists = [place for place, segment in enumerate(segments) if segment.writer is Writer.RETRIEVAL]
-    return "".join(segment.text for segment in segments[lists[-1] + 1 if lists else 0 :])
+    last = segments[lists[-1] + 1 if lists else 0 :]
+    return "".join(segment.text for segment in last if segment.writer is not Writer.REMINDER)
 
 
 def list_lines(final: str) -> tuple[str, ...]:
@@ -151,9 +154,10 @@ def answer_markers(response: Response, settings: ProtocolSettings) -> bool:
 
 
 def answer_lines(response: Response, settings: ProtocolSettings) -> bool:
-    """F9: exactly K lines, numbered 1 to K in order, none empty, no item twice."""
+    """F9: exactly K lines, numbered 1 to K in order (behind a reminder from 2 on), none empty, no item twice."""
     known = [item for item in response.answer if item is not None]
-    numbered = all(re.match(rf"{place}\. \S", line) for place, line in enumerate(response.lines, start=1))
+    first = 1 if settings.reminded else 0
+    numbered = all(re.match(rf"{place}\. \S", line) for place, line in enumerate(response.lines[first:], start=1 + first))
     return len(response.lines) == settings.answer_length and numbered and len(set(known)) == len(known)
 
 

@@ -166,8 +166,16 @@ def _turn(
         elif (call := row.dialogue.hear(reply)) is not None:
             calls[place] = call
     _answer_calls(conversation, retrieve, rows, calls)
+    if settings.reminded:
+        opened = _remind(conversation, rows, opened)
     if finish != "written":
-        _score(policy, conversation, {place: row for place, row in rows.items() if place in opened or row.dialogue.ending}, catalog=catalog)
+        _score(
+            policy,
+            conversation,
+            {place: row for place, row in rows.items() if place in opened or row.dialogue.ending},
+            catalog=catalog,
+            settings=settings,
+        )
     for place, reply in opened.items():
         if finish == "scored":
             text = rows[place].dialogue.complete(reply, (rows[place].scored or ())[: settings.answer_length])
@@ -209,7 +217,15 @@ def _answer_calls(conversation: Conversation, retrieve: Retrieve, rows: dict[int
         rows[place].write(tokens)
 
 
-def _score(policy: Policy, conversation: Conversation, rows: dict[int, _Row], *, catalog: Catalog) -> None:
+def _remind(conversation: Conversation, rows: dict[int, _Row], opened: dict[int, Reply]) -> dict[int, Reply]:
+    """Put the reminder behind each opening tag; the rows that go on, of which the environment has heard everything."""
+    texts = {place: text for place, reply in opened.items() if (text := rows[place].dialogue.remind(reply)) is not None}
+    for place, tokens in zip(texts, conversation.extend(list(texts), list(texts.values())), strict=True):
+        rows[place].write(tokens)
+    return dict.fromkeys(texts, Reply(""))
+
+
+def _score(policy: Policy, conversation: Conversation, rows: dict[int, _Row], *, catalog: Catalog, settings: ProtocolSettings) -> None:
     """Order everything each row has retrieved by the likelihood of its title as the first line of the list.
 
     A row that ended without opening a list is asked as if it had closed its thinking there, so that the scored finish
@@ -221,7 +237,9 @@ def _score(policy: Policy, conversation: Conversation, rows: dict[int, _Row], *,
         if row.scored is not None:
             continue
         row.scored = ()
-        lead = "\n1. " if row.dialogue.ending is None else f"\n{THINK_CLOSE}\n{ANSWER_OPEN}\n1. "
+        lead = answer_numbers(settings)[0]
+        if row.dialogue.ending is not None:
+            lead = f"\n{THINK_CLOSE}\n{ANSWER_OPEN}{row.dialogue.reminder}{lead}"
         lines = tuple(f"{lead}{catalog.title(item)}\n" for item in row.dialogue.retrieved)
         if lines and len(row.tokens) + len(policy.encode(max(lines, key=len))) <= row.dialogue.most_tokens:
             asked[place] = lines

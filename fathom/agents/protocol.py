@@ -32,8 +32,8 @@ END_ITEMS = "<|end_of_item_list|>"
 MARKERS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE, BEGIN_PREF, END_PREF, BEGIN_ITEMS, END_ITEMS)
 """Every marker of the protocol; none of them may occur in catalogue text."""
 
-HISTORY_OPEN, HISTORY_CLOSE = "User:\n", "Assistant:\n"
-"""What stands before and behind a history in the compact prompt; pretraining and the row `lm` begin histories alike."""
+HISTORY_OPEN = "User:\n"
+"""What stands before a history in the compact prompt; reminders, pretraining and the row `lm` begin histories alike."""
 
 STOPS = (END_PREF, ANSWER_CLOSE)
 """Where the language model hands over: a preference is complete, or the answer is."""
@@ -89,8 +89,8 @@ class ProtocolSettings(Settings):
     exclude_shown: bool = True
     """The retriever never returns what an earlier call of the same conversation returned."""
     reminded: int = Field(default=0, ge=0)
-    """The latest events of the history that stand once more below every item list. A small model knows what comes next right behind a
-    history and hardly anywhere else (docs/lab-notes.md): so it has it at hand when it answers."""
+    """The latest events of the history that stand once more between the answer's opening tag and its first title, which then has no
+    number. A small model knows what comes next right behind a history and nowhere else (docs/lab-notes.md): so there it is asked."""
     history_ratings: bool = False
     """Each rated event of the history is followed by a line such as '  4/5'."""
     best_rating: float = Field(default=5.0, gt=0)
@@ -111,6 +111,15 @@ class ProtocolSettings(Settings):
             raise ValueError(
                 f"prompt_tokens is {self.prompt_tokens}, but the whole trajectory has trajectory_tokens {self.trajectory_tokens}: "
                 "write a smaller prompt_tokens, so that the model has room to answer"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _who_is_reminded(self) -> Self:
+        if self.reminded and not (self.constrained and self.prompt == "compact"):
+            raise ValueError(
+                f"reminded is {self.reminded}, but only the environment can remind, and only a small model needs it: "
+                "write constrained: true and prompt: compact, or reminded: 0"
             )
         return self
 
@@ -215,16 +224,8 @@ def item_block(items: Sequence[int], catalog: Catalog, settings: ProtocolSetting
 
 
 def reminder(case: Case, catalog: Catalog, settings: ProtocolSettings) -> str:
-    """What the environment appends below an item list: the latest `reminded` events of the history once more; '' for none.
-
-    In the compact prompt's protocol it has the layout of that prompt.
-    """
-    blocks = history_lines(case, catalog, settings.model_copy(update={"history_length": settings.reminded})) if settings.reminded else []
-    if not blocks:
-        return ""
-    if settings.prompt == "compact":
-        return f"{HISTORY_OPEN}{''.join(blocks)}{HISTORY_CLOSE}"
-    return f"The latest of the history once more:\n{''.join(_numbered(blocks))}\n"
+    """What the environment puts behind the answer's opening tag: a history of the latest `reminded` events, laid out as in the prompt."""
+    return f"\n{HISTORY_OPEN}{''.join(history_lines(case, catalog, settings.model_copy(update={'history_length': settings.reminded})))}"
 
 
 def preference_block(phrases: Sequence[str]) -> str:
@@ -238,8 +239,13 @@ def answer_lines(items: Sequence[int], catalog: Catalog) -> str:
 
 
 def answer_numbers(settings: ProtocolSettings) -> list[str]:
-    """What stands before each title of an answer, from right behind the opening tag on."""
-    return ["\n1. ", *(f"{place}. " for place in range(2, settings.answer_length + 1))]
+    """What stands before each title of an answer, from right behind the opening tag or the reminder on."""
+    return ["" if settings.reminded else "\n1. ", *(f"{place}. " for place in range(2, settings.answer_length + 1))]
+
+
+def answer_body(items: Sequence[int], catalog: Catalog, settings: ProtocolSettings) -> str:
+    """What stands between the opening tag, or the reminder, and the closing tag of an answer with at most K items."""
+    return "".join(f"{number}{catalog.title(item)}\n" for number, item in zip(answer_numbers(settings), items, strict=False))
 
 
 def answer_block(items: Sequence[int], catalog: Catalog) -> str:
@@ -261,7 +267,7 @@ def _template(prompt: str) -> Template:
 def _filled(settings: ProtocolSettings, blocks: Sequence[str]) -> str:
     """The template with its slots filled. The long prompt numbers the events; their titles come first after any pause."""
     if settings.prompt == "long":
-        blocks = _numbered(blocks)
+        blocks = [re.sub(r"^(?=\S)", f"{place}. ", block, count=1, flags=re.MULTILINE) for place, block in enumerate(blocks, start=1)]
     return _template(settings.prompt).substitute(
         history="".join(blocks),
         answer_length=settings.answer_length,
@@ -272,8 +278,3 @@ def _filled(settings: ProtocolSettings, blocks: Sequence[str]) -> str:
         begin_items=BEGIN_ITEMS,
         end_items=END_ITEMS,
     )
-
-
-def _numbered(blocks: Sequence[str]) -> list[str]:
-    """Each event with its number before its title."""
-    return [re.sub(r"^(?=\S)", f"{place}. ", block, count=1, flags=re.MULTILINE) for place, block in enumerate(blocks, start=1)]

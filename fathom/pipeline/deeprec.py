@@ -30,7 +30,6 @@ from fathom.pipeline.workshop import Workshop, cache_folder, data_folder
 from fathom.recommenders.popular import Popularity
 from fathom.records import Call, Case, Episode, Interactions, cases_of
 from fathom.training.imitate import imitate
-from fathom.training.interludes import Interludes
 from fathom.training.pretrain import pretrain
 from fathom.training.processes import in_shares, processes
 from fathom.training.recitation import Recitations
@@ -103,7 +102,6 @@ def fit_first_language_model(work: Workshop) -> None:
         recitations=Recitations(
             policy, work.catalog, settings=recipe.recitations, protocol=work.recipe.protocol, row=min(recipe.windows.row, policy.context)
         ),
-        interludes=_interludes(work, policy),
         windows=recipe.windows,
         settings=recipe.pretrain,
         run=work.run,
@@ -130,7 +128,6 @@ def warm_start(work: Workshop) -> None:
         work.histories(work.fit_part),
         settings=recipe.imitate,
         windows=recipe.language.windows,
-        interludes=_interludes(work, policy),
         run=work.run,
         stage="agent-warm",
         validate=lambda: agent_figures(work, policy, work.valid_cases[:WATCHED]),
@@ -263,11 +260,6 @@ def _corpus(work: Workshop) -> list[str]:
         seed=work.recipe.seed,
     )
     return [*titles, *item_texts(work.catalog), *(trace.episode.text for trace in traces)]
-
-
-def _interludes(work: Workshop, policy: LocalPolicy) -> Interludes | None:
-    settings = work.recipe.language.interludes
-    return Interludes(policy, work.catalog, settings=settings, protocol=work.recipe.protocol) if settings.every else None
 
 
 def _reinforce(work: Workshop, before: str, after: str, settings: ReinforceSettings, rewards: Judge, *, half: int) -> None:

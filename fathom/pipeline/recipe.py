@@ -13,7 +13,6 @@ from fathom.language.builtin import BuiltinSettings
 from fathom.language.remote_settings import RemoteSettings
 from fathom.settings import Settings
 from fathom.training.imitate import ImitateSettings
-from fathom.training.interludes import InterludeSettings
 from fathom.training.preferences import PreferenceSettings
 from fathom.training.pretrain import WindowSettings
 from fathom.training.recitation import RecitationSettings
@@ -61,8 +60,6 @@ class LanguageSettings(Settings):
     """Share of the catalogue's texts that an epoch of pretraining reads, drawn anew; long texts would else crowd out the histories."""
     recitations: RecitationSettings = RecitationSettings()
     """Lists and their repetition, from which a model from random weights learns to copy."""
-    interludes: InterludeSettings = InterludeSettings()
-    """What stands before an answer, strewn among the events of histories, so that the model knows there what it knows behind a history."""
     pretrain: FitSettings = FitSettings(epochs=6, batch_size=64, learning_rate=1e-3)
     """On catalogue text and training histories, before any conversation; for a model from outside it is a first acquaintance."""
     prompt_events: int = Field(default=100, ge=1)

@@ -11,7 +11,6 @@ from fathom.contracts import Validate
 from fathom.errors import ModelError
 from fathom.language.policy import LocalPolicy
 from fathom.settings import Settings
-from fathom.training.interludes import Interludes
 from fathom.training.packing import Document, Epoch, Packed, weighted_loss
 from fathom.training.pretrain import History, WindowSettings
 from fathom.training.processes import rows_at_once
@@ -41,7 +40,6 @@ def imitate(
     run: Run,
     stage: str,
     validate: Validate | None = None,
-    interludes: Interludes | None = None,
 ) -> FitReport:
     """Fit `policy` in place to `traces` and to a share of `histories` (per person the events, oldest first, each ending in a line break).
 
@@ -59,7 +57,7 @@ def imitate(
     end = policy.tokenizer.eos_token_id
 
     def batches(_: int, rng: np.random.Generator) -> Epoch:
-        mixed = [*lessons, *history_lessons(people, wanted, windows, rng=rng, weight=settings.history_weight, interludes=interludes)]
+        mixed = [*lessons, *history_lessons(people, wanted, windows, rng=rng, weight=settings.history_weight)]
         return Epoch(mixed, row=row, batch_size=settings.fit.batch_size, padding=end, rng=rng)
 
     def loss(_: nn.Module, batch: Packed) -> tuple[Tensor, Tensor]:
@@ -74,13 +72,7 @@ def imitate(
 
 
 def history_lessons(
-    people: Sequence[History],
-    wanted: int,
-    windows: WindowSettings,
-    *,
-    rng: np.random.Generator,
-    weight: float,
-    interludes: Interludes | None = None,
+    people: Sequence[History], wanted: int, windows: WindowSettings, *, rng: np.random.Generator, weight: float
 ) -> list[Document]:
     """Windows of randomly chosen people, about `wanted` tokens in all."""
     lessons: list[Document] = []
@@ -88,8 +80,7 @@ def history_lessons(
     for person in rng.permutation(len(people)):
         if read >= wanted:
             break
-        history = people[person] if interludes is None else people[person].interrupted(interludes, rng)
-        documents = history.windows(windows.row, overlap=windows.overlap, rng=rng, weight=weight)
+        documents = people[person].windows(windows.row, overlap=windows.overlap, rng=rng, weight=weight)
         lessons += documents
         read += sum(len(document.tokens) for document in documents)
     return lessons

@@ -14,7 +14,7 @@ from fathom.agents.protocol import ProtocolSettings, item_block, reminder
 from fathom.errors import ModelError
 from fathom.language.choices import Choices
 from fathom.language.policy import LocalPolicy
-from fathom.records import Catalog, Episode
+from fathom.records import Catalog, Ending, Episode
 from fathom.training.advantages import groups_that_differ
 from fathom.training.losses import policy_loss
 from fathom.training.rollouts import Judge, Player, choices_of, is_judged, padded, tape_of
@@ -54,11 +54,14 @@ def mask_faults(episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catal
         if any(tape.sampled[: tape.prompt]):
             return [f"mask: in episode {number} the prompt is marked as written by the model: report this, no setting mends it"]
         inserted = [text for own, text in runs(episode, policy) if not own]
-        below = reminder(episode.case, catalog, protocol)
-        lists = [item_block(turn.shown, catalog, protocol) + below for turn in episode.turns]
+        lists = [item_block(turn.shown, catalog, protocol) for turn in episode.turns]
+        if protocol.reminded and episode.ending is Ending.ANSWERED:
+            lists.append(reminder(episode.case, catalog, protocol))
         found = [text for text in inserted if any(text.endswith(block) for block in lists)]
         if len(found) != len(lists) or not all(text.endswith(block) for text, block in zip(found, lists, strict=True)):
-            return [f"mask: in episode {number} an item list is not marked as inserted whole: report this, no setting mends it"]
+            return [
+                f"mask: in episode {number} an item list or the reminder is not marked as inserted whole: report this, no setting mends it"
+            ]
         if not policy.decode(tape.tokens[tape.prompt :]).startswith(episode.text):
             return [f"mask: in episode {number} the tokens do not spell what was judged: report this, no setting mends it"]
     return []

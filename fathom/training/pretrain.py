@@ -8,7 +8,6 @@ every event is asked for once in an epoch. Where the cuts fall is drawn anew in 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -18,7 +17,6 @@ from fathom.errors import ConfigError
 from fathom.language.policy import LocalPolicy
 from fathom.records import Ints
 from fathom.settings import Settings
-from fathom.training.interludes import Interludes
 from fathom.training.packing import Document, Epoch, Packed, weighted_loss
 from fathom.training.processes import rows_at_once
 from fathom.training.recitation import Recitations
@@ -40,26 +38,11 @@ class WindowSettings(Settings):
 class History:
     """One person's events as tokens: a header that is only read, then the events."""
 
-    def __init__(self, header: Sequence[int] | Ints, events: Sequence[Sequence[int]]) -> None:
+    def __init__(self, header: Sequence[int], events: Sequence[Sequence[int]]) -> None:
         self._header: Ints = np.asarray(header, dtype=np.int64)
         self._tokens: Ints = np.asarray([token for event in events for token in event], dtype=np.int64)
         self._ends: Ints = np.cumsum([len(event) for event in events], dtype=np.int64)
         """Where each event ends among the tokens."""
-        self._only_read: npt.NDArray[np.bool_] = np.zeros(len(self._tokens), dtype=np.bool_)
-
-    def interrupted(self, interludes: Interludes, rng: np.random.Generator) -> "History":
-        """The same history; before events drawn by `rng` stands an interlude, which is only read and belongs to its event."""
-        starts = np.concatenate([[0], self._ends])[:-1]
-        struck = np.flatnonzero(rng.random(len(starts)) < interludes.rate)
-        texts = [interludes.draw(rng) for _ in struck]
-        other = History(self._header, ())
-        before = np.repeat(starts[struck], [len(text) for text in texts])
-        other._tokens = np.insert(self._tokens, before, np.asarray([token for text in texts for token in text], dtype=np.int64))
-        other._only_read = np.insert(self._only_read, before, True)
-        longer = np.zeros(len(starts), dtype=np.int64)
-        longer[struck] = [len(text) for text in texts]
-        other._ends = self._ends + np.cumsum(longer)
-        return other
 
     def windows(self, row: int, *, overlap: float, rng: np.random.Generator, weight: float = 1.0) -> list[Document]:
         """Documents of at most `row` tokens that ask for every event exactly once, each token with `weight`."""
@@ -83,10 +66,7 @@ class History:
             end = int(self._ends[last])
             first = int(starts[np.searchsorted(starts, max(0, end - room))])
             tokens = np.concatenate([self._header, self._tokens[first:end]])
-            weights = np.full(len(tokens), weight, dtype=np.float32)
-            weights[: len(self._header) + done - first] = 0.0
-            weights[len(self._header) :][self._only_read[first:end]] = 0.0
-            documents.append(Document(tokens, weights))
+            documents.append(Document.asked_from(tokens, len(self._header) + done - first, weight))
             done, wanted = end, stride
         return documents
 
@@ -98,7 +78,6 @@ def pretrain(
     texts: Sequence[str] = (),
     text_share: float = 1.0,
     recitations: Recitations | None = None,
-    interludes: Interludes | None = None,
     windows: WindowSettings,
     settings: FitSettings,
     run: Run,
@@ -107,8 +86,7 @@ def pretrain(
 ) -> FitReport:
     """Fit `policy` in place to go on with `histories` (per person the events, oldest first, each ending in a line break) and `texts`.
 
-    Each epoch strews new `interludes` among the events. A text ends with the end-of-text token, which the model learns to write; a
-    history does not: what ends there is the log.
+    A text ends with the end-of-text token, which the model learns to write; a history does not: what ends there is the log.
     Texts longer than a row are cut into rows. An epoch reads `text_share` of the pieces, drawn
     anew, and new `recitations`. Logits exist for asked tokens only.
     """
@@ -126,8 +104,7 @@ def pretrain(
     ]
 
     def batches(_: int, rng: np.random.Generator) -> Epoch:
-        read = people if interludes is None else [person.interrupted(interludes, rng) for person in people]
-        documents = [document for person in read for document in person.windows(windows.row, overlap=windows.overlap, rng=rng)]
+        documents = [document for person in people for document in person.windows(windows.row, overlap=windows.overlap, rng=rng)]
         shown = rng.choice(len(plain), size=round(text_share * len(plain)), replace=False) if plain else ()
         drawn = recitations.draw(rng) if recitations is not None else []
         return Epoch(

@@ -13,7 +13,16 @@ from typing import Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, BEGIN_ITEMS, END_ITEMS, THINK_CLOSE, ProtocolSettings
+from fathom.agents.protocol import (
+    ANSWER_CLOSE,
+    ANSWER_OPEN,
+    BEGIN_ITEMS,
+    END_ITEMS,
+    HISTORY_OPEN,
+    THINK_CLOSE,
+    ProtocolSettings,
+    answer_numbers,
+)
 from fathom.language.policy import LocalPolicy
 from fathom.records import Catalog
 from fathom.settings import Settings
@@ -56,7 +65,10 @@ class Recitations:
         self._titles = [(), *encode([f"{title}\n" for title in catalog.titles])]
         self._numbers = encode([f"{place}. " for place in range(1, max(self._each, self._length) + 1)])
         opening, closing = f"\n{BEGIN_ITEMS}\n", f"{END_ITEMS}\n"
-        self._begin, self._end, self._answer, self._close = encode([opening, closing, f"{THINK_CLOSE}\n{ANSWER_OPEN}\n", ANSWER_CLOSE])
+        reminder = f"\n{HISTORY_OPEN}" if protocol.reminded else ""
+        answer = f"{THINK_CLOSE}\n{ANSWER_OPEN}{reminder}"
+        self._begin, self._end, self._answer, self._close = encode([opening, closing, answer, ANSWER_CLOSE])
+        self._leads = encode(answer_numbers(protocol))
 
     def draw(self, rng: np.random.Generator) -> list[Document]:
         """The recitations of one epoch."""
@@ -86,8 +98,8 @@ class Recitations:
             weight[0], weight[place] = 0.0, DISPLACED
         weights = [0.0] * len(tokens)
         for place, item in enumerate(answer):
-            tokens += [*self._numbers[place], *self._titles[item]]
-            weights += [1.0] * len(self._numbers[place]) + [weight[place]] * len(self._titles[item])
+            tokens += [*self._leads[place], *self._titles[item]]
+            weights += [1.0] * len(self._leads[place]) + [weight[place]] * len(self._titles[item])
         return Document(
             np.asarray([*tokens, *self._close], dtype=np.int64), np.asarray([*weights, *([1.0] * len(self._close))], dtype=np.float32)
         )

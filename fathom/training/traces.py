@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fathom.agents.dialogue import Dialogue
-from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, BEGIN_PREF, END_PREF, THINK_CLOSE, ProtocolSettings
+from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, BEGIN_PREF, END_PREF, THINK_CLOSE, ProtocolSettings, answer_numbers
 from fathom.contracts import Encodes, Recommender, Retrieve
 from fathom.data.titles import TitleIndex, canonical, neutral, single_line
 from fathom.errors import DataError
@@ -224,11 +224,6 @@ def fused(lists: Sequence[Sequence[int]], later: float) -> list[int]:
     return sorted(scores, key=lambda item: -scores[item])
 
 
-def conclusion(values: Sequence[str]) -> str:
-    """The writer's last words before its answer."""
-    return f"Fits best: {' and '.join(values) or 'these'}.\n"
-
-
 def _wish(writer: _Writer, catalog: Catalog, *, settings: TraceSettings, preferences: PreferenceSettings) -> str | None:
     """What the writer asks for next, unlike everything it asked for before; None where it can think of nothing."""
     rng = writer.rng
@@ -299,11 +294,20 @@ def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: T
     if len(items) < protocol.answer_length or not kept:
         return None
     values = _common(catalog, writer.case.history[-settings.recent :], settings.thought_values)
-    final: list[Piece] = [(conclusion(values), settings.thought_weight), (f"{THINK_CLOSE}\n{ANSWER_OPEN}\n", 1.0)]
-    for place, (item, weight) in enumerate(zip(items, weights, strict=True), start=1):
-        final += [(f"{place}. ", 1.0), (f"{catalog.title(item)}\n", weight)]  # the form is always taught
-    final.append((ANSWER_CLOSE, 1.0))
-    writer.dialogue.hear(Reply("".join(text for text, _ in final), stop=ANSWER_CLOSE))
+    words = f"Fits best: {' and '.join(values) or 'these'}.\n"
+    final: list[Piece] = [(words, settings.thought_weight), (f"{THINK_CLOSE}\n{ANSWER_OPEN}", 1.0)]
+    answer: list[Piece] = []
+    for number, item, weight in zip(answer_numbers(protocol), items, weights, strict=True):
+        answer += [(number, 1.0), (f"{catalog.title(item)}\n", weight)]  # the form is always taught
+    answer.append((ANSWER_CLOSE, 1.0))
+    before, after = ("".join(text for text, _ in pieces) for pieces in (final, answer))
+    if protocol.reminded:
+        reminder = writer.dialogue.remind(Reply(before, stop=ANSWER_OPEN))
+        if reminder is None:
+            return None
+        final, before = [*final, (reminder, 0.0)], ""
+    final += answer
+    writer.dialogue.hear(Reply(before + after, stop=ANSWER_CLOSE))
     episode = writer.dialogue.episode()
     if episode.ending is not Ending.ANSWERED or not episode.well_formed:
         return None

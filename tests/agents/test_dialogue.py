@@ -5,7 +5,7 @@ from worlds import Scripted, Shelves, asks, concludes, film_case, film_catalog
 
 from fathom.agents.dialogue import Dialogue
 from fathom.agents.play import play
-from fathom.agents.protocol import BEGIN_PREF, END_ITEMS, END_PREF, ProtocolSettings
+from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, BEGIN_PREF, END_PREF, THINK_CLOSE, ProtocolSettings
 from fathom.data.titles import TitleIndex
 from fathom.records import Case, Ending, Reply
 
@@ -38,18 +38,22 @@ def test_what_was_shown_is_excluded_from_the_next_call() -> None:
     assert call.exclude == {17, 18, 19, 1, 2}
 
 
-def test_a_reminder_belongs_to_the_list_above_it() -> None:
-    one = dialogue(reminded=2, answer_length=1)
+def test_a_reminder_stands_in_the_answer_and_is_not_of_it() -> None:
+    one = dialogue(reminded=2, answer_length=2, constrained=True)
     one.hear(says(asks("war")))
-    text = one.show((1, 2))
-    below = "User:\n" + "".join(f"{FILMS.title(item)}\n" for item in (18, 19)) + "Assistant:\n"
-    assert text is not None
-    assert text.endswith(f"{END_ITEMS}\n{below}")
-    one.hear(says(concludes([1], FILMS)))
+    one.show((1, 2))
+    head = "\nUser:\n" + "".join(f"{FILMS.title(item)}\n" for item in (18, 19))
+    assert one.remind(Reply(f"Fits best: war.\n{THINK_CLOSE}\n{ANSWER_OPEN}", stop=ANSWER_OPEN)) == head
+    one.hear(Reply(f"{FILMS.title(1)}\n2. {FILMS.title(2)}\n{ANSWER_CLOSE}", stop=ANSWER_CLOSE))
     episode = one.episode()
-    assert episode.well_formed
-    assert below not in episode.conclusion
-    assert below in episode.text
+    assert (episode.answer, episode.faults, episode.conclusion) == ((1, 2), (), "Fits best: war.")
+    assert f"{ANSWER_OPEN}{head}{FILMS.title(1)}\n2. " in episode.text
+
+
+def test_a_reminder_that_leaves_no_room_ends_the_episode() -> None:
+    one = dialogue(reminded=2, answer_length=2, constrained=True, prompt_tokens=200, trajectory_tokens=330)
+    assert one.remind(says(f"{THINK_CLOSE}\n{ANSWER_OPEN}" + "x" * one.room)) is None
+    assert one.ending is Ending.TOO_LONG
 
 
 def test_the_whole_history_is_excluded_not_only_what_the_model_reads() -> None:

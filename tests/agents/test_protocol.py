@@ -10,6 +10,7 @@ from fathom.agents.protocol import (
     MARKERS,
     ProtocolSettings,
     answer_block,
+    answer_body,
     answer_lines,
     byte_length,
     elapsed,
@@ -57,17 +58,22 @@ def test_the_compact_prompt_is_the_history_and_nothing_else() -> None:
 
 
 def test_a_reminder_is_the_end_of_the_prompt_again() -> None:
-    compact, long = (ProtocolSettings(prompt=prompt, reminded=2) for prompt in ("compact", "long"))  # type: ignore[arg-type]
-    assert reminder(CASE, FILMS, compact) == "User:\nEmma [2020]\nDr. Strangelove\nAssistant:\n"
-    assert opening(CASE, FILMS, compact).endswith(reminder(CASE, FILMS, compact).removeprefix("User:\n") + "<think>\n")
-    told = reminder(CASE, FILMS, long)
-    assert told.startswith("The latest of the history once more:\n1. Emma [2020]\n")
-    assert "\n2. Dr. Strangelove\n" in told
+    settings = ProtocolSettings(reminded=2, constrained=True)
+    assert reminder(CASE, FILMS, settings) == "\nUser:\nEmma [2020]\nDr. Strangelove\n"
+    assert opening(CASE, FILMS, settings).endswith("Emma [2020]\nDr. Strangelove\nAssistant:\n<think>\n")
+    assert reminder(Case(0, (), 9), FILMS, settings) == "\nUser:\n"
 
 
-def test_nobody_is_reminded_unless_asked_or_of_nothing() -> None:
-    assert reminder(CASE, FILMS, ProtocolSettings()) == ""
-    assert reminder(Case(0, (), 9), FILMS, ProtocolSettings(reminded=3)) == ""
+def test_the_first_title_behind_a_reminder_has_no_number() -> None:
+    plain, reminded = ProtocolSettings(answer_length=2), ProtocolSettings(answer_length=2, reminded=2, constrained=True)
+    assert answer_body([1, 2, 3], FILMS, plain) == "\n" + answer_lines([1, 2], FILMS)
+    assert answer_body([1, 2], FILMS, reminded) == f"{FILMS.title(1)}\n2. {FILMS.title(2)}\n"
+
+
+@pytest.mark.parametrize("settings", [{"constrained": False}, {"constrained": True, "prompt": "long"}])
+def test_only_small_models_under_constraint_are_reminded(settings: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="reminded is 3, but"):
+        ProtocolSettings(reminded=3, **settings)  # type: ignore[arg-type]
 
 
 def test_every_title_finds_its_way_back_from_an_answer() -> None:

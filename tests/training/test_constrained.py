@@ -7,7 +7,7 @@ import pytest
 import torch
 from worlds import Shelves, asks, film_case, film_catalog
 
-from fathom.agents.play import play
+from fathom.agents.play import Finish, play
 from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, MARKERS, THINK_CLOSE, ProtocolSettings, answer_lines, opening
 from fathom.data.titles import TitleIndex
 from fathom.language.builtin import tiny
@@ -91,6 +91,31 @@ def test_sampled_likelihoods_are_those_of_training(warm: LocalPolicy, temperatur
         assert mask_faults(episodes, warm, CATALOG, protocol=PROTOCOL) == []
         assert max(divergence(warm, episodes, CATALOG)) < 1e-6
     assert (max(divergence(warm, episodes, CATALOG)) < 1e-6) == (temperature == 1)
+
+
+def test_reminded_episodes_keep_all_of_this(warm: LocalPolicy) -> None:
+    settings = PROTOCOL.model_copy(update={"reminded": 1})
+    shelves = Shelves(CATALOG.n_items)
+    head = f"{ANSWER_OPEN}\nUser:\n{CATALOG.title(20)}\n"
+
+    def played(size: int, finish: Finish) -> list[Episode]:
+        return play(warm, shelves, CASES, CATALOG, settings, temperature=1.0, batch_size=size, finish=finish)
+
+    episodes = played(8, "both")
+    answered = [episode for episode in episodes if episode.ending is Ending.ANSWERED]
+    assert answered
+    for episode in answered:
+        assert episode.text.count(head) == 1
+        assert "answer_lines" not in episode.faults
+        assert episode.text.partition(head)[2].startswith(f"{episode.lines[0]}\n2. ")
+        assert sorted(episode.scored) == sorted(episode.retrieved)
+    assert mask_faults(episodes, warm, CATALOG, protocol=settings) == []
+    assert logprob_faults(episodes, warm, CATALOG) == []
+    assert [one.text for one in played(1, "written")] == [one.text for one in played(3, "written")] == [one.text for one in episodes]
+    for one in played(2, "scored"):
+        if one.ending is Ending.ANSWERED:
+            assert one.answer == one.scored[: settings.answer_length]
+            assert one.text.count(head) == 1
 
 
 def low_ids(episode: Episode) -> Mapping[str, float]:

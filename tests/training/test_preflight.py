@@ -83,7 +83,7 @@ def test_an_item_list_that_counts_as_the_models_words_is_refused() -> None:
     assert episode.tape is not None
     claimed = tuple(place >= episode.tape.prompt for place in range(len(episode.tape.tokens)))
     forged = replace(episode, tape=replace(episode.tape, sampled=claimed))
-    assert "item list is not marked as inserted" in mask_faults([forged], policy(), CATALOG, protocol=PROTOCOL)[0]
+    assert "is not marked as inserted whole" in mask_faults([forged], policy(), CATALOG, protocol=PROTOCOL)[0]
 
 
 def test_a_prompt_that_counts_as_the_models_words_is_refused() -> None:

@@ -45,40 +45,6 @@ def test_every_event_is_asked_for_exactly_once_and_whole(lengths: list[int], row
         assert document.tokens[2:].tolist() == list(range(int(document.tokens[2]), int(document.tokens[-1]) + 1)), "nothing is left out"
 
 
-class _Aside:
-    """An interlude that can be told from any event."""
-
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-
-    def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
-        return (-1,) * int(rng.integers(1, 5))
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(1, 5), max_size=60), st.integers(16, 40), st.floats(0, 1), st.integers(0, 9))
-def test_interludes_are_only_read_and_stand_before_whole_events(lengths: list[int], row: int, rate: float, seed: int) -> None:
-    numbers = iter(range(100, 10_000))
-    events = [[next(numbers) for _ in range(length)] for length in lengths]
-    rng = np.random.default_rng(seed)
-    documents = History([1, 2], events).interrupted(_Aside(rate), rng).windows(row, overlap=0.5, rng=rng)
-    asked = Counter(token for document in documents for token in document.tokens[document.weights > 0].tolist())
-    assert asked == Counter(token for event in events for token in event), "every event is asked for once, and no interlude"
-    firsts = {event[0] for event in events}
-    for document in documents:
-        assert len(document.tokens) <= row
-        behind = document.tokens[1:][(document.tokens[:-1] == -1) & (document.tokens[1:] != -1)]
-        assert set(behind.tolist()) <= firsts
-        assert int(document.tokens[-1]) != -1
-
-
-def test_so_many_events_are_interrupted() -> None:
-    person = History([1], [[token] for token in range(10, 4010)])
-    (document,) = person.interrupted(_Aside(1 / 20), np.random.default_rng(0)).windows(10_000, overlap=0.5, rng=np.random.default_rng(0))
-    begun = np.count_nonzero((document.tokens[1:] == -1) & (document.tokens[:-1] != -1))
-    assert 150 < begun < 250
-
-
 def test_cuts_fall_elsewhere_in_another_epoch_and_overlap_as_much_as_said() -> None:
     person = History([1], [[token] for token in range(10, 210)])
     one, other = (person.windows(41, overlap=0.5, rng=np.random.default_rng(seed)) for seed in (1, 2))

@@ -50,7 +50,7 @@ def test_where_nothing_was_moved_the_answer_repeats_the_first_list_and_all_of_it
         sizes.add(len(first_list(document)))
         assert answered == first_list(document)[:4]
         assert len(set(shown)) == len(shown)
-        _, opened, answer = POLICY.decode(document.tokens.tolist()).partition(ANSWER_OPEN + "\n")
+        _, opened, answer = POLICY.decode(document.tokens.tolist()).partition(ANSWER_OPEN)
         assert opened
         assert asked(document) == answer
     assert sizes == {2, 3, 4, 5}

@@ -26,18 +26,27 @@ from fathom.training.traces import TraceSettings, build_traces
 from fathom.training.watch import WatchSettings
 
 CATALOG = film_catalog()
-PROTOCOL = ProtocolSettings(answer_length=3, items_per_call=4, max_calls=4, segment_tokens=40, trajectory_tokens=250, prompt_tokens=100)
+PROTOCOL = ProtocolSettings(
+    answer_length=3,
+    items_per_call=4,
+    max_calls=4,
+    segment_tokens=40,
+    trajectory_tokens=250,
+    prompt_tokens=100,
+    constrained=True,
+    reminded=3,
+)
 CASES = tuple(film_case(history=(17 + place % 5, 25 + place % 7, 35), target=1 + place % 12) for place in range(80))
-SETTINGS = ReinforceSettings(steps=20, prompts=4, samples=6, micro_batch=12, learning_rate=2e-4, preflight="warn")
+SETTINGS = ReinforceSettings(steps=40, prompts=8, samples=8, micro_batch=16, learning_rate=4e-4, preflight="warn")
 # The control's format decays, as it may where nothing is rewarded; the watch, which would stop it, looks away.
 SECOND = SETTINGS.model_copy(
-    update={"steps": 60, "learning_rate": 3e-4, "watch": WatchSettings(flat_steps=100, kl_limit=100, valid_floor=0)}
+    update={"steps": 60, "prompts": 4, "learning_rate": 3e-4, "watch": WatchSettings(flat_steps=100, kl_limit=100, valid_floor=0)}
 )
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
+@pytest.fixture(scope="module", params=[1, 2])
 def warm(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """The folder of a policy that has recited lists and imitated traces, from three different random starts."""
+    """The folder of a policy that has recited lists and imitated traces, from two different random starts."""
     folder = tmp_path_factory.mktemp("warm")
     words = ["Lately: Comedy and 1977.\n", "Shown: Drama and Crime.\n", "Fits best: Drama and 1978.\n", *NEUTRAL]
     corpus = [*(title + "\n" for title in CATALOG.titles), *words]
@@ -84,7 +93,7 @@ def column(folder: Path, name: str) -> list[float]:
 
 def test_the_warm_start_follows_the_protocol(warm: Path) -> None:
     episodes = play(LocalPolicy.load(warm), Shelves(CATALOG.n_items), CASES[:20], CATALOG, PROTOCOL)
-    assert np.mean([episode.well_formed for episode in episodes]) > 0.6
+    assert np.mean([episode.well_formed for episode in episodes]) > 0.8
 
 
 def even_first(episode: Episode) -> Mapping[str, float]:
@@ -99,7 +108,7 @@ def test_two_stages_raise_what_they_reward_and_shuffled_rewards_do_not(warm: Pat
     process = stage1(RewardSettings(answer_length=3), encoder("hashing").encode)
     policy = train(tmp_path, warm, process, SETTINGS, "one")
     turns = column(tmp_path, "one/turns")
-    assert np.mean(turns[-4:]) > np.mean(turns[:4])
+    assert np.mean(turns[-8:]) > np.mean(turns[:8]) + 0.1
     policy.save(tmp_path / "stage1")
     train(tmp_path, tmp_path / "stage1", even_first, SECOND, "two")
     planted = column(tmp_path, "two/reward/total")
