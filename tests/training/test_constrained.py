@@ -123,7 +123,7 @@ def low_ids(episode: Episode) -> Mapping[str, float]:
 
 
 def test_reinforcement_learns_which_titles_to_choose(warm: LocalPolicy, tmp_path: Path) -> None:
-    settings = ReinforceSettings(steps=14, prompts=4, samples=8, updates=2, micro_batch=8, learning_rate=1e-2, temperature=0.9, seed=1)
+    settings = ReinforceSettings(steps=24, prompts=4, samples=8, updates=2, micro_batch=8, learning_rate=3e-3, temperature=0.9, seed=1)
     run = Run(tmp_path)
     warm.save(tmp_path / "warm")
     reinforce(
@@ -140,4 +140,4 @@ def test_reinforcement_learns_which_titles_to_choose(warm: LocalPolicy, tmp_path
     )
     assert run.metrics("rl")[0]["rl/kl"] < 1e-6, "the start is the same policy, at the same temperature"
     rewards = [line["rl/reward/total"] for line in run.metrics("rl")]
-    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.15
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.4
