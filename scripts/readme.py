@@ -13,9 +13,9 @@ END = "<!-- results:end -->"
 
 
 def tables(folder: Path) -> str:
-    """One heading and table for each results file, in the order of their names."""
+    """One heading and table for each results file, in the order of their names; controls last."""
     parts = []
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob("*.json"), key=lambda path: (path.stem.startswith("control-"), path.stem)):
         results = read(path)
         heading = f"### {path.stem}: {results.dataset.users:,} users, {results.dataset.items:,} items"
         machine = f"Machine: {results.machine['processor']}, {results.machine['cores']} cores, GPU: {results.machine['gpu']}."

@@ -93,9 +93,7 @@ class Dialogue:
             raise RuntimeError("show() answers a call, but none is open")
         thought, preference = self._asked
         text = item_block(items, self._catalog, self._settings)
-        self._used += self._count(text)
-        if self._used >= self._settings.trajectory_tokens:
-            self.ending = Ending.TOO_LONG
+        if not self._fits(text):
             return None
         self._asked = None
         self._turns.append(Turn(thought, preference, tuple(items)))
@@ -106,9 +104,7 @@ class Dialogue:
         """Take in a reply that stopped at the opening answer tag: the reminder to append, or None where it leaves no room to go on."""
         self._take_in(reply)
         text = self.reminder
-        self._used += self._count(text)
-        if self._used >= self._settings.trajectory_tokens:
-            self.ending = Ending.TOO_LONG
+        if not self._fits(text):
             return None
         self._segments.append(Segment(Writer.REMINDER, text))
         return text
@@ -160,6 +156,14 @@ class Dialogue:
         self._used += tokens
         self._segments.append(Segment(Writer.MODEL, reply.text))
         return tokens >= allowed
+
+    def _fits(self, text: str) -> bool:
+        """Count what the environment is about to append; where it leaves the model no room to go on, the episode is over."""
+        self._used += self._count(text)
+        if self._used < self._settings.trajectory_tokens:
+            return True
+        self.ending = Ending.TOO_LONG
+        return False
 
     def _call(self, words: str) -> Call | None:
         """The call at the end of `words`, the model's text up to the closing marker of a preference."""

@@ -212,17 +212,21 @@ def _answer_calls(conversation: Conversation, retrieve: Retrieve, rows: dict[int
             rows[place].dialogue.fail(Ending.RETRIEVAL_FAILED)
         return
     shown = {place: rows[place].dialogue.show(items) for place, items in zip(calls, answers, strict=True)}
-    texts = {place: text for place, text in shown.items() if text is not None}
-    for place, tokens in zip(texts, conversation.extend(list(texts), list(texts.values())), strict=True):
-        rows[place].write(tokens)
+    _insert(conversation, rows, shown)
 
 
 def _remind(conversation: Conversation, rows: dict[int, _Row], opened: dict[int, Reply]) -> dict[int, Reply]:
     """Put the reminder behind each opening tag; the rows that go on, of which the environment has heard everything."""
-    texts = {place: text for place, reply in opened.items() if (text := rows[place].dialogue.remind(reply)) is not None}
-    for place, tokens in zip(texts, conversation.extend(list(texts), list(texts.values())), strict=True):
+    reminders = {place: rows[place].dialogue.remind(reply) for place, reply in opened.items()}
+    return dict.fromkeys(_insert(conversation, rows, reminders), Reply(""))
+
+
+def _insert(conversation: Conversation, rows: dict[int, _Row], texts: dict[int, str | None]) -> list[int]:
+    """Let rows read what the environment appends; returns those that do. None: the row is over."""
+    read = {place: text for place, text in texts.items() if text is not None}
+    for place, tokens in zip(read, conversation.extend(list(read), list(read.values())), strict=True):
         rows[place].write(tokens)
-    return dict.fromkeys(texts, Reply(""))
+    return list(read)
 
 
 def _score(policy: Policy, conversation: Conversation, rows: dict[int, _Row], *, catalog: Catalog, settings: ProtocolSettings) -> None:

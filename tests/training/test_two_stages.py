@@ -44,9 +44,9 @@ SECOND = SETTINGS.model_copy(
 )
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[1, 2, 3])
 def warm(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """The folder of a policy that has recited lists and imitated traces, from two different random starts."""
+    """The folder of a policy that has recited lists and imitated traces, from three different random starts."""
     folder = tmp_path_factory.mktemp("warm")
     words = ["Lately: Comedy and 1977.\n", "Shown: Drama and Crime.\n", "Fits best: Drama and 1978.\n", *NEUTRAL]
     corpus = [*(title + "\n" for title in CATALOG.titles), *words]
