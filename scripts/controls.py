@@ -8,11 +8,7 @@ from fathom.files import write_text
 RECIPES = Path(__file__).parent.parent / "recipes"
 CHANGES = {
     "control-shuffled": ((r"^(stage[12]: \{.*)\}$", r"\1, shuffle_rewards: true}"),),
-    "control-planted": (
-        (r"^(world: \{.*)\}$", r"\1, planted: true}"),
-        (r"^(protocol: \{.*)\}$", r"\1, history_ratings: true}"),
-        (r"^(traces: \{)", r"\1teacher: mix, promoted: 0.0, "),
-    ),
+    "control-planted": ((r"^(world: \{.*)\}$", r"\1, planted: true}"), (r"^(protocol: \{.*)\}$", r"\1, history_ratings: true}")),
 }
 """Recipe -> what is replaced in the demo's lines."""
 
