@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 from rich.console import Console
 
-from fathom.agents.play import play
+from fathom.agents.play import Finish, play
 from fathom.agents.protocol import MARKERS
 from fathom.agents.recommender import ranked
 from fathom.agents.rewards import Judge, RememberedTexts, Similarity, ndcg_of_target, stage1, stage2, target_retrieved
@@ -24,7 +24,7 @@ from fathom.language.builtin import build
 from fathom.language.policy import LocalPolicy, Precision
 from fathom.language.tokenizer import train_tokenizer
 from fathom.metrics import ndcg, ranks_of
-from fathom.pipeline.judge import judge, mixed, report, show, summarise
+from fathom.pipeline.judge import FINISHES, judge, mixed, report, show, summarise
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.workshop import Workshop, cache_folder, data_folder
 from fathom.recommenders.popular import Popularity
@@ -130,7 +130,7 @@ def warm_start(work: Workshop) -> None:
         windows=recipe.language.windows,
         run=work.run,
         stage="agent-warm",
-        validate=lambda: agent_figures(work, policy, work.valid_cases[:WATCHED]),
+        validate=lambda: agent_figures(work, policy, work.valid_cases[:WATCHED], finish="both"),
     )
     work.keep(policy, "agent-warm")
 
@@ -185,22 +185,28 @@ def judge_all(work: Workshop) -> None:
     console.print(f"page: {report(work, results)}")
 
 
-def agent_figures(work: Workshop, policy: LocalPolicy, cases: Sequence[Case]) -> dict[str, float]:
-    """How the agent does on validation cases with the retriever that serves; 'ndcg@10' is the better finish's, misses strict."""
+def agent_figures(
+    work: Workshop, policy: LocalPolicy, cases: Sequence[Case], *, finish: Finish = "written", rewards: Judge | None = None
+) -> dict[str, float]:
+    """How the agent does on validation cases, greedily, with the retriever that serves; misses are strict.
+
+    'ndcg@10' is the better finish's, 'reward' the mean total of `rewards`, if there are any.
+    """
 
     def share(part: Sequence[Case]) -> list[Episode]:
-        return play(policy, work.retriever, part, work.catalog, work.recipe.protocol, finish="both", titles=work.titles)
+        return play(policy, work.retriever, part, work.catalog, work.recipe.protocol, finish=finish, titles=work.titles)
 
     episodes = in_shares(share, cases)
     targets = np.array([case.target for case in cases], dtype=np.int64)
     finishes = {
-        finish: float(ndcg(ranks_of(ranked(episodes, 10, finish=finish, fallback=None), targets), 10).mean())
-        for finish in ("written", "scored")
+        f"ndcg@10_{name}": float(ndcg(ranks_of(ranked(episodes, 10, finish=name, fallback=None), targets), 10).mean())
+        for name in FINISHES.values()
+        if finish in (name, "both")
     }
     return {
+        **({} if rewards is None else {"reward": sum(rewards(episode)["total"] for episode in episodes) / len(episodes)}),
         "ndcg@10": max(finishes.values()),
-        "ndcg@10_written": finishes["written"],
-        "ndcg@10_scored": finishes["scored"],
+        **(finishes if len(finishes) > 1 else {}),
         "format_valid": sum(episode.well_formed for episode in episodes) / len(episodes),
         "turns": sum(len(episode.turns) for episode in episodes) / len(episodes),
         "recall_ceiling": sum(episode.case.target in episode.retrieved for episode in episodes) / len(episodes),
@@ -279,6 +285,7 @@ def _reinforce(work: Workshop, before: str, after: str, settings: ReinforceSetti
         settings=settings,
         run=work.run,
         stage=after,
+        validate=lambda: agent_figures(work, policy, work.valid_cases, rewards=rewards),
     )
     work.keep(policy, after)
 

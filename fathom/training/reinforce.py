@@ -26,7 +26,7 @@ import torch
 from accelerate import PartialState
 
 from fathom.agents.protocol import ProtocolSettings
-from fathom.contracts import Retrieve
+from fathom.contracts import Retrieve, Validate
 from fathom.data.titles import TitleIndex
 from fathom.errors import MissingExtraError
 from fathom.language.policy import LocalPolicy
@@ -59,12 +59,14 @@ def reinforce(
     settings: ReinforceSettings,
     run: Run,
     stage: str,
+    validate: Validate | None = None,
 ) -> LocalPolicy:
     """`policy`, trained in place. Metrics go to `run` under `stage`; an interrupted call goes on at its last checkpoint.
 
     `rewards` gives the parts of an episode's reward; its 'total' is maximised. `heldout` is logged beside it and never
-    trained on. Data shorter than the training is cycled. A collapse, or dry episodes from which nothing could be
-    learned, are a `ModelError`.
+    trained on. `validate` plays as the agent will be used, greedily, and its figures decide which weights are kept: what
+    is sampled may still be well formed while every greedy answer runs in circles. Without it the last ones are.
+    Data shorter than the training is cycled. A collapse, or dry episodes from which nothing could be learned, are a `ModelError`.
     """
     player = Player(policy, retrieve, cases, catalog, protocol, TitleIndex(catalog), settings.samples, settings.seed)
     start = _frozen(policy, settings.temperature) if settings.watch_kl or settings.kl else None
@@ -72,32 +74,45 @@ def reinforce(
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
     setup = settings.model_dump(mode="json", exclude={"checkpoint_every", "watch", "preflight"})
     keeper = Keeper(policy.model, [optimizer], run.checkpoint(stage), decay=0.0, setup=setup)
+
+    def look(at: Place) -> dict[str, float]:
+        """Validation's figures of the present weights; all processes must look together."""
+        if validate is None:
+            return {}
+        with policy.decoder.heated(1.0):
+            found = keeper.validate(validate, at, select=settings.select, patience=0)
+        return {f"validation/{name}": value for name, value in found.items()}
+
     state = PartialState(cpu=policy.device.type == "cpu")  # must know the device before anybody asks it how many processes there are
     with state.main_process_first():  # the main process drops log lines beyond the checkpoint, the others find them gone
         at = keeper.resume()
     with policy.decoder.heated(settings.temperature):
         if at.step == 0:
             preflight(player, rewards, prompts=settings.prompts, refuse=settings.preflight == "refuse")
+            begun = look(at)
+            if begun and state.is_main_process:
+                run.log(stage, 0, begun)
         if at.step < settings.steps:
             with _as_it_was(policy), _known_warnings(), noise_from(settings.seed), progress(stage, settings.steps) as advance:
                 advance(at.step)
                 trainer = AgentTrainer(
                     player, rewards, heldout, settings=settings, optimizer=optimizer, start=start, done=at.step, folder=run.folder
                 )
-                trainer.add_callback(_Journal(trainer, keeper, at, run=run, stage=stage, settings=settings, advance=advance))
+                trainer.add_callback(_Journal(trainer, keeper, at, look, run=run, stage=stage, settings=settings, advance=advance))
                 trainer.train()
-    policy.model.eval()
+    keeper.finish()
     return policy
 
 
 class _Journal(TrainerCallback):
-    """After each step: log it, watch for a collapse, write the state down."""
+    """After each step: log it, watch for a collapse, now and then validate, write the state down."""
 
     def __init__(
         self,
         trainer: AgentTrainer,
         keeper: Keeper,
         at: Place,
+        look: Callable[[Place], Mapping[str, float]],
         *,
         run: Run,
         stage: str,
@@ -107,6 +122,7 @@ class _Journal(TrainerCallback):
         self._trainer = trainer
         self._keeper = keeper
         self._at = at
+        self._look = look
         self._run = run
         self._stage = stage
         self._settings = settings
@@ -115,7 +131,8 @@ class _Journal(TrainerCallback):
         self._before = time.monotonic() - at.seconds
         self._watch = Watch(settings.watch)
         for line in run.metrics(stage):  # a resumed training is watched as if it had never been interrupted
-            self._watch.look(int(line["step"]), {name.removeprefix(f"{stage}/"): value for name, value in line.items()})
+            if line["step"]:
+                self._watch.look(int(line["step"]), {name.removeprefix(f"{stage}/"): value for name, value in line.items()})
 
     def on_log(
         self,
@@ -133,9 +150,13 @@ class _Journal(TrainerCallback):
         if len(self._updates) < self._settings.updates:
             return
         at = self._at
-        at.step, at.seconds = at.step + 1, time.monotonic() - self._before
-        values = {**self._trainer.figures, **means(self._updates), "entropy": self._trainer.entropy(), "seconds": at.seconds}
+        at.step, at.epoch = at.step + 1, at.step + 1  # a batch of episodes is all that an epoch is here
+        values = {**self._trainer.figures, **means(self._updates), "entropy": self._trainer.entropy()}
         self._updates.clear()
+        if at.step % self._settings.validate_every == 0 or at.step == self._settings.steps:
+            values |= self._look(at)
+        at.seconds = time.monotonic() - self._before
+        values["seconds"] = at.seconds
         if state.is_world_process_zero:
             self._run.log(self._stage, at.step, values)
         self._watch.look(at.step, values)

@@ -42,6 +42,10 @@ class ReinforceSettings(Settings):
     """Compute activations again on the way back instead of keeping them: less memory, a third more time."""
     shuffle_rewards: bool = False
     """The control of honest learning: rewards are dealt out to the episodes of a batch at random, so nothing should improve."""
+    validate_every: int = Field(default=20, ge=1)
+    """Steps after which the agent answers validation cases greedily, as it will in use; also before the first step and after the last."""
+    select: str = "reward"
+    """The validation figure, higher is better, by which the weights are chosen that are kept: those of the start among them."""
     checkpoint_every: int = Field(default=1, ge=1)
     """Steps after which the state is written down again; it changes no result."""
     preflight: Literal["refuse", "warn"] = "refuse"

@@ -1,6 +1,6 @@
 """Reinforcement on a tiny random model: a planted reward rises, a shuffled one does not, and a killed training goes on exactly."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,12 +41,27 @@ def length(episode: Episode) -> Mapping[str, float]:
     return {"characters": float(len(episode.text))}
 
 
-def train(folder: Path, settings: ReinforceSettings, *, rewards: Judge = planted, policy: LocalPolicy | None = None) -> LocalPolicy:
+def train(
+    folder: Path,
+    settings: ReinforceSettings,
+    *,
+    rewards: Judge = planted,
+    policy: LocalPolicy | None = None,
+    validate: Callable[[LocalPolicy], Mapping[str, float]] | None = None,
+) -> LocalPolicy:
     policy = policy or tiny_policy()
-    retrieve = Shelves(CATALOG.n_items)
-    run = Run(folder)
     return reinforce(
-        policy, retrieve, CASES, CATALOG, protocol=PROTOCOL, rewards=rewards, heldout=length, settings=settings, run=run, stage="rl"
+        policy,
+        Shelves(CATALOG.n_items),
+        CASES,
+        CATALOG,
+        protocol=PROTOCOL,
+        rewards=rewards,
+        heldout=length,
+        settings=settings,
+        run=Run(folder),
+        stage="rl",
+        validate=None if validate is None else lambda: validate(policy),
     )
 
 
@@ -114,6 +129,42 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(updates: int, tmp_
     assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
     for name in ("reward/total", "loss", "entropy", "kl", "heldout/characters"):
         assert column(tmp_path / "killed", name) == column(tmp_path / "whole", name)
+
+
+def small_weights(policy: LocalPolicy) -> Mapping[str, float]:
+    """A figure that training itself knows nothing of."""
+    return {"reward": -float(weights(policy).norm())}
+
+
+def test_the_best_validated_weights_are_kept_those_of_the_start_among_them(tmp_path: Path) -> None:
+    settings, before = change(steps=4, validate_every=2), weights(tiny_policy())
+    last = train(tmp_path / "last", settings)
+    first = weights(train(tmp_path / "first", settings, validate=lambda policy: {"reward": float(torch.equal(weights(policy), before))}))
+    assert torch.equal(first, before)
+    kept = train(tmp_path / "kept", settings, validate=lambda policy: {"reward": float(not torch.equal(weights(policy), before))})
+    assert not torch.equal(weights(kept), before)
+    lines = Run(tmp_path / "kept").metrics("rl")
+    assert {int(line["step"]): line.get("rl/validation/reward") for line in lines} == {0: 0.0, 1: None, 2: 1.0, 3: None, 4: 1.0}
+    assert torch.equal(weights(train(tmp_path / "all", settings, validate=lambda policy: {"reward": 1.0})), before)
+    rising = iter(range(9))
+    assert torch.equal(weights(train(tmp_path / "rising", settings, validate=lambda policy: {"reward": next(rising)})), weights(last))
+
+
+def test_a_killed_training_that_validates_keeps_the_same_weights(tmp_path: Path) -> None:
+    settings = change(steps=5, validate_every=2)
+    whole = train(tmp_path / "whole", settings, validate=small_weights)
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", settings, rewards=dies_at(4, tmp_path / "killed"), validate=small_weights)
+    resumed = train(tmp_path / "killed", settings, validate=small_weights)
+    assert torch.equal(weights(resumed), weights(whole))
+    assert [line.get("rl/validation/reward") for line in Run(tmp_path / "killed").metrics("rl")] == [
+        line.get("rl/validation/reward") for line in Run(tmp_path / "whole").metrics("rl")
+    ]
+
+
+def test_a_figure_that_validation_does_not_know_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"select is 'reward'.*'rewards'"):
+        train(tmp_path, SETTINGS, validate=lambda _: {"rewards": 1.0})
 
 
 def test_log_lines_beyond_the_last_checkpoint_are_written_again(tmp_path: Path) -> None:
