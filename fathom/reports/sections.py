@@ -50,6 +50,9 @@ EXPLAINED: Mapping[str, str] = {
     "seconds": "time since the stage began",
     "ndcg@10": "on the validation cases",
     "recall@10": "on the validation cases",
+    "reward": "of greedy conversations on the validation cases: decides which weights are kept",
+    "format_valid": "share of greedy conversations that pass every check, on the validation cases",
+    "recall_ceiling": "share of validation cases whose target was shown",
 }
 """The last part of a logged name -> what it means."""
 
@@ -204,11 +207,13 @@ def _tests(told: Sequence[Difference], results: Results) -> str:
 
 
 def _stage(stage: str, curves: Mapping[str, list[tuple[float, float]]]) -> str:
-    """One stage: a grid of small charts."""
-    names = sorted((name for name in curves if name not in UNSEEN), key=lambda name: (_importance(name), name))
+    """One stage: a grid of small charts, and in words what was logged only once."""
+    ordered = sorted((name for name in curves if name not in UNSEEN), key=lambda name: (_importance(name), name))
+    names = [name for name in ordered if len(curves[name]) > 1]
+    once = ", ".join(f"{_spoken(name)} {short(curves[name][0][1])}" for name in ordered if name not in names)
     drawn = [
         _chart(
-            name.replace("_", " ").replace("/", " · "),
+            _spoken(name),
             EXPLAINED.get(name.rpartition("/")[2], ""),
             line_chart(curves[name], label=f"{stage}: {name}"),
             value=short(curves[name][-1][1]),
@@ -217,7 +222,13 @@ def _stage(stage: str, curves: Mapping[str, list[tuple[float, float]]]) -> str:
     ]
     rest = len(drawn) - AT_ONCE
     folded = f'<details><summary>{rest} more</summary><div class="charts">{"".join(drawn[AT_ONCE:])}</div></details>' if rest > 0 else ""
-    return f'<h3>{escape(stage)}</h3><div class="charts">{"".join(drawn[:AT_ONCE])}</div>{folded}'
+    told = f'<p class="quiet">Once: {escape(once)}.</p>' if once else ""
+    return f'<h3>{escape(stage)}</h3><div class="charts">{"".join(drawn[:AT_ONCE])}</div>{folded}{told}'
+
+
+def _spoken(name: str) -> str:
+    """A logged name as a title."""
+    return name.replace("_", " ").replace("/", " · ")
 
 
 def _importance(name: str) -> int:
