@@ -74,7 +74,7 @@ class EpisodeSettings(Settings):
     hardest: int = Field(default=100, ge=1)
     """Questions of reinforcement learning whose target the retriever ranks below this place are left out: nothing could be found."""
     reinforce_share: float = Field(default=0.3, ge=0, lt=1)
-    """Share of the held-out events that only reinforcement learning asks for; half for each of its stages."""
+    """Share of the people whose held-out events only reinforcement learning asks for; half of these in each of its stages."""
 
 
 class EndpointSettings(RemoteSettings):
@@ -142,5 +142,10 @@ class Recipe(Settings):
             raise ValueError(
                 f"rewards.answer_length is {self.rewards.answer_length}, but protocol.answer_length is {self.protocol.answer_length}: "
                 "write the same"
+            )
+        if self.traces.sequels and not self.protocol.reminded:
+            raise ValueError(
+                f"traces.sequels is {self.traces.sequels}, but protocol.reminded is 0: a sequel goes on behind a reminder; "
+                "write how many events it repeats, or sequels: 0"
             )
         return self

@@ -22,8 +22,8 @@ from fathom.recommenders.remembered import Remembered
 from fathom.recommenders.retriever import Retriever
 from fathom.recommenders.sasrec import SASRec
 from fathom.records import PAD, Case, Catalog, Floats, Interactions, Ints, Split
+from fathom.training.questions import select_cases
 from fathom.training.run import Run
-from fathom.training.traces import select_cases
 
 if TYPE_CHECKING:
     import torch
@@ -136,11 +136,14 @@ class Workshop:
 
     @cached_property
     def _episode_shares(self) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
-        """The held-out events in two disjoint parts, drawn by the recipe's seed: for traces, and for reinforcement learning."""
-        recipe = self.recipe
-        order = np.random.default_rng(recipe.seed).permutation(len(self.episode_cases))
-        asked, rest = np.split(order, [int(len(order) * recipe.episodes.reinforce_share)])
-        return tuple(self.episode_cases[index] for index in np.sort(rest)), tuple(self.episode_cases[index] for index in np.sort(asked))
+        """The held-out events of two disjoint groups of people, drawn by the recipe's seed: for traces, and for reinforcement learning."""
+        people = np.unique([case.user for case in self.episode_cases])
+        order = np.random.default_rng(self.recipe.seed).permutation(people)
+        asked = set(order[: int(len(order) * self.recipe.episodes.reinforce_share)].tolist())
+        return (
+            tuple(case for case in self.episode_cases if case.user not in asked),
+            tuple(case for case in self.episode_cases if case.user in asked),
+        )
 
     @property
     def trace_cases(self) -> tuple[Case, ...]:

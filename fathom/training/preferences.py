@@ -78,8 +78,11 @@ def synthesise(catalog: Catalog, target: int, recent: Sequence[int], rng: np.ran
     return wish(catalog, item, rng=rng, settings=settings)
 
 
-def wish(catalog: Catalog, item: int, *, rng: np.random.Generator, settings: PreferenceSettings) -> str:
-    """A stated preference for things like `item`: some of what is known about it, in changing words; neutral if nothing is known."""
+def wish(catalog: Catalog, item: int, *, rng: np.random.Generator, settings: PreferenceSettings, shuffled: bool = True) -> str:
+    """A stated preference for things like `item`: some of what is known about it, in changing words; neutral if nothing is known.
+
+    `shuffled`: in any order; otherwise in that of the catalogue's attributes, words of the title last.
+    """
     known = facts(catalog, item)
     said = [fact for fact in known if rng.random() < settings.keep]
     if known and not said:
@@ -92,7 +95,7 @@ def wish(catalog: Catalog, item: int, *, rng: np.random.Generator, settings: Pre
     if not phrases:
         return neutral(rng)
     order = rng.permutation(len(phrases))[: settings.phrases]
-    return "; ".join(phrases[place] for place in order)
+    return "; ".join(phrases[place] for place in (order if shuffled else np.sort(order)))
 
 
 def neutral(rng: np.random.Generator) -> str:

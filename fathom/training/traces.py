@@ -1,7 +1,7 @@
 """Protocol traces for the warm start: conversations by a scripted writer, with the real environment and real retrievals.
 
-The tokens stand exactly as the rollout engine would put them. Two kinds of traces teach two different things, and neither
-teaches what the other does:
+The tokens stand exactly as the rollout engine would put them. Three kinds of traces teach three different things, and none
+teaches what another does:
 
 - A *hindsight* trace knows the target and asks for what it is like, as long as no list has shown it. Only its preferences are
   learned: so the model learns what this person may want that has not been found yet. It ends with the last preference.
@@ -9,6 +9,9 @@ teaches what the other does:
   The target, if it was retrieved, stands first: so the model learns p(target | context) there, which the scored finish asks for.
   The order of the others is that of the lists, or of a *teacher*: a recommender that knows what the language model knows when it is
   asked directly, so that every answer teaches it to use that, whether the target was found or not.
+- A *sequel* trace asks like an answer trace. Behind the reminder, where an answer would begin, it goes on with all that the person
+  really took next, as a history goes on: so the model learns to know there what it knows right behind a history, from several events
+  for the price of one conversation. What it reads of the lists counts as evidence like anything else.
 
 Learned from one and the same trace, answer after hindsight wish, the model would take its own wishes for evidence of what the
 person wants, since in the traces they were (a delusion in the sense of Ortega et al., arXiv:2110.10819).
@@ -23,11 +26,19 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fathom.agents.dialogue import Dialogue
-from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, BEGIN_PREF, END_PREF, THINK_CLOSE, ProtocolSettings, answer_numbers
+from fathom.agents.protocol import (
+    ANSWER_CLOSE,
+    ANSWER_OPEN,
+    BEGIN_PREF,
+    END_PREF,
+    THINK_CLOSE,
+    ProtocolSettings,
+    answer_numbers,
+    history_lines,
+)
 from fathom.contracts import Encodes, Recommender, Retrieve
 from fathom.data.titles import TitleIndex, canonical, neutral, single_line
 from fathom.errors import DataError
-from fathom.metrics import ranks_of
 from fathom.records import PAD, Call, Case, Catalog, Ending, Episode, Floats, Ints, Reply
 from fathom.settings import Settings
 from fathom.training.preferences import PreferenceSettings, facts, wish
@@ -47,7 +58,9 @@ class TraceSettings(Settings):
     most: int = Field(default=0, ge=0)
     """The most cases that become traces, drawn by the seed; 0: all."""
     hindsight: float = Field(default=0.4, gt=0, lt=1)
-    """Share of the cases that teach what to ask for; the others teach what to answer."""
+    """Share of the cases that teach what to ask for."""
+    sequels: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the cases that teach what follows the reminder, event by event; all others teach what to answer."""
     calls: tuple[float, ...] = (0.3, 0.4, 0.2, 0.1)
     """How often an answer trace has one, two, ... calls, in proportion: what the model begins with before it is rewarded."""
     neutral_first: float = Field(default=1.0, ge=0, le=1)
@@ -75,8 +88,18 @@ class TraceSettings(Settings):
     """Of the target's title in the answer; the number before a title always weighs 1."""
     rest_weight: float = Field(default=0.3, ge=0)
     """Of the titles below the target, and of all titles where the target was missed."""
+    sequel_weight: float = Field(default=1.0, gt=0)
+    """Of the events behind the reminder."""
     displaced: float = Field(default=1.0, gt=0)
     """How many times more the title counts that had to make room for the target: the only one of an answer that is hard to copy."""
+
+    @model_validator(mode="after")
+    def _some_answers(self) -> Self:
+        if self.hindsight + self.sequels >= 1:
+            raise ValueError(
+                f"hindsight is {self.hindsight} and sequels {self.sequels}: together less than 1, or no case is left that teaches answers"
+            )
+        return self
 
     @model_validator(mode="after")
     def _some_calls(self) -> Self:
@@ -98,6 +121,9 @@ class Trace:
     episode: Episode
 
 
+Kind: TypeAlias = Literal["hindsight", "sequel", "answer"]
+"""What a trace teaches: what to ask for, what follows, what to answer."""
+
 Piece: TypeAlias = tuple[str, float]
 """A text that is encoded by itself, and the weight of its tokens."""
 
@@ -109,7 +135,7 @@ class _Writer:
     dialogue: Dialogue
     case: Case
     rng: np.random.Generator
-    hindsight: bool
+    kind: Kind
     calls: int
     """How many calls it means to make."""
     pieces: list[Piece] = field(default_factory=list)
@@ -119,6 +145,11 @@ class _Writer:
     """What the teacher recommends; empty without one."""
     taught: int = 0
     """Hindsight: how many pieces there are up to the last wish for the target."""
+
+    @property
+    def hindsight(self) -> bool:
+        """Whether it knows the target when it asks."""
+        return self.kind == "hindsight"
 
     @property
     def found(self) -> bool:
@@ -157,21 +188,25 @@ def build_traces(
         for index in order[start : start + BATCH]:
             rng = np.random.default_rng([seed, index])
             dialogue = Dialogue(cases[index], catalog, titles, protocol, count=lambda text: len(policy.encode(text)))
-            hindsight = bool(rng.random() < settings.hindsight)
+            drawn = rng.random()
+            kind: Kind = "answer"
+            if drawn < settings.hindsight + settings.sequels:
+                kind = "hindsight" if drawn < settings.hindsight else "sequel"
             shares = np.asarray(settings.calls) / sum(settings.calls)
             calls = 1 + int(rng.choice(len(shares), p=shares))
             # In hindsight one call more than usual: the first one, for nothing in particular, teaches little.
-            writers.append(_Writer(dialogue, cases[index], rng, hindsight, min(protocol.max_calls, calls + hindsight)))
+            writers.append(_Writer(dialogue, cases[index], rng, kind, min(protocol.max_calls, calls + (kind == "hindsight"))))
         _converse(writers, retrieve, catalog, settings=settings, preferences=preferences)
-        answering = [writer for writer in writers if not writer.hindsight]
+        answering = [writer for writer in writers if writer.kind == "answer"]
         if teacher is not None and answering:
             ranking = teacher.recommend(
                 [writer.case for writer in answering], protocol.items_per_call, exclude_history=protocol.exclude_history
             )
             for writer, row in zip(answering, ranking.items.tolist(), strict=True):
                 writer.best = tuple(item for item in row if item != PAD)
-        for writer in writers:
-            trace = _finished(writer, policy, catalog, settings=settings, protocol=protocol)
+        for writer, index in zip(writers, order[start : start + BATCH], strict=True):
+            sequel = _sequel(cases, index, catalog, protocol) if writer.kind == "sequel" else ""
+            trace = _finished(writer, policy, catalog, sequel, settings=settings, protocol=protocol)
             if trace is not None and not (longest and len(trace.tokens) > longest):
                 traces.append(trace)
     if not traces:
@@ -185,30 +220,6 @@ def chosen(cases: int, settings: TraceSettings, *, seed: int) -> list[int]:
         return list(range(cases))
     drawn: list[int] = np.sort(np.random.default_rng(seed).choice(cases, size=settings.most, replace=False)).tolist()
     return drawn
-
-
-def select_cases(
-    cases: Sequence[Case], recommender: Recommender, *, hardest: int, parts: int = 2, seed: int, exclude_history: bool = True
-) -> list[tuple[Case, ...]]:
-    """`parts` disjoint lists of the cases whose target the recommender itself ranks at `hardest` or better, shuffled by `seed`.
-
-    A target that is never retrieved rewards nothing, so harder questions teach nothing (DeepRec keeps the top 100).
-    """
-    kept = [case for case, rank in zip(cases, ranks(cases, recommender, hardest, exclude_history=exclude_history), strict=True) if rank]
-    order = np.random.default_rng(seed).permutation(len(kept))
-    return [tuple(kept[index] for index in order[part::parts]) for part in range(parts)]
-
-
-def ranks(cases: Sequence[Case], recommender: Recommender, depth: int, *, exclude_history: bool = True) -> Ints:
-    """(n,) the recommender's rank of each case's target, from 1; 0 where it is beyond `depth`.
-
-    Comparing the ranks in episodes with those in validation shows whether the retriever has seen the episodes' targets.
-    """
-    found = [
-        ranks_of(recommender.recommend(part, depth, exclude_history=exclude_history), np.array([case.target for case in part]))
-        for part in (cases[start : start + BATCH] for start in range(0, len(cases), BATCH))
-    ]
-    return np.concatenate(found).astype(np.int64) if found else np.zeros(0, dtype=np.int64)
 
 
 def fused(lists: Sequence[Sequence[int]], later: float) -> list[int]:
@@ -231,7 +242,8 @@ def _wish(writer: _Writer, catalog: Catalog, *, settings: TraceSettings, prefere
         return nothing_particular(rng)
     for _ in range(ATTEMPTS):
         item = writer.case.target if writer.hindsight else _imagined(writer, settings)
-        text = single_line(neutral(wish(catalog, item, rng=rng, settings=preferences)).replace('"', ""))
+        # In the catalogue's order, so that a small model need not remember what it has said already.
+        text = single_line(neutral(wish(catalog, item, rng=rng, settings=preferences, shuffled=False)).replace('"', ""))
         if text and canonical(text) not in {canonical(earlier) for earlier in writer.wishes}:
             return text
     return None
@@ -283,14 +295,29 @@ def _ask(writer: _Writer, preference: str, catalog: Catalog, *, settings: TraceS
     return writer.dialogue.hear(Reply(f"{thought}{BEGIN_PREF}{preference}{END_PREF}", stop=END_PREF))
 
 
-def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: TraceSettings, protocol: ProtocolSettings) -> Trace | None:
-    """The trace with its answer, or without it in hindsight; None where there is nothing to imitate."""
+def _sequel(cases: Sequence[Case], index: int, catalog: Catalog, protocol: ProtocolSettings) -> str:
+    """What the person of case `index` took from its target on, as lines of a history: as far as the cases that follow it tell."""
+    first = last = cases[index]
+    for case in cases[index + 1 :]:
+        if case.user != last.user or case.history != (*last.history, last.target):
+            break
+        last = case
+    told = len(last.history) - len(first.history)
+    lines = history_lines(last, catalog, protocol.model_copy(update={"history_length": told})) if told else []
+    text = "".join([*lines, f"{catalog.title(last.target)}\n"])
+    return text[text.index(catalog.title(first.target)) :]  # an answer begins with a title, not with the pause before it
+
+
+def _finished(
+    writer: _Writer, policy: Encodes, catalog: Catalog, sequel: str, *, settings: TraceSettings, protocol: ProtocolSettings
+) -> Trace | None:
+    """The trace with its answer, with the `sequel` in its place, or without either in hindsight; None where there is nothing to imitate."""
     if writer.dialogue.ending is not None or (writer.hindsight and not writer.taught):
         return None
     order = fused([writer.best or writer.lists[0], *writer.lists[1:]], settings.later_lists)
     target = writer.case.target if writer.rng.random() < settings.promoted else PAD
     items, weights = _answer(order, target, settings=settings, length=protocol.answer_length, constrained=protocol.constrained)
-    kept = writer.hindsight or writer.case.target in order or writer.rng.random() < settings.missed
+    kept = writer.kind != "answer" or writer.case.target in order or writer.rng.random() < settings.missed
     if len(items) < protocol.answer_length or not kept:
         return None
     values = _common(catalog, writer.case.history[-settings.recent :], settings.thought_values)
@@ -306,7 +333,7 @@ def _finished(writer: _Writer, policy: Encodes, catalog: Catalog, *, settings: T
         if reminder is None:
             return None
         final, before = [*final, (reminder, 0.0)], ""
-    final += answer
+    final += [(sequel, settings.sequel_weight)] if sequel else answer
     writer.dialogue.hear(Reply(before + after, stop=ANSWER_CLOSE))
     episode = writer.dialogue.episode()
     if episode.ending is not Ending.ANSWERED or not episode.well_formed:

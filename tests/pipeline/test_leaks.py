@@ -118,3 +118,11 @@ def test_the_held_out_ends_reach_traces_and_questions_and_no_fit(
         assert before[name] == after[name], name
     for name in ("sasrec, retriever", "traces of agent-warm", "questions of agent-stage1 and agent-stage2"):
         assert before[name] != after[name], name
+
+
+def test_traces_and_questions_are_of_different_people(world: Dataset, learned: Callable[[Interactions, str], dict[str, object]]) -> None:
+    found = learned(world.interactions, "leave-one-out")
+    traced = {case.user for case in found["traces of agent-warm"]}  # type: ignore[attr-defined]
+    asked = {case.user for part in found["questions of agent-stage1 and agent-stage2"] for case in part}  # type: ignore[attr-defined]
+    assert traced and asked
+    assert not traced & asked

@@ -67,6 +67,8 @@ def test_stages_need_only_what_comes_before() -> None:
         ("name: a\nworld: {}\nsource: {name: x}\n", "and not both"),
         ("name: a\nworld: {}\nsplit: leave-one-in\n", "did you mean 'leave-one-out'?"),
         ("name: a\nworld: {}\nprotocol: {answer_length: 5}\n", "protocol.answer_length is 5: write the same"),
+        ("name: a\nworld: {}\ntraces: {sequels: 0.2}\n", "traces.sequels is 0.2, but protocol.reminded is 0"),
+        ("name: a\nworld: {}\ntraces: {hindsight: 0.6, sequels: 0.4}\n", "hindsight is 0.6 and sequels 0.4: together less than 1"),
         ("name: a\nworld: {film: 3}\n", "line 2: unknown setting 'world.film'; did you mean 'films'?"),
     ],
 )

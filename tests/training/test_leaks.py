@@ -12,7 +12,8 @@ from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Case, Interactions, Ranking
 from fathom.training.preferences import PreferenceSettings
-from fathom.training.traces import TraceSettings, build_traces, select_cases
+from fathom.training.questions import select_cases
+from fathom.training.traces import TraceSettings, build_traces
 
 CATALOG = film_catalog()
 PROTOCOL = ProtocolSettings(answer_length=3, items_per_call=6)

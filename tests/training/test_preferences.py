@@ -39,6 +39,16 @@ def test_phrases_are_at_most_as_many_as_set():
     assert all(text.count(";") <= 1 for text in texts(300, empty=0, neutral=0, keep=1.0, phrases=2))
 
 
+def test_phrases_that_are_not_shuffled_stand_in_the_catalogues_order():
+    values = ["Crime", "Thriller", "Mann", "1990s"]
+    for seed in range(50):
+        settings = PreferenceSettings(keep=1.0)
+        text = wish(CATALOG, 1, rng=np.random.default_rng(seed), settings=settings, shuffled=False)
+        assert sorted(values, key=text.index) == values
+    shuffled = [wish(CATALOG, 1, rng=np.random.default_rng(seed), settings=settings) for seed in range(50)]
+    assert any(text.index("1990s") < text.index("Crime") for text in shuffled)
+
+
 def test_title_words_are_rare_and_never_a_whole_title():
     rng = np.random.default_rng(0)
     made = [wish(CATALOG, 2, rng=rng, settings=PreferenceSettings(title_words=0.2)) for _ in range(1000)]

@@ -17,6 +17,7 @@ from fathom.agents.protocol import (
     MARKERS,
     ProtocolSettings,
     opening,
+    reminder,
 )
 from fathom.errors import DataError
 from fathom.language.builtin import tiny
@@ -24,7 +25,8 @@ from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 from fathom.records import PAD, Case, Ranking
 from fathom.training.preferences import NEUTRAL, PreferenceSettings
-from fathom.training.traces import Trace, TraceSettings, build_traces, fused, ranks, select_cases
+from fathom.training.questions import ranks, select_cases
+from fathom.training.traces import Trace, TraceSettings, build_traces, fused
 
 CATALOG = film_catalog()
 PROTOCOL = ProtocolSettings(answer_length=3, items_per_call=6)
@@ -130,6 +132,45 @@ def test_a_target_that_was_found_stands_first_and_the_first_has_its_place() -> N
             assert np.allclose(by_line, [0.1] * len(answer))
     assert found
     assert missed
+
+
+PERSON = (17, 25, 35, 4, 9, 2, 30)
+REMINDED = PROTOCOL.model_copy(update={"constrained": True, "reminded": 3, "history_ratings": True, "history_times": True})
+
+
+def sequels(protocol: ProtocolSettings = REMINDED) -> list[Trace]:
+    """Traces of one person's last four events, and of one event of another: all of them sequels but a few."""
+    times, ratings = tuple(range(0, 700_000, 100_000)), (1.0, 2.0, 3.0, 4.0, 5.0, 1.0, 2.0)
+    one = [Case(0, PERSON[:end], PERSON[end], ratings=ratings[:end], times=times[:end]) for end in range(3, 7)]
+    other = Case(1, PERSON[:3], 40, ratings=ratings[:3], times=times[:3])
+    settings = TraceSettings(hindsight=0.001, sequels=0.998, sequel_weight=0.7)
+    shelves, preferences = Shelves(CATALOG.n_items), PreferenceSettings()
+    return build_traces(
+        POLICY, [*one, other], CATALOG, retrieve=shelves, settings=settings, preferences=preferences, protocol=protocol, seed=5
+    )
+
+
+def test_a_sequel_goes_on_behind_the_reminder_with_all_that_followed() -> None:
+    some = sequels()
+    assert [trace.episode.case.history for trace in some] == [PERSON[:3], PERSON[:4], PERSON[:5], PERSON[:6], PERSON[:3]]
+    for trace, followed in zip(some, (PERSON[3:], PERSON[4:], PERSON[5:], PERSON[6:], (40,)), strict=True):
+        conversation, taught = text(trace).split(reminder(trace.episode.case, CATALOG, REMINDED))
+        assert conversation.endswith(ANSWER_OPEN)
+        assert [line for line in taught.splitlines() if not line.startswith("  ")] == [CATALOG.title(item) for item in followed]
+        assert weighted(trace)[-1] == (pytest.approx(0.7), taught)
+        assert taught.startswith(CATALOG.title(followed[0]))
+    titles = [CATALOG.title(item) for item in PERSON[3:]]
+    pause = "  later: 1 day\n"
+    told = f"{titles[0]}\n  4/5\n{pause}{titles[1]}\n  5/5\n{pause}{titles[2]}\n  1/5\n{titles[3]}\n"
+    assert text(some[0]).endswith(told)
+
+
+def test_what_stands_before_a_sequel_teaches_what_an_answer_trace_teaches_there() -> None:
+    for trace in sequels():
+        learned = "".join(words for weight, words in weighted(trace)[:-1] if weight > 0)
+        assert "Lately" in learned
+        assert BEGIN_ITEMS not in learned
+        assert not any(turn.preference in learned for turn in trace.episode.turns)
 
 
 class Backwards:
