@@ -59,6 +59,11 @@ class Dialogue:
         return tuple(dict.fromkeys(item for turn in self._turns for item in turn.shown))
 
     @property
+    def lists(self) -> tuple[tuple[int, ...], ...]:
+        """The item lists so far, one a call."""
+        return tuple(turn.shown for turn in self._turns)
+
+    @property
     def hidden(self) -> frozenset[int]:
         """The items that are neither retrieved nor may stand in a constrained answer: what the person has, if that is excluded."""
         return frozenset(self._case.history if self._settings.exclude_history else ())

@@ -19,6 +19,9 @@ from fathom.data.titles import TitleIndex
 from fathom.errors import ModelError
 from fathom.records import Call, Case, Catalog, Choice, Ending, Episode, Reply, Tape, Written
 
+LATER = 0.25
+"""What a place in the list of a later call counts as evidence; the first call's counts 1. Later ones answer a guess."""
+
 Finish: TypeAlias = Literal["written", "scored", "both"]
 """How an episode gets its list: the model writes it; or everything retrieved is ordered by the model's likelihood of
 each title at the first place of the list, and the episode ends there; or it is scored and then written as well."""
@@ -232,7 +235,8 @@ def _insert(conversation: Conversation, rows: dict[int, _Row], texts: dict[int, 
 def _score(policy: Policy, conversation: Conversation, rows: dict[int, _Row], *, catalog: Catalog, settings: ProtocolSettings) -> None:
     """Order everything each row has retrieved by the likelihood of its title as the first line of the list.
 
-    A row that ended without opening a list is asked as if it had closed its thinking there, so that the scored finish
+    With `settings.listed` the likelihood is multiplied by that power of the lists' own `evidence`: the retriever knows what the model
+    does not. A row that ended without opening a list is asked as if it had closed its thinking there, so that the scored finish
     has an answer wherever anything was retrieved and the context still has room. Likelihoods are sums over a whole
     line including its line break, hence comparable between titles of any length; ties go to what was retrieved first.
     """
@@ -250,6 +254,20 @@ def _score(policy: Policy, conversation: Conversation, rows: dict[int, _Row], *,
     if not asked:
         return
     for place, likelihoods in zip(asked, conversation.score(list(asked), list(asked.values())), strict=True):
-        order = np.argsort(-likelihoods, kind="stable")
-        retrieved = rows[place].dialogue.retrieved
-        rows[place].scored = tuple(retrieved[index] for index in order)
+        dialogue = rows[place].dialogue
+        listed = evidence(dialogue.lists)
+        scores = likelihoods + settings.listed * np.log([listed[item] for item in dialogue.retrieved])
+        rows[place].scored = tuple(dialogue.retrieved[index] for index in np.argsort(-scores, kind="stable"))
+
+
+def evidence(lists: Sequence[Sequence[int]]) -> dict[int, float]:
+    """What the lists of a conversation say for each item in them: the sum of 1 / (1 + place), where a later list's counts `LATER`.
+
+    >>> evidence([[7, 8], [8]])
+    {7: 0.5, 8: 0.4583333333333333}
+    """
+    found: dict[int, float] = {}
+    for number, items in enumerate(lists):
+        for place, item in enumerate(items, start=1):
+            found[item] = found.get(item, 0.0) + (LATER if number else 1.0) / (1 + place)
+    return found

@@ -124,5 +124,6 @@ def test_traces_and_questions_are_of_different_people(world: Dataset, learned: C
     found = learned(world.interactions, "leave-one-out")
     traced = {case.user for case in found["traces of agent-warm"]}  # type: ignore[attr-defined]
     asked = {case.user for part in found["questions of agent-stage1 and agent-stage2"] for case in part}  # type: ignore[attr-defined]
-    assert traced and asked
+    assert traced
+    assert asked
     assert not traced & asked
