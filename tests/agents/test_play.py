@@ -1,5 +1,6 @@
 """Play: batches by turn, tapes made of the very tokens, named endings, three finishes."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -184,6 +185,22 @@ def test_the_scored_finish_orders_what_was_retrieved_by_likelihood() -> None:
     assert episode.answer == episode.scored[:10]
     assert episode.well_formed
     assert episode.ending is Ending.ANSWERED
+
+
+def test_places_in_the_lists_count_beside_the_likelihood() -> None:
+    def order(listed: float, likes: dict[int, float]) -> tuple[int, ...]:
+        by_line = {f"\n1. {FILMS.title(item)}\n": value for item, value in likes.items()}
+        policy = Scripted(calls_then_list(1), likes=lambda text: by_line.get(text, -9.0))
+        settings = SETTINGS.model_copy(update={"items_per_call": 2, "listed": listed})
+        [episode] = play(policy, Shelves(40), [film_case()], FILMS, settings, finish="scored")
+        return episode.scored
+
+    first, second = order(0.0, {})
+    # Their evidence is 1/2 and 1/3, in the ratio 3/2.
+    assert order(1.0, {first: -1.0, second: -1.0 + 0.99 * math.log(1.5)}) == (first, second)
+    assert order(1.0, {first: -1.0, second: -1.0 + 1.01 * math.log(1.5)}) == (second, first)
+    assert order(2.0, {first: -1.0, second: -1.0 + 1.99 * math.log(1.5)}) == (first, second)
+    assert order(0.0, {first: -1.0, second: -0.999}) == (second, first)
 
 
 def test_scoring_first_does_not_change_what_is_written() -> None:
