@@ -22,6 +22,9 @@ from fathom.records import Call, Case, Catalog, Choice, Ending, Episode, Reply, 
 LATER = 0.25
 """What a place in the list of a later call counts as evidence; the first call's counts 1. Later ones answer a guess."""
 
+FIRST = 3
+"""Added to a place before its reciprocal is taken: how far the first places stand out."""
+
 Finish: TypeAlias = Literal["written", "scored", "both"]
 """How an episode gets its list: the model writes it; or everything retrieved is ordered by the model's likelihood of
 each title at the first place of the list, and the episode ends there; or it is scored and then written as well."""
@@ -261,13 +264,13 @@ def _score(policy: Policy, conversation: Conversation, rows: dict[int, _Row], *,
 
 
 def evidence(lists: Sequence[Sequence[int]]) -> dict[int, float]:
-    """What the lists of a conversation say for each item in them: the sum of 1 / (1 + place), where a later list's counts `LATER`.
+    """What the lists of a conversation say for each item in them: the sum of 1 / (`FIRST` + place), where a later list's counts `LATER`.
 
     >>> evidence([[7, 8], [8]])
-    {7: 0.5, 8: 0.4583333333333333}
+    {7: 0.25, 8: 0.2625}
     """
     found: dict[int, float] = {}
     for number, items in enumerate(lists):
         for place, item in enumerate(items, start=1):
-            found[item] = found.get(item, 0.0) + (LATER if number else 1.0) / (1 + place)
+            found[item] = found.get(item, 0.0) + (LATER if number else 1.0) / (FIRST + place)
     return found

@@ -140,7 +140,8 @@ def traced(work: Workshop, policy: LocalPolicy) -> list[Trace]:
     recipe = work.recipe
     teacher = None
     if recipe.traces.teacher == "mix":
-        language = work.language_recommender("lm-fit", recipe.protocol.history_length)  # it shall teach what the agent can see
+        seen = max(recipe.protocol.history_length, recipe.protocol.reminded)  # it shall teach what the agent can see
+        language = work.language_recommender("lm-fit", seen)
         teacher = mixed(work.episode_retriever, language, work.valid_cases, depth=TAUGHT)
 
     def share(numbers: Sequence[int]) -> list[Trace]:

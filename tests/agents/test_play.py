@@ -196,10 +196,10 @@ def test_places_in_the_lists_count_beside_the_likelihood() -> None:
         return episode.scored
 
     first, second = order(0.0, {})
-    # Their evidence is 1/2 and 1/3, in the ratio 3/2.
-    assert order(1.0, {first: -1.0, second: -1.0 + 0.99 * math.log(1.5)}) == (first, second)
-    assert order(1.0, {first: -1.0, second: -1.0 + 1.01 * math.log(1.5)}) == (second, first)
-    assert order(2.0, {first: -1.0, second: -1.0 + 1.99 * math.log(1.5)}) == (first, second)
+    # Their evidence is 1/4 and 1/5, in the ratio 5/4.
+    assert order(1.0, {first: -1.0, second: -1.0 + 0.99 * math.log(1.25)}) == (first, second)
+    assert order(1.0, {first: -1.0, second: -1.0 + 1.01 * math.log(1.25)}) == (second, first)
+    assert order(2.0, {first: -1.0, second: -1.0 + 1.99 * math.log(1.25)}) == (first, second)
     assert order(0.0, {first: -1.0, second: -0.999}) == (second, first)
 
 
