@@ -15,6 +15,7 @@ from rich.console import Console
 from fathom.agents.play import Finish, play
 from fathom.agents.protocol import MARKERS
 from fathom.agents.recommender import ranked
+from fathom.agents.remote_retrieval import RemoteRetriever
 from fathom.agents.rewards import Judge, RememberedTexts, Similarity, ndcg_of_target, stage1, stage2, target_retrieved
 from fathom.data.filters import k_core, rating_at_least
 from fathom.data.sources import read
@@ -271,13 +272,14 @@ def _corpus(work: Workshop) -> list[str]:
 
 def _reinforce(work: Workshop, before: str, after: str, settings: ReinforceSettings, rewards: Judge, *, half: int) -> None:
     policy = work.policy(before)
+    retrieve = RemoteRetriever(work.recipe.retrieval, work.catalog) if work.recipe.retrieval else work.episode_retriever
 
     def heldout(episode: Episode) -> dict[str, float]:
         return {"ndcg": ndcg_of_target(episode), "target_retrieved": target_retrieved(episode)}
 
     reinforce(
         policy,
-        work.episode_retriever,
+        retrieve,
         work.questions[half],
         work.catalog,
         protocol=work.recipe.protocol,
@@ -341,12 +343,19 @@ STAGES = (
         warm_start,
         forget("agent-warm"),
     ),
-    Stage("agent-stage1", "learns to ask: process rewards", ("agent-warm",), ("rewards", "stage1"), learn_to_ask, forget("agent-stage1")),
+    Stage(
+        "agent-stage1",
+        "learns to ask: process rewards",
+        ("agent-warm",),
+        ("rewards", "stage1", "retrieval"),
+        learn_to_ask,
+        forget("agent-stage1"),
+    ),
     Stage(
         "agent-stage2",
         "learns to recommend: outcome rewards",
         ("agent-stage1",),
-        ("rewards", "stage2"),
+        ("rewards", "stage2", "retrieval"),
         learn_to_recommend,
         forget("agent-stage2"),
     ),

@@ -129,6 +129,9 @@ class Recipe(Settings):
     """Reinforcement learning of how to ask: process rewards."""
     stage2: ReinforceSettings = ReinforceSettings(steps=80)
     """Reinforcement learning of what to recommend: format and outcome rewards."""
+    retrieval: str = ""
+    """Address of the service that answers the calls of reinforcement learning ('fathom serve retrieval RUN --training'), for agents that
+    play on several machines; '': each process opens the retriever itself."""
     endpoint: EndpointSettings | None = None
     """A remote language model for the row `endpoint`; left out: no such row."""
 
