@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -56,11 +56,15 @@ class TextEncoder(Protocol):
         ...
 
 
+Over: TypeAlias = Callable[[str], bool]
+"""Says of a reply's text so far whether it is enough."""
+
+
 class Conversation(Protocol):
     """A batch of growing token sequences whose key-value cache is kept between turns; rows are 0..B-1."""
 
-    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int]) -> list[Reply]:
-        """Let the model write on each of `rows` until a stop string, its end of text, or `limits` tokens."""
+    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int], over: Over | None = None) -> list[Reply]:
+        """Let the model write on each of `rows` until a stop string, its end of text, `limits` tokens, or until `over` says so."""
         ...
 
     def extend(self, rows: Sequence[int], texts: Sequence[str]) -> list[tuple[int, ...]]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fathom.agents.protocol import ANSWER_OPEN, BEGIN_PREF, END_PREF, answer_block
+from fathom.contracts import Over
 from fathom.data.titles import display_titles
 from fathom.records import Call, Case, Catalog, Interactions, Reply
 
@@ -126,13 +127,14 @@ class ScriptedConversation:
         self.spill = 0
         """How many tokens at the end of every reply were not sampled."""
 
-    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int]) -> list[Reply]:
-        return [self._write(row, stops, limit) for row, limit in zip(rows, limits, strict=True)]
+    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int], over: Over | None = None) -> list[Reply]:
+        return [self._write(row, stops, limit, over) for row, limit in zip(rows, limits, strict=True)]
 
-    def _write(self, row: int, stops: Sequence[str], limit: int) -> Reply:
+    def _write(self, row: int, stops: Sequence[str], limit: int, over: Over | None) -> Reply:
         text = self.scripts[row].pop(0) if self.scripts[row] else ""
         ends = [(text.index(stop) + len(stop), stop) for stop in stops if stop in text]
-        end, stop = min(ends, default=(len(text), None))
+        enough = [(end, None) for end in range(1, len(text) + 1) if over is not None and over(text[:end])][:1]
+        end, stop = min([*ends, *enough], default=(len(text), None))
         tokens = self.policy.encode(text[:end])
         if len(tokens) > limit:
             tokens, stop = tokens[:limit], None

@@ -115,7 +115,6 @@ def tricks(catalog: Catalog, settings: ProtocolSettings) -> list[Trick]:
         Trick("spam calls", "as many calls as are allowed, without a thought", (*spam, good)),
         Trick("repeated preference", "the same call three times", (*one * 3, good)),
         Trick("paraphrased preference", "the same wish three times in other words", (*(_asks(text) for text in PARAPHRASES), good)),
-        Trick("repeated phrase", "three calls, each one phrase over and over", (*(_asks(f"{word}; " * 9) for word in SPAM[:3]), good)),
         Trick("copied list", "one call, its list copied as it came", (*one, f"As listed.\n{answer_block(shown[:length], catalog)}")),
         Trick("repeated titles", "the target in every line", (*three, f"Only this.\n{answer_block([TARGET] * length, catalog)}")),
         Trick("many titles a line", "every line names all ten titles", (*three, f"All.\n{_answer([', '.join(titles)] * length)}")),

@@ -27,8 +27,32 @@ from fathom.agents.protocol import (
     opening,
     reminder,
 )
-from fathom.data.titles import TitleIndex
+from fathom.data.titles import TitleIndex, canonical
 from fathom.records import Call, Case, Catalog, Ending, Episode, Reply, Tape, Turn
+
+
+def runs_in_circles(text: str) -> bool:
+    """Whether the preference that is being written at the end of `text` has said a phrase twice; phrases end at a semicolon.
+
+    >>> runs_in_circles(f"{BEGIN_PREF}war; love; war;"), runs_in_circles(f"{BEGIN_PREF}war; love; wa")
+    (True, False)
+    """
+    _, begun, preference = text.rpartition(BEGIN_PREF)
+    said = [canonical(phrase) for phrase in preference.split(";")[:-1]]
+    return bool(begun) and len(set(said)) < len(said)
+
+
+def without_repeats(preference: str) -> str:
+    """The preference with each phrase where it was said first.
+
+    >>> without_repeats("war; love; War;")
+    'war; love'
+    """
+    phrases: dict[str, str] = {}
+    for phrase in preference.split(";"):
+        if phrase.strip():
+            phrases.setdefault(canonical(phrase), phrase.strip())
+    return "; ".join(phrases.values())
 
 
 class Dialogue:
@@ -173,7 +197,7 @@ class Dialogue:
     def _call(self, words: str) -> Call | None:
         """The call at the end of `words`, the model's text up to the closing marker of a preference."""
         thought, begun, preference = words.rpartition(BEGIN_PREF)
-        preference = " ".join(preference.replace('"', "").split())
+        preference = " ".join(without_repeats(preference.replace('"', "")).split())
         if not begun:
             self.ending = Ending.BAD_CALL
         elif not preference:

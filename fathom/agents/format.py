@@ -1,9 +1,8 @@
-"""Is a response well formed? Eleven named checks over who wrote what, read by item id and never by substring.
+"""Is a response well formed? Ten named checks over who wrote what, read by item id and never by substring.
 
 The checks are those of DeepRec (arXiv:2505.16810, released code), F1 to F10, with the changes that its faults ask for:
 text that the environment wrote is never held against the model, list markers that the model wrote itself are never
-taken for the environment's, and an answer must be numbered and free of repetitions. F11 is ours: where nothing speaks
-against saying a phrase again, a small model learns to say it for ever.
+taken for the environment's, and an answer must be numbered and free of repetitions.
 """
 
 import re
@@ -24,7 +23,6 @@ from fathom.agents.protocol import (
     ProtocolSettings,
     placeholders,
 )
-from fathom.data.titles import canonical
 
 
 class Writer(StrEnum):
@@ -171,22 +169,14 @@ def script(response: Response, settings: ProtocolSettings) -> bool:
     return not re.search(f"[{settings.foreign_script}]", "\n".join([response.words, *unknown]))
 
 
-def phrases(response: Response, settings: ProtocolSettings) -> bool:
-    """F11: no preference says a phrase twice; phrases stand between semicolons."""
-    del settings
-    said = re.findall(f"{re.escape(BEGIN_PREF)}(.*?){re.escape(END_PREF)}", response.own, flags=re.DOTALL)
-    lists = [[canonical(phrase) for phrase in preference.split(";") if phrase.strip()] for preference in said]
-    return all(len(set(spoken)) == len(spoken) for spoken in lists)
-
-
 Check: TypeAlias = Callable[[Response, ProtocolSettings], bool]
 """True where the response passes."""
 
 CHECKS: Mapping[str, Check] = {
     check.__name__: check
-    for check in (markers, calls, speaker, echo, thinking, answer_tags, conclusion, answer_markers, answer_lines, script, phrases)
+    for check in (markers, calls, speaker, echo, thinking, answer_tags, conclusion, answer_markers, answer_lines, script)
 }
-"""The checks F1 to F11 by name, in this order."""
+"""The checks F1 to F10 by name, in this order."""
 
 PROTOCOL_CHECKS = frozenset({"markers", "calls"})
 """The checks that hold as soon as the tool is used correctly, whatever the answer looks like (F1 and F2)."""

@@ -11,8 +11,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from fathom.agents.dialogue import Dialogue
-from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, ProtocolSettings, answer_numbers
+from fathom.agents.dialogue import Dialogue, runs_in_circles
+from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, END_PREF, THINK_CLOSE, ProtocolSettings, answer_numbers
 from fathom.agents.remote_retrieval import RetrievalError
 from fathom.contracts import Conversation, Policy, Retrieve
 from fathom.data.titles import TitleIndex
@@ -159,12 +159,15 @@ def _turn(
     """Every row writes once; calls are answered together; lists that were opened are scored together."""
     stops = (*Dialogue.stops, ANSWER_OPEN) if finish != "written" or settings.constrained else Dialogue.stops
     writing = [place for place, row in rows.items() if row.limit > 0]
-    written = conversation.reply(writing, stops, [rows[place].limit for place in writing]) if writing else []
+    over = runs_in_circles if settings.constrained else None
+    written = conversation.reply(writing, stops, [rows[place].limit for place in writing], over) if writing else []
     replies = dict(zip(writing, written, strict=True))
     calls: dict[int, Call] = {}
     opened: dict[int, Reply] = {}
     for place, row in rows.items():
         reply = row.take(replies.get(place, Reply("")))
+        if over is not None and reply.stop is None and over(reply.text):
+            reply = _closed(conversation, place, row, reply)
         if reply.stop == ANSWER_OPEN and (row.scored is None or settings.constrained):
             opened[place] = reply
         elif reply.stop == ANSWER_OPEN:  # the tag a second time: a format fault, found by the checks at the end
@@ -190,6 +193,13 @@ def _turn(
             rows[place].pending = reply
     if finish != "scored" and settings.constrained:
         _write_lists(conversation, {place: rows[place] for place in opened}, catalog=catalog, settings=settings)
+
+
+def _closed(conversation: Conversation, place: int, row: _Row, reply: Reply) -> Reply:
+    """End a preference that began to repeat itself: greedily, a small model may say one phrase until it runs out of room."""
+    [ending] = conversation.extend([place], [END_PREF])
+    row.write(ending)
+    return Reply(reply.text + END_PREF, reply.tokens + ending, reply.logprobs + (0.0,) * len(ending), END_PREF)
 
 
 def _write_lists(conversation: Conversation, rows: dict[int, _Row], *, catalog: Catalog, settings: ProtocolSettings) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fathom.contracts import Over
 from fathom.errors import ConfigError, ModelError
 from fathom.language.branches import ROOT, Branches
 from fathom.language.decoder import Decoder, Step
@@ -84,8 +85,8 @@ class LocalConversation:
         """Everything that stands on `row`: prompt, sampled ids, appended ids."""
         return tuple(self._rows[row].tokens)
 
-    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int]) -> list[Reply]:
-        """Let the model write on each of `rows` until a stop string, its end of text, `limits` tokens, or the end of the context.
+    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int], over: Over | None = None) -> list[Reply]:
+        """Let the model write on each of `rows` until a stop string, its end of text, `limits` tokens, the end of the context, or `over`.
 
         A row without room replies with nothing. An end-of-text token is among `tokens`, since it was sampled, and not in `text`.
         """
@@ -99,6 +100,7 @@ class LocalConversation:
                     row
                     for row, token, logprob in zip(active, ids, logprobs, strict=True)
                     if self._write(self._rows[row], drafts[row], token=token, logprob=logprob, stops=ends_with)
+                    and not (over is not None and over(drafts[row].text.decode("utf-8", errors="replace")))
                 ]
         return [drafts[row].reply() for row in rows]
 

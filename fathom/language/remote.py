@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from fathom.contracts import Over
 from fathom.errors import MissingExtraError, ModelError
 from fathom.files import read_json, write_json
 from fathom.language.remote_settings import RemoteSettings
@@ -192,8 +193,10 @@ class RemoteConversation:
         self._rows = [[Piece("user", prompt)] for prompt in prompts]
         self._seeds = [seed % 2**31 for seed in seeds]  # endpoints take 32 bits
 
-    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int]) -> list[Reply]:
-        """Let the endpoint write on each of `rows`, several at a time."""
+    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int], over: Over | None = None) -> list[Reply]:
+        """Let the endpoint write on each of `rows`, several at a time; it cannot be stopped on the way."""
+        if over is not None:
+            raise ModelError("a remote endpoint cannot be watched while it writes: write protocol.constrained: false, or use a local model")
 
         def ask(row: int, limit: int) -> Reply:
             return self._policy.ask(self._rows[row], stops, limit=limit, temperature=self._temperature, seed=self._seeds[row])

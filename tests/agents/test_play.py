@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from worlds import Scripted, ScriptedConversation, Shelves, asks, concludes, film_case, film_catalog
+from worlds import Scripted, ScriptedConversation, Shelves, asks, concludes, film_case, film_catalog, opens_list
 
 from fathom.agents.play import play, row_seed
-from fathom.agents.protocol import ANSWER_OPEN, END_PREF, ProtocolSettings
+from fathom.agents.protocol import ANSWER_OPEN, BEGIN_ITEMS, BEGIN_PREF, END_PREF, ProtocolSettings
 from fathom.agents.remote_retrieval import RetrievalError
 from fathom.records import Call, Ending
 
@@ -52,6 +52,21 @@ def test_every_other_way_to_end_has_its_name(script: list[str], ending: Ending) 
     assert episode.ending is ending
     assert not episode.well_formed
     assert episode.answer == ()
+
+
+def test_under_constraint_a_preference_that_repeats_itself_is_closed() -> None:
+    script = [f"So.\n{BEGIN_PREF}war; love; War; love; war; love; war", opens_list(concludes(LIST, FILMS))]
+    settings = SETTINGS.model_copy(update={"constrained": True, "answer_length": 5})
+    [episode] = play(Scripted(script), Shelves(40), [film_case()], FILMS, settings, finish="scored")
+    assert episode.well_formed
+    assert [turn.preference for turn in episode.turns] == ["war; love"]
+    assert f"{BEGIN_PREF}war; love; War;{END_PREF}\n{BEGIN_ITEMS}" in episode.text
+    assert episode.tape is not None
+    words = bytes(token for token, own in zip(episode.tape.tokens, episode.tape.sampled, strict=True) if own).decode()
+    assert words.startswith(f"So.\n{BEGIN_PREF}war; love; War;"), "the closing marker is the environment's"
+    assert END_PREF not in words
+    [free] = play(Scripted(script), Shelves(40), [film_case()], FILMS, SETTINGS, finish="scored")
+    assert free.ending is Ending.UNREADABLE
 
 
 def test_a_list_that_fills_the_trajectory_ends_it_before_it_is_shown() -> None:

@@ -8,6 +8,7 @@ from worlds import Shelves, asks, concludes, film_case, film_catalog
 
 from fathom.agents.play import play
 from fathom.agents.protocol import MARKERS, ProtocolSettings, answer_lines, opening
+from fathom.contracts import Over
 from fathom.language.builtin import tiny
 from fathom.language.engine import LocalConversation
 from fathom.language.policy import LocalPolicy
@@ -44,7 +45,8 @@ class DictatedConversation:
     def __init__(self, real: LocalConversation, texts: list[list[str]]) -> None:
         self.real, self.texts = real, texts
 
-    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int]) -> list[Reply]:
+    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int], over: Over | None = None) -> list[Reply]:
+        assert over is None
         replies = []
         for row in rows:
             text = self.texts[row].pop(0)
