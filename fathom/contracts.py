@@ -84,8 +84,12 @@ class Conversation(Protocol):
         closing: str,
         forbidden: Sequence[Collection[int]],
         limits: Sequence[int],
+        favour: Sequence[Mapping[int, float]] | None = None,
     ) -> list[Written]:
-        """On each of `rows` a title, allowed and not yet written, behind every one of `numbers`, and then `closing`."""
+        """On each of `rows` a title, allowed and not yet written, behind every one of `numbers`, and then `closing`.
+
+        `favour`: per row what speaks for some items beside the model, in nats.
+        """
         ...
 
 

@@ -150,6 +150,8 @@ class Choice:
     """The tokens of the title so far, as a node of the catalogue's trie: the next one is among its children."""
     blocked: tuple[int, ...] = ()
     """Children that lead only to titles that may not be written."""
+    favoured: tuple[tuple[int, float], ...] = ()
+    """Children that lead to titles for which something speaks beside the model, and what is added to their logits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Token in, token out: a row's tape is the encoded prompt, then the ids that the p
 it appended. Nothing that was written is ever decoded and encoded again.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -212,6 +213,7 @@ def _write_lists(conversation: Conversation, rows: dict[int, _Row], *, catalog: 
         closing=ANSWER_CLOSE,
         forbidden=[row.dialogue.hidden for row in rows.values()],
         limits=[row.limit for row in rows.values()],
+        favour=[_favour(row.dialogue.lists, settings.listed) for row in rows.values()],
     )
     for place, written in zip(places, lists, strict=True):
         rows[place].dialogue.hear(rows[place].take_list(written))
@@ -271,6 +273,13 @@ def _score(policy: Policy, conversation: Conversation, rows: dict[int, _Row], *,
         listed = evidence(dialogue.lists)
         scores = likelihoods + settings.listed * np.log([listed[item] for item in dialogue.retrieved])
         rows[place].scored = tuple(dialogue.retrieved[index] for index in np.argsort(-scores, kind="stable"))
+
+
+def _favour(lists: Sequence[Sequence[int]], weight: float) -> dict[int, float]:
+    """What the lists add to the log-likelihood of each item in them; nothing for the last one, as for all that are in no list."""
+    found = evidence(lists) if weight else {}
+    least = min(found.values(), default=1.0)
+    return {item: weight * math.log(value / least) for item, value in found.items()}
 
 
 def evidence(lists: Sequence[Sequence[int]]) -> dict[int, float]:

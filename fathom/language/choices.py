@@ -16,8 +16,8 @@ class Choices:
 
     places: Tensor
     """(M,) which of the N, ascending."""
-    allowed: Tensor
-    """(M, vocabulary) True where a token could have stood."""
+    added: Tensor
+    """(M, vocabulary) what was added to the logits: -inf where a token could not have stood."""
 
     @classmethod
     def of(cls, tapes: Sequence[Tape], trie: TitleTrie, vocabulary: int, device: torch.device) -> "Choices | None":
@@ -31,13 +31,13 @@ class Choices:
             before += len(sampled)
         if not made:
             return None
-        return cls(torch.tensor(places, device=device), torch.from_numpy(trie.allowed(made, vocabulary)).to(device))
+        return cls(torch.tensor(places, device=device), torch.from_numpy(trie.added(made, vocabulary)).to(device))
 
     def part(self, start: int, stop: int) -> "Choices":
         """Those among the asked tokens from `start` to before `stop`, counted from `start`."""
         inside = (self.places >= start) & (self.places < stop)
-        return Choices(self.places[inside] - start, self.allowed[inside])
+        return Choices(self.places[inside] - start, self.added[inside])
 
     def among(self, logits: Tensor) -> Tensor:
-        """(N, vocabulary) `logits` with -inf where a token could not have stood."""
-        return logits.index_put((self.places,), logits[self.places].masked_fill(~self.allowed, -torch.inf))
+        """(N, vocabulary) `logits` as they were when the tokens were chosen: -inf where a token could not have stood."""
+        return logits.index_put((self.places,), logits[self.places] + self.added)

@@ -5,7 +5,7 @@ somebody asks what comes next; then all of it goes through the model in one pass
 ids are final: the one exception is a token that spills past a stop string (see `Reply.spill`).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,18 +113,20 @@ class LocalConversation:
         closing: str,
         forbidden: Sequence[Collection[int]],
         limits: Sequence[int],
+        favour: Sequence[Mapping[int, float]] | None = None,
     ) -> list[Written]:
         """Let the model write on each of `rows` a list of as many titles as there are `numbers`, and then `closing`.
 
         Before each title stands its number, after the last one `closing`: the model chooses nothing but titles (`titles[i - 1]`, with
         a line break, is item i), each token among those that still lead to a title that is neither in the row's `forbidden` nor
-        in a line above. At most `limits` tokens, and no more than the context has, are written.
+        in a line above. `favour` says per row what speaks for some items beside the model (see `Pen`). At most `limits` tokens, and no
+        more than the context has, are written.
         """
         trie = self._table.trie(tuple(titles))
         leads, end = self._table.encode_many(numbers), self._table.encode(closing)
         lists = {
-            row: TitleDraft(Pen(trie, items), min(limit, self._context - len(self._rows[row].tokens)))
-            for row, items, limit in zip(rows, forbidden, limits, strict=True)
+            row: TitleDraft(Pen(trie, items, favoured), min(limit, self._context - len(self._rows[row].tokens)))
+            for row, items, limit, favoured in zip(rows, forbidden, limits, favour or [{}] * len(rows), strict=True)
         }
         active = [row for row in rows if self._lead(row, lists[row], leads, end)]
         with self._decoder.at_work():
@@ -134,8 +136,8 @@ class LocalConversation:
                 if not active:
                     break
                 logits = self._logits(active)
-                allowed = torch.from_numpy(trie.allowed([choice for _, choice in offered], logits.shape[1])).to(logits.device)
-                ids, logprobs = self._choose(active, logits.masked_fill(~allowed, -torch.inf))
+                added = torch.from_numpy(trie.added([choice for _, choice in offered], logits.shape[1])).to(logits.device)
+                ids, logprobs = self._choose(active, logits + added)
                 for (row, choice), token, logprob in zip(offered, ids, logprobs, strict=True):
                     self._rows[row].tokens.append(token)
                     lists[row].write([token], logprob)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,6 +226,7 @@ class RemoteConversation:
         closing: str,
         forbidden: Sequence[Collection[int]],
         limits: Sequence[int],
+        favour: Sequence[Mapping[int, float]] | None = None,
     ) -> list[Written]:
         """Always a `ModelError`: endpoints choose from their whole vocabulary."""
         raise ModelError("a remote endpoint cannot be kept to titles: write protocol.constrained: false, or use a local model")

@@ -1,12 +1,11 @@
 """The token sequences of a catalogue's titles, as a trie: what a model may write where a title is asked for."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from fathom.errors import ModelError
-from fathom.records import PAD, Choice, Ints
+from fathom.records import PAD, Choice, Floats, Ints
 
 FIRST = 0
 """The node where no token of a title is written yet."""
@@ -63,20 +62,30 @@ class TitleTrie:
             node = self._above[node]
         yield FIRST
 
-    def allowed(self, choices: Sequence[Choice], vocabulary: int) -> npt.NDArray[np.bool_]:
-        """(len(choices), vocabulary) True where a token may stand."""
-        mask = np.zeros((len(choices), vocabulary), dtype=np.bool_)
-        for row, choice in zip(mask, choices, strict=True):
-            row[self.token[self.first[choice.node] : self.first[choice.node + 1]]] = True
-            row[list(choice.blocked)] = False
-        return mask
+    def added(self, choices: Sequence[Choice], vocabulary: int) -> Floats:
+        """(len(choices), vocabulary) what is added to the logits: -inf where a token may not stand, mostly 0 where it may."""
+        added = np.full((len(choices), vocabulary), -np.inf, dtype=np.float32)
+        for row, choice in zip(added, choices, strict=True):
+            row[self.token[self.first[choice.node] : self.first[choice.node + 1]]] = 0.0
+            for token, value in choice.favoured:
+                row[token] = value
+            row[list(choice.blocked)] = -np.inf
+        return added
 
 
 class Pen:
-    """Writes titles of a trie one after the other, token by token, none of them twice and none that is forbidden."""
+    """Writes titles of a trie one after the other, token by token, none of them twice and none that is forbidden.
 
-    def __init__(self, trie: TitleTrie, forbidden: Collection[int] = ()) -> None:
+    `favour` says what speaks for an item beside the model, as a positive number of nats: it is added to the logit of each token of its
+    title, or less than it where a better one shares that token. So the model's probability of the title is multiplied by about exp of it.
+    """
+
+    def __init__(self, trie: TitleTrie, forbidden: Collection[int] = (), favour: Mapping[int, float] | None = None) -> None:
         self._trie = trie
+        self._paths = {item: tuple(trie.path(item))[::-1] for item in favour or {}}
+        """Favoured item -> the nodes of its title from the root on."""
+        self._favour = dict(favour or {})
+        self._depth = 0
         self._gone: dict[int, int] = {}
         """Node -> how many titles at it or behind it may not be written any more; nodes without any are left out."""
         self._node = FIRST
@@ -95,19 +104,26 @@ class Pen:
             return None
         low, high = int(trie.first[node]), int(trie.first[node + 1])
         blocked = [child for child, gone in self._gone.items() if low <= child < high and gone == trie._below[child]]
-        return Choice(node, tuple(sorted(int(trie.token[child]) for child in blocked)))
+        best: dict[int, float] = {}
+        for item, path in self._paths.items():
+            if len(path) > self._depth + 1 and path[self._depth] == node:
+                child = path[self._depth + 1]
+                best[child] = max(best.get(child, 0.0), self._favour[item])
+        favoured = sorted((int(trie.token[child]), value) for child, value in best.items())
+        return Choice(node, tuple(sorted(int(trie.token[child]) for child in blocked)), tuple(favoured))
 
     def write(self, token: int) -> int:
         """Take the next token; returns the item whose title it ends, or `PAD`."""
         low, high = self._trie.first[self._node : self._node + 2].tolist()
         [place] = np.flatnonzero(self._trie.token[low:high] == token)
-        self._node = low + int(place)
+        self._node, self._depth = low + int(place), self._depth + 1
         item = int(self._trie.item[self._node])
         if item != PAD:
             self._forbid(item)
-            self._node = FIRST
+            self._node, self._depth = FIRST, 0
         return item
 
     def _forbid(self, item: int) -> None:
+        self._paths.pop(item, None)
         for node in self._trie.path(item):
             self._gone[node] = self._gone.get(node, 0) + 1

@@ -6,7 +6,8 @@ teaches what another does:
 - A *hindsight* trace knows the target and asks for what it is like, as long as no list has shown it. Only its preferences are
   learned: so the model learns what this person may want that has not been found yet. It ends with the last preference.
 - An *answer* trace asks for things like those already shown or taken. Only its answer (and the layout around it) is learned.
-  The target, if it was retrieved, stands first: so the model learns p(target | context) there, which the scored finish asks for.
+  The target, if it was retrieved or the answer is kept to titles, stands first: so the model learns p(target | context) there, which
+  the scored finish asks for.
   The order of the others is that of the lists, or of a *teacher*: a recommender that knows what the language model knows when it is
   asked directly, so that every answer teaches it to use that, whether the target was found or not.
 - A *sequel* trace asks like an answer trace. Behind the reminder, where an answer would begin, it goes on with all that the person
@@ -77,7 +78,7 @@ class TraceSettings(Settings):
     """Who orders the titles of an answer: `lists` the retriever's lists, fused; `mix` what the retriever without a wish and the language
     model, asked directly, recommend together, in the place of the first list. Neither has seen the targets."""
     promoted: float = Field(default=1.0, ge=0, le=1)
-    """How often a target that was found stands first in the answer; otherwise it stands where the others leave it."""
+    """How often the target stands first in the answer, if it was found or the protocol is constrained; else it stands where others leave it."""
     missed: float = Field(default=0.3, ge=0, le=1)
     """Share of the answer traces that are kept although the target is not among what the answer is made of."""
     thought_weight: float = Field(default=0.3, ge=0)
@@ -347,13 +348,14 @@ def _finished(
 def _answer(order: Sequence[int], target: int, *, settings: TraceSettings, length: int, constrained: bool) -> tuple[list[int], list[float]]:
     """The answer and the weight of each of its titles: the fused order, with the target, if it was found, first.
 
-    Who cannot write a title twice needs no help to avoid it: then the others move down by one, and stay in their order.
+    Who is kept to titles, none twice, needs no help to avoid repetitions: then the others move down by one, and stay in their order;
+    and a target that was not found stands first as well, for it can be written, and nothing else there would be true.
     """
-    if target not in order:
-        return list(order[:length]), [settings.rest_weight] * length
-    if constrained:
+    if constrained and target != PAD:
         others = [item for item in order if item != target]
         return [target, *others[: length - 1]], [settings.target_weight, *[settings.rest_weight] * (length - 1)]
+    if target not in order:
+        return list(order[:length]), [settings.rest_weight] * length
     answer, place = brought_forward(order, order.index(target), length)
     weights = [settings.rest_weight] * len(answer)
     weights[place] = settings.displaced * settings.rest_weight

@@ -69,7 +69,7 @@ def test_likelihoods_are_those_among_what_was_allowed_and_those_of_training(poli
         assert again == pytest.approx(np.asarray(tape.logprobs), abs=1e-4)
         assert packed.numpy() == pytest.approx(again[places], abs=1e-5)
         for place, choice, logprob, entropy in zip(places, one.choices, again[places], entropies.tolist(), strict=True):
-            allowed = trie.allowed([choice], policy.vocabulary)[0]
+            allowed = trie.added([choice], policy.vocabulary)[0] == 0
             chances = plain[place - 1][allowed] / plain[place - 1][allowed].sum()
             assert np.exp(logprob) == pytest.approx(plain[place - 1][tokens[place]] / plain[place - 1][allowed].sum(), rel=1e-3)
             assert entropy == pytest.approx(-(chances * np.log(chances)).sum(), abs=1e-3)
@@ -77,9 +77,9 @@ def test_likelihoods_are_those_among_what_was_allowed_and_those_of_training(poli
 
 def test_chunks_change_nothing(policy: LocalPolicy) -> None:
     hidden, targets = torch.randn(9, policy.embeddings.shape[1]), torch.arange(9) + 300
-    allowed = torch.zeros(3, policy.vocabulary, dtype=torch.bool)
-    allowed[:, 300:310] = True
-    choices = Choices(torch.tensor([1, 4, 8]), allowed)
+    added = torch.full((3, policy.vocabulary), -torch.inf)
+    added[:, 300:310] = 0
+    choices = Choices(torch.tensor([1, 4, 8]), added)
     with torch.no_grad():
         whole = policy.chunked_logprobs(hidden, targets, choices)
         assert policy.chunked_logprobs(hidden, targets, choices, chunk=4).tolist() == pytest.approx(whole.tolist(), abs=1e-6)
@@ -120,7 +120,42 @@ def test_a_pen_blocks_beginnings_without_a_title_left() -> None:
     assert [pen.write(2), pen.inside, pen.write(9), pen.inside] == [PAD, True, 1, False]
     assert pen.choice() == Choice(0, blocked=(1,))
     assert [pen.write(4), pen.write(9), pen.choice()] == [PAD, 3, None]
-    assert trie.allowed([Choice(0, blocked=(1,)), Choice(1)], 5).tolist() == [[False] * 4 + [True], [False, False, True, True, False]]
+    no = -np.inf
+    assert trie.added([Choice(0, blocked=(1,)), Choice(1)], 5).tolist() == [[no, no, no, no, 0], [no, no, 0, 0, no]]
+
+
+def test_a_pen_favours_every_token_of_a_title_by_the_best_one_behind_it() -> None:
+    trie = TitleTrie([(1, 2, 9), (1, 3, 9), (4, 9), (5, 9)])
+    pen = Pen(trie, forbidden=[4], favour={1: 0.5, 2: 2.0, 3: 1.0, 4: 9.0})
+    first = pen.choice()
+    assert first == Choice(0, blocked=(5,), favoured=((1, 2.0), (4, 1.0)))
+    assert trie.added([first], 6).tolist() == [[-np.inf, 2.0, -np.inf, -np.inf, 1.0, -np.inf]]
+    pen.write(1)
+    assert pen.choice() == Choice(1, favoured=((2, 0.5), (3, 2.0)))
+    pen.write(3)
+    assert [pen.write(9), pen.choice()] == [2, Choice(0, blocked=(5,), favoured=((1, 0.5), (4, 1.0)))]
+
+
+def test_what_is_favoured_is_chosen_as_often_as_it_was_said(policy: LocalPolicy, titles: tuple[str, ...]) -> None:
+    """At the first place: the likelihood of a title that no other shares a token with, against what its logits say."""
+    first = [policy.encode(title + "\n")[0] for title in titles]
+    lone = next(item for item, token in enumerate(first, start=1) if first.count(token) == 1)
+    plain, favoured = (_chances(policy, titles, favour) for favour in ({}, {lone: 1.5}))
+    odds = plain[lone] / (1 - plain[lone]) * np.exp(1.5)
+    assert favoured[lone] == pytest.approx(odds / (1 + odds), rel=1e-3)
+
+
+def _chances(policy: LocalPolicy, titles: tuple[str, ...], favour: dict[int, float]) -> dict[int, float]:
+    """How likely the first token of each item's title is at the first place of a list."""
+    trie = policy.table.trie(titles)
+    talk = policy.converse(PROMPTS[:1], temperature=0.0, seeds=[0])
+    talk.extend([0], [NUMBERS[0]])
+    choice = Pen(trie, (), favour).choice()
+    assert choice is not None
+    with torch.no_grad():
+        logits = policy.model(torch.tensor([talk.tokens(0)])).logits[0, -1]
+    chances = (logits + torch.from_numpy(trie.added([choice], policy.vocabulary)[0])).softmax(dim=-1)
+    return {item: float(chances[trie.token[list(trie.path(item))[-2]]]) for item in range(1, len(titles) + 1)}
 
 
 def test_titles_that_cannot_be_told_apart_are_refused() -> None:

@@ -214,6 +214,19 @@ def test_a_target_that_the_teacher_knows_stands_first_and_the_others_move_down()
         assert {weight for weight, words in weighted(trace) if f"{CATALOG.title(target)}\n" in words} >= {3.0}
 
 
+def test_under_constraint_a_target_that_was_missed_stands_first_too() -> None:
+    cases = tuple(replace(case, target=40) for case in CASES)  # far beyond what the shelves show
+    settings, protocol = TraceSettings(missed=1.0, target_weight=3.0), PROTOCOL.model_copy(update={"constrained": True})
+    shelves, preferences = Shelves(CATALOG.n_items), PreferenceSettings()
+    some = build_traces(POLICY, cases, CATALOG, retrieve=shelves, settings=settings, preferences=preferences, protocol=protocol, seed=5)
+    missed = [trace for trace in answers(some) if all(40 not in turn.shown for turn in trace.episode.turns)]
+    assert missed
+    for trace in missed:
+        order = fused([turn.shown for turn in trace.episode.turns], settings.later_lists)
+        assert trace.episode.answer == (40, *order[:2])
+        assert {weight for weight, words in weighted(trace) if f"{CATALOG.title(40)}\n" in words} >= {3.0}
+
+
 def test_who_may_write_a_title_twice_learns_an_exchange() -> None:
     for trace in taught(constrained=False):
         target = trace.episode.case.target
