@@ -92,7 +92,8 @@ class ProtocolSettings(Settings):
     """The latest events of the history that stand once more between the answer's opening tag and its first title, which then has no
     number. A small model knows what comes next right behind a history and nowhere else (docs/lab-notes.md): so there it is asked."""
     listed: float = Field(default=0.0, ge=0)
-    """What a title's places in the lists count in the scored finish, beside its likelihood: an exponent of `evidence`; 0: nothing."""
+    """What a title's places in the lists count in the answer beside the model's likelihood: an exponent of their evidence (`agents.play`);
+    0: nothing. In the written answer only if it is constrained."""
     history_ratings: bool = False
     """Each rated event of the history is followed by a line such as '  4/5'."""
     best_rating: float = Field(default=5.0, gt=0)

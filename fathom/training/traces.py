@@ -78,7 +78,7 @@ class TraceSettings(Settings):
     """Who orders the titles of an answer: `lists` the retriever's lists, fused; `mix` what the retriever without a wish and the language
     model, asked directly, recommend together, in the place of the first list. Neither has seen the targets."""
     promoted: float = Field(default=1.0, ge=0, le=1)
-    """How often the target stands first in the answer, if it was found or the protocol is constrained; else it stands where others leave it."""
+    """How often the target stands first in the answer, if it was found or the answer is kept to titles; otherwise where others leave it."""
     missed: float = Field(default=0.3, ge=0, le=1)
     """Share of the answer traces that are kept although the target is not among what the answer is made of."""
     thought_weight: float = Field(default=0.3, ge=0)
