@@ -28,7 +28,7 @@ from accelerate import PartialState
 from fathom.agents.protocol import ProtocolSettings
 from fathom.contracts import Retrieve, Validate
 from fathom.data.titles import TitleIndex
-from fathom.errors import MissingExtraError
+from fathom.errors import ConfigError, MissingExtraError, suggestion
 from fathom.language.policy import LocalPolicy
 from fathom.records import Case, Catalog
 from fathom.training.keeping import Keeper, Place
@@ -45,6 +45,12 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "transformers", "rl") from error
 
 __all__ = ["ReinforceSettings", "reinforce"]
+
+WORTH = "worth"
+"""The figure by which weights are kept."""
+
+MALFORMED = 1e6
+"""Taken off the worth of weights that too often answer malformed: more than any reward makes up for."""
 
 
 def reinforce(
@@ -80,8 +86,8 @@ def reinforce(
         if validate is None:
             return {}
         with policy.decoder.heated(1.0):
-            found = keeper.validate(validate, at, select=settings.select, patience=0)
-        return {f"validation/{name}": value for name, value in found.items()}
+            found = keeper.validate(lambda: _worth(validate(), settings), at, select=WORTH, patience=0)
+        return {f"validation/{name}": value for name, value in found.items() if name != WORTH}
 
     state = PartialState(cpu=policy.device.type == "cpu")  # must know the device before anybody asks it how many processes there are
     with state.main_process_first():  # the main process drops log lines beyond the checkpoint, the others find them gone
@@ -102,6 +108,14 @@ def reinforce(
                 trainer.train()
     keeper.finish()
     return policy
+
+
+def _worth(figures: Mapping[str, float], settings: ReinforceSettings) -> Mapping[str, float]:
+    """Validation's figures and, as `WORTH`, by what the weights are chosen."""
+    if settings.select not in figures:
+        raise ConfigError(f"select is '{settings.select}', which validation does not return{suggestion(settings.select, figures)}")
+    malformed = figures.get("format_valid", 1.0) < settings.least_valid
+    return {**figures, WORTH: figures[settings.select] - (MALFORMED if malformed else 0.0)}
 
 
 class _Journal(TrainerCallback):

@@ -46,6 +46,9 @@ class ReinforceSettings(Settings):
     """Steps after which the agent answers validation cases greedily, as it will in use; also before the first step and after the last."""
     select: str = "reward"
     """The validation figure, higher is better, by which the weights are chosen that are kept: those of the start among them."""
+    least_valid: float = Field(default=0.99, ge=0, le=1)
+    """Weights with a smaller share of well-formed greedy conversations are kept only where no others are better formed: what asks more may
+    earn more although it fails more often."""
     checkpoint_every: int = Field(default=1, ge=1)
     """Steps after which the state is written down again; it changes no result."""
     preflight: Literal["refuse", "warn"] = "refuse"

@@ -150,6 +150,21 @@ def test_the_best_validated_weights_are_kept_those_of_the_start_among_them(tmp_p
     assert torch.equal(weights(train(tmp_path / "rising", settings, validate=lambda policy: {"reward": next(rising)})), weights(last))
 
 
+def test_weights_that_answer_malformed_are_kept_only_where_none_are_better_formed(tmp_path: Path) -> None:
+    settings, before = change(steps=4, validate_every=2, least_valid=0.9), weights(tiny_policy())
+
+    def kept(name: str, figures: list[tuple[float, float]]) -> torch.Tensor:
+        given = iter([{"reward": reward, "format_valid": valid} for reward, valid in figures])
+        return weights(train(tmp_path / name, settings, validate=lambda policy: next(given)))
+
+    last = kept("last", [(1, 1), (2, 1), (3, 1)])
+    assert torch.equal(kept("start", [(1, 0.9), (2, 0.8), (3, 0.89)]), before)
+    assert torch.equal(kept("none", [(1, 0.2), (2, 0.1), (3, 0.3)]), last)
+    middle = kept("middle", [(1, 0.95), (2, 0.95), (3, 0.5)])
+    assert not torch.equal(middle, before)
+    assert not torch.equal(middle, last)
+
+
 def test_a_killed_training_that_validates_keeps_the_same_weights(tmp_path: Path) -> None:
     settings = change(steps=5, validate_every=2)
     whole = train(tmp_path / "whole", settings, validate=small_weights)
