@@ -37,7 +37,7 @@ PROTOCOL = ProtocolSettings(
     reminded=3,
 )
 CASES = tuple(film_case(history=(17 + place % 5, 25 + place % 7, 35), target=1 + place % 12) for place in range(80))
-SETTINGS = ReinforceSettings(steps=40, prompts=8, samples=8, micro_batch=16, learning_rate=4e-4, preflight="warn")
+SETTINGS = ReinforceSettings(steps=40, prompts=8, samples=8, micro_batch=16, learning_rate=2e-4, preflight="warn")
 # The control's format decays, as it may where nothing is rewarded; the watch, which would stop it, looks away.
 SECOND = SETTINGS.model_copy(
     update={"steps": 60, "prompts": 4, "learning_rate": 3e-4, "watch": WatchSettings(flat_steps=100, kl_limit=100, valid_floor=0)}
