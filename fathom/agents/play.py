@@ -282,8 +282,10 @@ def _favour(lists: Sequence[Sequence[int]], weight: float) -> dict[int, float]:
     return {item: weight * math.log(value / least) for item, value in found.items()}
 
 
-def evidence(lists: Sequence[Sequence[int]]) -> dict[int, float]:
-    """What the lists of a conversation say for each item in them: the sum of 1 / (`FIRST` + place), where a later list's counts `LATER`.
+def evidence(lists: Sequence[Sequence[int]], *, first: float = FIRST, later: float = LATER) -> dict[int, float]:
+    """What the lists of a conversation say for each item in them: the sum of 1 / (`first` + place), where a later list's counts `later`.
+
+    Items stand in the order in which they appeared.
 
     >>> evidence([[7, 8], [8]])
     {7: 0.25, 8: 0.2625}
@@ -291,5 +293,5 @@ def evidence(lists: Sequence[Sequence[int]]) -> dict[int, float]:
     found: dict[int, float] = {}
     for number, items in enumerate(lists):
         for place, item in enumerate(items, start=1):
-            found[item] = found.get(item, 0.0) + (LATER if number else 1.0) / (FIRST + place)
+            found[item] = found.get(item, 0.0) + (later if number else 1.0) / (first + place)
     return found

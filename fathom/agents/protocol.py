@@ -104,7 +104,8 @@ class ProtocolSettings(Settings):
     """Attribute lines below titles; left out: yes in the long prompt, no in the compact one."""
     constrained: bool = False
     """The answer is decoded under constraint: K numbered titles of the catalogue, none twice and, with `exclude_history`, none that the
-    person has; the model only chooses among them. Off: it writes freely, and the format checks say what came of it."""
+    person has; the model only chooses among them. And a preference that says a phrase again is closed. Off: it writes freely, and the
+    format checks say what came of it."""
     foreign_script: str = "\u4e00-\u9fff"
     """Characters, as the inside of a regular expression's brackets, that the model's own words must not contain; '' allows all."""
 

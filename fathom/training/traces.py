@@ -27,6 +27,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fathom.agents.dialogue import Dialogue
+from fathom.agents.play import evidence
 from fathom.agents.protocol import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
@@ -229,10 +230,7 @@ def fused(lists: Sequence[Sequence[int]], later: float) -> list[int]:
     >>> fused([[1, 2, 3], [4, 2]], 0.5)
     [2, 1, 3, 4]
     """
-    scores: dict[int, float] = {}
-    for number, items in enumerate(lists):
-        for place, item in enumerate(items, start=1):
-            scores[item] = scores.get(item, 0.0) + (later if number else 1.0) / (RECIPROCAL + place)
+    scores = evidence(lists, first=RECIPROCAL, later=later)
     return sorted(scores, key=lambda item: -scores[item])
 
 
@@ -299,7 +297,8 @@ def _ask(writer: _Writer, preference: str, catalog: Catalog, *, settings: TraceS
 def _sequel(cases: Sequence[Case], index: int, catalog: Catalog, protocol: ProtocolSettings) -> str:
     """What the person of case `index` took from its target on, as lines of a history: as far as the cases that follow it tell."""
     first = last = cases[index]
-    for case in cases[index + 1 :]:
+    for place in range(index + 1, len(cases)):
+        case = cases[place]
         if case.user != last.user or case.history != (*last.history, last.target):
             break
         last = case

@@ -93,8 +93,9 @@ def test_sampled_likelihoods_are_those_of_training(warm: LocalPolicy, temperatur
     assert (max(divergence(warm, episodes, CATALOG)) < 1e-6) == (temperature == 1)
 
 
-def test_reminded_episodes_keep_all_of_this(warm: LocalPolicy) -> None:
-    settings = PROTOCOL.model_copy(update={"reminded": 1})
+@pytest.mark.parametrize("listed", [0.0, 1.5])
+def test_reminded_episodes_keep_all_of_this(warm: LocalPolicy, listed: float) -> None:
+    settings = PROTOCOL.model_copy(update={"reminded": 1, "listed": listed})
     shelves = Shelves(CATALOG.n_items)
     head = f"{ANSWER_OPEN}\nUser:\n{CATALOG.title(20)}\n"
 
