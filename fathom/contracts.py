@@ -85,10 +85,11 @@ class Conversation(Protocol):
         forbidden: Sequence[Collection[int]],
         limits: Sequence[int],
         favour: Sequence[Mapping[int, float]] | None = None,
+        forked: bool = False,
     ) -> list[Written]:
         """On each of `rows` a title, allowed and not yet written, behind every one of `numbers`, and then `closing`.
 
-        `favour`: per row what speaks for some items beside the model, in nats.
+        `favour`: per row what speaks for some items beside the model, in nats. `forked`: every title is drawn where the first one is.
         """
         ...
 

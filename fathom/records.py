@@ -168,6 +168,8 @@ class Written:
     """One for each chosen token, in order."""
     whole: bool
     """Whether the list was ended; False: it was cut off by a limit, or the catalogue had no title left."""
+    fork: int | None = None
+    """Of the list's tokens so many stand before its first title, if every title was drawn there; None: if each follows those above it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,17 @@ class Tape:
     """How many tokens the opening has."""
     choices: Mapping[int, Choice] = field(default_factory=dict)
     """Place in `tokens` -> between what it was chosen, where that was not the whole vocabulary."""
+    fork: int | None = None
+    """So many tokens stand before the answer's first title, if all its titles were drawn there; None: each token follows all before it."""
+
+    @property
+    def positions(self) -> list[int]:
+        """As which token of its text the model read each one: behind a fork every title begins where the first one does."""
+        positions = list(range(len(self.tokens)))
+        for place in range(len(self.tokens) if self.fork is None else self.fork, len(self.tokens)):
+            choice = self.choices.get(place)
+            positions[place] = positions[place - 1] + 1 if choice is not None and choice.node else self.fork or 0
+        return positions
 
 
 class Ending(StrEnum):

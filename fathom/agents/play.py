@@ -45,6 +45,7 @@ class _Row:
     """Words that stopped at the opening answer tag; the environment hears them together with what follows."""
     scored: tuple[int, ...] | None = None
     choices: dict[int, Choice] = field(default_factory=dict)
+    fork: int | None = None
     seconds: float = 0.0
 
     @property
@@ -73,6 +74,7 @@ class _Row:
     def take_list(self, written: Written) -> Reply:
         """Put a list on the tape that the model wrote under constraint; returns it together with the words before it."""
         chosen = iter(written.choices)
+        self.fork = None if written.fork is None else len(self.tokens) + written.fork
         for token, own, logprob in zip(written.tokens, written.sampled, written.logprobs, strict=True):
             if own:
                 self.choices[len(self.tokens)] = next(chosen)
@@ -85,7 +87,9 @@ class _Row:
 
     def episode(self) -> Episode:
         """The finished episode; without a tape where the policy gave no token ids."""
-        tape = Tape(tuple(self.tokens), tuple(self.sampled), tuple(self.logprobs), self.prompt, self.choices) if self.has_tokens else None
+        tape = None
+        if self.has_tokens:
+            tape = Tape(tuple(self.tokens), tuple(self.sampled), tuple(self.logprobs), self.prompt, self.choices, self.fork)
         return self.dialogue.episode(tape=tape, scored=self.scored or (), seconds=self.seconds)
 
 
@@ -214,6 +218,7 @@ def _write_lists(conversation: Conversation, rows: dict[int, _Row], *, catalog: 
         forbidden=[row.dialogue.hidden for row in rows.values()],
         limits=[row.limit for row in rows.values()],
         favour=[_favour(row.dialogue.lists, settings.listed) for row in rows.values()],
+        forked=settings.answer == "plackett_luce",
     )
     for place, written in zip(places, lists, strict=True):
         rows[place].dialogue.hear(rows[place].take_list(written))

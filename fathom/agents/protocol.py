@@ -106,6 +106,9 @@ class ProtocolSettings(Settings):
     """The answer is decoded under constraint: K numbered titles of the catalogue, none twice and, with `exclude_history`, none that the
     person has; the model only chooses among them. And a preference that says a phrase again is closed. Off: it writes freely, and the
     format checks say what came of it."""
+    answer: Literal["sequential", "plackett_luce"] = "sequential"
+    """How a constrained answer is drawn. `sequential`: each title after those above it. `plackett_luce`: every title at the first place,
+    from what is left (Plackett 1975): a ranking by what the model holds likely to come next, the one thing a small model knows well."""
     foreign_script: str = "\u4e00-\u9fff"
     """Characters, as the inside of a regular expression's brackets, that the model's own words must not contain; '' allows all."""
 
@@ -125,6 +128,12 @@ class ProtocolSettings(Settings):
                 f"reminded is {self.reminded}, but only the environment can remind, and only a small model needs it: "
                 "write constrained: true and prompt: compact, or reminded: 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _who_draws_rankings(self) -> Self:
+        if self.answer != "sequential" and not self.constrained:
+            raise ValueError(f"answer is {self.answer}, but a model that writes freely writes in sequence: write constrained: true")
         return self
 
     @model_validator(mode="after")

@@ -199,7 +199,7 @@ class Decoder:
     def read(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """(B, T, width) last hidden states of packed rows `tokens` (B, T), with gradients where they are on.
 
-        A new document begins wherever `positions` (B, T) falls back to 0; no document sees another.
+        `positions` (B, T) say where documents and their branches begin (`documents`); no document sees another.
         """
         with self._attending(DOCUMENTS):
             states: Tensor = self.model.get_decoder()(

@@ -5,6 +5,9 @@ two documents and throw it away behind a mask. On a CPU the documents are taken 
 of like length, and laid back; one that computes in bfloat16 attends to short documents by plain matrix products, which are
 several times faster there than the fused function. On an accelerator products are cheap and many small steps are not: there the
 mask it is.
+
+`positions` (B, T) say everything. Where they fall back to 0 a new document begins. Where they fall back to another number f, a
+branch of the document begins: its tokens see the document's first f tokens and their own branch, as if nothing stood in between.
 """
 
 import numpy as np
@@ -12,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface
+
+from fathom.records import Ints
 
 DOCUMENTS = "fathom_documents"
 """The name of our attention function in transformers' registry."""
@@ -24,7 +29,7 @@ ALIKE = 0.75
 
 
 class Documents:
-    """Where the documents of packed rows stand: a new one begins wherever `positions` (B, T) falls back to 0."""
+    """Where the documents of packed rows and their branches stand, by `positions` (B, T)."""
 
     def __init__(self, positions: Tensor, *, masked: bool | None = None) -> None:
         """`masked`: attend across whole rows behind a mask; left out: on accelerators."""
@@ -36,8 +41,10 @@ class Documents:
         starts = np.flatnonzero(flat == 0)
         lengths = np.diff(starts, append=len(flat))
         order = np.argsort(-lengths, kind="stable")
-        self._groups: list[Tensor] = []
-        """Each (documents, longest) places in the flattened rows; past a document's end its first place is repeated."""
+        forks, begins = (part.reshape(-1) for part in _runs(positions.cpu().numpy()))
+        self._groups: list[tuple[Tensor, Tensor | None]] = []
+        """Each (documents, longest) places in the flattened rows; past a document's end its first place is repeated. And what may be
+        seen where some document has branches, (documents, 1, longest, longest)."""
         back = np.empty(len(flat), dtype=np.int64)
         first = done = 0
         while first < len(order):
@@ -47,7 +54,12 @@ class Documents:
             inside = np.arange(longest) < lengths[group, None]
             places = starts[group, None] + np.where(inside, np.arange(longest), 0)
             back[places[inside]] = done + np.flatnonzero(inside)
-            self._groups.append(torch.from_numpy(places).to(positions.device))
+            seen = None
+            if forks[places[inside]].any():
+                column = np.arange(longest)
+                fork, begin = (np.where(inside, values, 0)[:, :, None] for values in (forks[places], begins[places] - starts[group, None]))
+                seen = torch.from_numpy((column <= column[:, None]) & ((column < fork) | (column >= begin)))[:, None]
+            self._groups.append((torch.from_numpy(places), seen))
             first, done = last, done + places.size
         self._back = torch.from_numpy(back).to(positions.device)
         """Where each place of the rows is found among the groups laid end to end."""
@@ -62,29 +74,64 @@ class Documents:
         rows, heads, length, width = query.shape
         query, key, value = (states.transpose(1, 2).flatten(0, 1) for states in (query, key, value))
         parts = []
-        for places in self._groups:
+        for places, seen in self._groups:
             asking, offered, held = (states[places].transpose(1, 2) for states in (query, key, value))
-            parts.append(causal(asking, offered, held, scale).transpose(1, 2).flatten(0, 1))
+            parts.append(causal(asking, offered, held, scale, seen).transpose(1, 2).flatten(0, 1))
         return torch.cat(parts)[self._back].view(rows, length, heads, width)
 
 
+def _runs(positions: Ints) -> tuple[Ints, Ints]:
+    """(B, T) twice, of the document or branch that each token is in: the position at which it begins, and the place in the row, counted
+    over all rows, where it does."""
+    begun = np.ones(positions.shape, dtype=np.bool_)
+    begun[:, 1:] = positions[:, 1:] != positions[:, :-1] + 1
+    place = np.arange(positions.size).reshape(positions.shape)
+    begins = np.maximum.accumulate(np.where(begun, place, 0), axis=1)
+    return positions.reshape(-1)[begins], begins
+
+
+def followed(positions: Tensor) -> Tensor:
+    """(B, T) the place in its row of the token that each token follows; -1 where a document begins.
+
+    >>> followed(torch.tensor([[0, 1, 2, 3, 2, 3, 0, 1]])).tolist()
+    [[-1, 0, 1, 2, 1, 4, -1, 6]]
+    """
+    place = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
+    first = torch.where(positions == 0, place, 0).cummax(dim=1).values
+    goes_on = functional.pad(positions[:, 1:] == positions[:, :-1] + 1, (1, 0))
+    return torch.where(positions == 0, -1, torch.where(goes_on, place - 1, first + positions - 1))
+
+
 def seen_by(positions: Tensor) -> Tensor:
-    """(B, 1, T, T) whether a token (dimension 2) may look at another (3): one of the same document, not after it."""
+    """(B, 1, T, T) whether a token (dimension 2) may look at another (3): not after it, of its document, and of its branch or before it."""
     document = (positions == 0).cumsum(dim=1)
     together = document[:, :, None] == document[:, None]
-    return together.tril()[:, None]
+    fork, begin = (torch.from_numpy(part).to(positions.device) for part in _runs(positions.cpu().numpy()))
+    length = positions.shape[1]
+    place = torch.arange(length, device=positions.device)
+    first = torch.where(positions == 0, place, 0).cummax(dim=1).values
+    inside = (place - first)[:, None] < fork[:, :, None]
+    own = place >= (begin % length)[:, :, None]
+    return (together & (inside | own)).tril()[:, None]
 
 
-def causal(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-    """(n, heads, T, width): plain causal attention; key and value may have fewer heads, each shared by neighbouring query heads."""
+def causal(query: Tensor, key: Tensor, value: Tensor, scale: float | None, seen: Tensor | None = None) -> Tensor:
+    """(n, heads, T, width): causal attention; key and value may have fewer heads, each shared by neighbouring query heads.
+
+    `seen` (n, 1, T, T): what may be looked at, where that is not everything before.
+    """
     if query.dtype != torch.bfloat16 or query.device.type != "cpu" or query.shape[2] > SHORT:
-        mixed: Tensor = functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale, enable_gqa=True)
+        mixed: Tensor = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=seen, is_causal=seen is None, scale=scale, enable_gqa=True
+        )
         return mixed
     count, heads, length, width = query.shape
     groups = key.shape[1]
-    future = torch.full((length, length), -torch.inf, dtype=query.dtype).triu(1).repeat(heads // groups, 1)
+    hidden = torch.ones(length, length, dtype=torch.bool).triu(1) if seen is None else ~seen
+    unseen = torch.zeros(hidden.shape, dtype=query.dtype).masked_fill(hidden, -torch.inf)
+    unseen = unseen.repeat(heads // groups, 1) if seen is None else unseen.repeat(1, groups, heads // groups, 1).flatten(0, 1)
     asked = query.reshape(count * groups, heads // groups * length, width)
-    scores = torch.baddbmm(future, asked, key.flatten(0, 1).transpose(1, 2), alpha=width**-0.5 if scale is None else scale)
+    scores = torch.baddbmm(unseen, asked, key.flatten(0, 1).transpose(1, 2), alpha=width**-0.5 if scale is None else scale)
     return torch.bmm(scores.softmax(dim=-1), value.flatten(0, 1)).view(count, heads, length, width)
 
 

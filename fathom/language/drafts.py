@@ -42,6 +42,8 @@ class TitleDraft:
     choices: list[Choice] = field(default_factory=list)
     lines: int = 0
     whole: bool = False
+    fork: int | None = None
+    """Set: every title is drawn behind the first so many tokens of the list."""
 
     def write(self, tokens: Sequence[int], logprob: float | None = None) -> None:
         """Add tokens; with a log-probability the model chose them."""
@@ -52,5 +54,11 @@ class TitleDraft:
     def written(self, table: TokenTable) -> Written:
         """The finished list."""
         return Written(
-            table.decode(self.tokens), tuple(self.tokens), tuple(self.sampled), tuple(self.logprobs), tuple(self.choices), self.whole
+            table.decode(self.tokens),
+            tuple(self.tokens),
+            tuple(self.sampled),
+            tuple(self.logprobs),
+            tuple(self.choices),
+            self.whole,
+            self.fork,
         )

@@ -39,17 +39,31 @@ class Row:
     seed: int
     done: int = 0
     """How many of the tokens have their keys and values in the cache."""
+    aside: int = 0
+    """How many more were written that do not stand here: titles of a forked list."""
     _block: int = -1
     _uniforms: Floats | None = None
 
     def uniform(self) -> float:
-        """The number in [0, 1) that decides the next token: a function of the row's seed and the position alone."""
-        block, offset = divmod(len(self.tokens), BLOCK)
+        """The number in [0, 1) that decides the next token: a function of the row's seed and of how much was written alone."""
+        block, offset = divmod(len(self.tokens) + self.aside, BLOCK)
         if self._uniforms is None or block != self._block:
             # Philox gives four numbers a count, so block b starts at count b * BLOCK / 4.
             philox = np.random.Philox(key=self.seed, counter=block * (BLOCK // 4))
             self._block, self._uniforms = block, np.random.Generator(philox).random(BLOCK).astype(np.float32)
         return float(self._uniforms[offset])
+
+
+@dataclass(slots=True)
+class Fork:
+    """Where on its row every title of a list begins."""
+
+    place: int
+    """How many tokens stand on the row before it."""
+    listed: int
+    """How many of them are of the list."""
+    hidden: Tensor | None = None
+    """What the model makes of them; None: they were not read yet."""
 
 
 class LocalConversation:
@@ -114,6 +128,7 @@ class LocalConversation:
         forbidden: Sequence[Collection[int]],
         limits: Sequence[int],
         favour: Sequence[Mapping[int, float]] | None = None,
+        forked: bool = False,
     ) -> list[Written]:
         """Let the model write on each of `rows` a list of as many titles as there are `numbers`, and then `closing`.
 
@@ -121,6 +136,9 @@ class LocalConversation:
         a line break, is item i), each token among those that still lead to a title that is neither in the row's `forbidden` nor
         in a line above. `favour` says per row what speaks for some items beside the model (see `Pen`). At most `limits` tokens, and no
         more than the context has, are written.
+
+        `forked`: every title is drawn where the first one is, as if none stood above it. So the titles are a sample without
+        replacement from one distribution, and what stands between them is never read.
         """
         trie = self._table.trie(tuple(titles))
         leads, end = self._table.encode_many(numbers), self._table.encode(closing)
@@ -129,6 +147,7 @@ class LocalConversation:
             for row, items, limit, favoured in zip(rows, forbidden, limits, favour or [{}] * len(rows), strict=True)
         }
         active = [row for row in rows if self._lead(row, lists[row], leads, end)]
+        forks = {row: Fork(len(self._rows[row].tokens), len(lists[row].tokens)) for row in active} if forked else {}
         with self._decoder.at_work():
             while active:
                 offered = [(row, choice) for row in active if (choice := lists[row].pen.choice()) is not None]
@@ -136,6 +155,10 @@ class LocalConversation:
                 if not active:
                     break
                 logits = self._logits(active)
+                for row in active:
+                    if row in forks and forks[row].hidden is None:
+                        assert self._hidden is not None
+                        forks[row].hidden = self._hidden[row].clone()
                 added = torch.from_numpy(trie.added([choice for _, choice in offered], logits.shape[1])).to(logits.device)
                 ids, logprobs = self._choose(active, logits + added)
                 for (row, choice), token, logprob in zip(offered, ids, logprobs, strict=True):
@@ -144,19 +167,38 @@ class LocalConversation:
                     lists[row].choices.append(choice)
                     if lists[row].pen.write(token) != PAD:
                         lists[row].lines += 1
+                        if row in forks:
+                            self._return(row, forks[row])
                     elif len(lists[row].tokens) < lists[row].limit:
                         continue
-                    if lists[row].pen.inside or not self._lead(row, lists[row], leads, end):
+                    if lists[row].pen.inside or not self._lead(row, lists[row], leads, end, read=not forked):
                         active.remove(row)
+        for row, fork in forks.items():
+            self._return(row, fork)
+            lists[row].fork, self._rows[row].aside = fork.listed, 0
+            self._rows[row].tokens += lists[row].tokens[fork.listed :]
         return [lists[row].written(self._table) for row in rows]
 
-    def _lead(self, row: int, one: TitleDraft, leads: Sequence[tuple[int, ...]], end: tuple[int, ...]) -> bool:
-        """Write what stands between two titles; says whether there is room for another title."""
+    def _return(self, row: int, fork: Fork) -> None:
+        """Put `row` back where all its titles begin; what was written since then no longer stands on it."""
+        one = self._rows[row]
+        one.aside += len(one.tokens) - fork.place
+        del one.tokens[fork.place :]
+        if one.done > fork.place:
+            assert self._hidden is not None
+            assert fork.hidden is not None
+            one.done, self._hidden[row] = fork.place, fork.hidden
+
+    def _lead(self, row: int, one: TitleDraft, leads: Sequence[tuple[int, ...]], end: tuple[int, ...], *, read: bool = True) -> bool:
+        """Write what stands between two titles, which the model reads or not; says whether there is room for another title."""
         over = one.lines == len(leads)
         news = end if over else leads[one.lines]
         if len(one.tokens) + len(news) > one.limit:
             return False
-        self._rows[row].tokens.extend(news)
+        if read:
+            self._rows[row].tokens.extend(news)
+        else:
+            self._rows[row].aside += len(news)
         one.write(news)
         one.whole = over
         return not over and len(one.tokens) < one.limit

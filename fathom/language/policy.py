@@ -16,6 +16,7 @@ from fathom.errors import MissingExtraError, ModelError
 from fathom.files import folder_written_aside, read_json, write_json
 from fathom.language.choices import Choices
 from fathom.language.decoder import Decoder
+from fathom.language.documents import followed
 from fathom.language.engine import LocalConversation
 from fathom.language.tokenizer import TokenTable
 
@@ -117,10 +118,11 @@ class LocalPolicy:
             context=self.context,
         )
 
-    def logprobs(self, tokens: Tensor, mask: Tensor, choices: Choices | None = None) -> Tensor:
+    def logprobs(self, tokens: Tensor, mask: Tensor, choices: Choices | None = None, positions: Tensor | None = None) -> Tensor:
         """(B, T) float32: log p(tokens[b, t] | tokens[b, :t]) where `mask` (B, T) is True, elsewhere 0; with gradients.
 
-        Where `choices` say so, p is the probability among the tokens that were allowed.
+        Where `choices` say so, p is the probability among the tokens that were allowed; where `positions` (B, T) do, a row has
+        branches (`documents`), and p is that of a token behind what its branch sees.
 
         Rows shorter than T are padded on the right with any id: attention is causal, so padding reaches nothing before it.
         The first token of a row has nothing before it and cannot be asked for.
@@ -129,8 +131,7 @@ class LocalPolicy:
             raise ModelError("the mask asks for the log-probability of a row's first token, which follows nothing: set mask[:, 0] to False")
         tokens, mask = tokens.to(self.device), mask.to(self.device)
         with self.decoder.autocast():
-            hidden = self.hidden(tokens)[:, :-1][mask[:, 1:]]
-            values = self.chunked_logprobs(hidden, tokens[:, 1:][mask[:, 1:]], choices)
+            values = self.chunked_logprobs(self._before(tokens, mask, positions), tokens[mask], choices)
         return torch.zeros(tokens.shape, device=self.device).masked_scatter(mask, values)
 
     def logprobs_and_entropies(
@@ -144,7 +145,7 @@ class LocalPolicy:
         if bool((mask & (positions == 0)).any()):
             raise ModelError("the mask asks for the log-probability of a document's first token, which follows nothing")
         with self.decoder.autocast():
-            hidden = self.hidden(tokens, positions)[:, :-1][mask[:, 1:]]
+            hidden = self._before(tokens, mask, positions)
             if not len(hidden):
                 return hidden.sum(dim=-1).float(), hidden.sum(dim=-1).float()
             pieces = self._in_chunks(self.decoder.token_logprobs_and_entropies, hidden, tokens[mask], choices)
@@ -154,11 +155,16 @@ class LocalPolicy:
     def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, T, width) last hidden states of right-padded `tokens` (B, T).
 
-        With `positions` (B, T), a new document begins wherever they fall back to 0, and no document sees another.
+        `positions` (B, T) say where documents and their branches begin (`documents`); None: every row is one document.
         """
-        if positions is None:
-            positions = torch.arange(tokens.shape[1]).expand_as(tokens)
-        return self.decoder.read(tokens.to(self.device), positions.to(self.device))
+        return self.decoder.read(tokens.to(self.device), _or_plain(positions, tokens).to(self.device))
+
+    def _before(self, tokens: Tensor, mask: Tensor, positions: Tensor | None) -> Tensor:
+        """(N, width) the states behind which the N tokens of `mask` stand."""
+        positions = _or_plain(positions, tokens).to(self.device)
+        hidden = self.hidden(tokens, positions)
+        row, _ = mask.nonzero(as_tuple=True)
+        return hidden[row, followed(positions)[mask]]
 
     def chunked_logprobs(self, hidden: Tensor, targets: Tensor, choices: Choices | None = None, *, chunk: int = 2048) -> Tensor:
         """(N,) float32 log-probability of `targets` (N,) after `hidden` (N, width), with gradients; the logits of `chunk` at a time."""
@@ -219,6 +225,11 @@ class LocalPolicy:
         if lora is not None:
             model = _with_lora(model, lora)
         return cls(model, tokenizer, device=device, precision=precision or ("bfloat16" if known == "bfloat16" else "float32"))
+
+
+def _or_plain(positions: Tensor | None, tokens: Tensor) -> Tensor:
+    """(B, T) `positions`, or where there are none those of rows that are one document each."""
+    return torch.arange(tokens.shape[1]).expand_as(tokens) if positions is None else positions
 
 
 @contextmanager

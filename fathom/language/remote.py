@@ -227,6 +227,7 @@ class RemoteConversation:
         forbidden: Sequence[Collection[int]],
         limits: Sequence[int],
         favour: Sequence[Mapping[int, float]] | None = None,
+        forked: bool = False,
     ) -> list[Written]:
         """Always a `ModelError`: endpoints choose from their whole vocabulary."""
         raise ModelError("a remote endpoint cannot be kept to titles: write protocol.constrained: false, or use a local model")

@@ -72,9 +72,9 @@ def logprob_faults(episodes: Sequence[Episode], policy: LocalPolicy, catalog: Ca
     gaps = []
     for first in range(0, len(episodes), chunk):
         part = episodes[first : first + chunk]
-        tokens, sampled, before = (values.to(policy.device) for values in padded(part))
+        tokens, sampled, before, positions = (values.to(policy.device) for values in padded(part))
         with torch.no_grad():
-            gaps.append((policy.logprobs(tokens, sampled, choices_of(part, policy, catalog)) - before).abs()[sampled])
+            gaps.append((policy.logprobs(tokens, sampled, choices_of(part, policy, catalog), positions) - before).abs()[sampled])
     every = torch.cat(gaps)
     if not len(every):
         return ["episodes: the model wrote no token at all: warm it up on traces first"]
@@ -101,11 +101,19 @@ def reward_faults(episodes: Sequence[Episode], rewards: Judge, groups: Sequence[
 
 
 def check_loss(
-    loss: float, batch: Mapping[str, Tensor], policy: LocalPolicy, choices: Choices | None, *, tokens: float, limits: tuple[float, float]
+    loss: float,
+    batch: Mapping[str, Tensor],
+    policy: LocalPolicy,
+    choices: Choices | None,
+    *,
+    positions: Tensor,
+    tokens: float,
+    limits: tuple[float, float],
 ) -> None:
     """Compare the trainer's loss of one micro-batch with `policy_loss` over `tokens`; another number is a `ModelError`.
 
-    `batch` is as TRL hands it to its loss: prompts padded on the left, completions on the right; `limits` are the clip range.
+    `batch` is as TRL hands it to its loss: prompts padded on the left, completions on the right; `positions` (B, T) are those of
+    rows padded on the right alone. `limits` are the clip range.
     """
     inside = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1).bool()
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
@@ -114,7 +122,7 @@ def check_loss(
     order = torch.argsort((~inside).int(), dim=1, stable=True)  # what is inside first: padding moves to the right
     ids, sampled, old = (part.gather(1, order) for part in (ids, sampled, old))
     with torch.no_grad():
-        now = policy.logprobs(ids, sampled, choices)
+        now = policy.logprobs(ids, sampled, choices, positions)
         expected = float(policy_loss(now, old, batch["advantages"], mask_B_T=sampled, clip_low=limits[0], clip_high=limits[1]) / tokens)
     if not abs(loss - expected) <= LARGEST_GAP[policy.precision] * max(1.0, abs(expected)):
         raise ModelError(

@@ -82,8 +82,8 @@ def is_judged(episode: Episode) -> bool:
     return episode.ending is not Ending.RETRIEVAL_FAILED and written(episode) > 0
 
 
-def padded(episodes: Sequence[Episode]) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, T) token ids, which of them the policy sampled, and their log-probabilities when sampled; padded on the right."""
+def padded(episodes: Sequence[Episode]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(B, T) token ids, which of them the policy sampled, their log-probabilities when sampled, positions; padded on the right."""
     tapes = [tape_of(episode) for episode in episodes]
     longest = max(len(tape.tokens) for tape in tapes)
     tokens = torch.zeros(len(tapes), longest, dtype=torch.long)
@@ -93,7 +93,16 @@ def padded(episodes: Sequence[Episode]) -> tuple[Tensor, Tensor, Tensor]:
         tokens[row, : len(tape.tokens)] = torch.tensor(tape.tokens)
         sampled[row, : len(tape.tokens)] = torch.tensor(tape.sampled)
         logprobs[row, : len(tape.tokens)] = torch.tensor(tape.logprobs)
-    return tokens, sampled, logprobs
+    return tokens, sampled, logprobs, padded_positions(tapes, longest)
+
+
+def padded_positions(tapes: Sequence[Tape], length: int) -> Tensor:
+    """(B, length) as which token of its text the model read each one; the padding on the right is a text of its own."""
+    positions = torch.zeros(len(tapes), length, dtype=torch.long)
+    for row, tape in enumerate(tapes):
+        positions[row, : len(tape.tokens)] = torch.tensor(tape.positions)
+        positions[row, len(tape.tokens) :] = torch.arange(length - len(tape.tokens))
+    return positions
 
 
 def choices_of(episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catalog) -> Choices | None:
@@ -109,9 +118,9 @@ def divergence(start: LocalPolicy, episodes: Sequence[Episode], catalog: Catalog
     means: list[float] = []
     for first in range(0, len(episodes), chunk):
         part = episodes[first : first + chunk]
-        tokens, sampled, now = (values.to(start.device) for values in padded(part))
+        tokens, sampled, now, positions = (values.to(start.device) for values in padded(part))
         with torch.no_grad():
-            gap = torch.where(sampled, start.logprobs(tokens, sampled, choices_of(part, start, catalog)) - now, 0.0)
+            gap = torch.where(sampled, start.logprobs(tokens, sampled, choices_of(part, start, catalog), positions) - now, 0.0)
         means += ((gap.exp() - 1 - gap).sum(dim=1) / sampled.sum(dim=1).clamp(min=1)).tolist()
     return means
 

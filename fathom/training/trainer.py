@@ -20,14 +20,13 @@ from fathom.records import Episode
 from fathom.training.advantages import ADVANTAGES, groups_that_differ
 from fathom.training.preflight import check_loss
 from fathom.training.reinforce_settings import ReinforceSettings
-from fathom.training.rollouts import Judge, Player, choices_of, divergence, figures, is_judged, means, tape_of
+from fathom.training.rollouts import Judge, Player, choices_of, divergence, figures, is_judged, means, padded, padded_positions, tape_of
 
 try:
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl.trainer.grpo_config import GRPOConfig
     from trl.trainer.grpo_trainer import GRPOTrainer
-    from trl.trainer.utils import add_fused_lm_head
 except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "trl", "rl") from error
 
@@ -71,6 +70,8 @@ class AgentTrainer(GRPOTrainer):
         """(B, T) which tokens of the completions the present loss asks for."""
         self._choices: Choices | None = None
         """Which of them were not chosen from the whole vocabulary."""
+        self._positions: Tensor | None = None
+        """(B, prompts and completions) as which token of its episode the model read each one, the padding on the right."""
         self._episodes: Sequence[Episode] = ()
         """This process's share of the latest batch."""
         self._entropy = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
@@ -78,7 +79,6 @@ class AgentTrainer(GRPOTrainer):
         _answers_where_asked(player.policy)
         if settings.kl and start is not None:
             # Set here, not in the arguments: TRL would load its reference model by name, and ours has none.
-            add_fused_lm_head(start.model)
             self.ref_model, self.beta = start.model, settings.kl
 
     def _play(self, prompts: Sequence[str], trainer: GRPOTrainer) -> dict[str, object]:
@@ -153,15 +153,18 @@ class AgentTrainer(GRPOTrainer):
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Tensor:
         """TRL's loss; the first one must be the documented formula, because what `loss_type` means is TRL's to change."""
         self._asked = (inputs["completion_mask"] * inputs["tool_mask"]).bool()
-        asked = [self._episodes[place] for place, own in zip(inputs["episode"].tolist(), self._asked, strict=True) if own.any()]
+        episodes = [self._episodes[place] for place in inputs["episode"].tolist()]
+        asked = [episode for episode, own in zip(episodes, self._asked, strict=True) if own.any()]
         self._choices = choices = choices_of(asked, self._player.policy, self._player.catalog)
+        width = inputs["prompt_ids"].shape[1] + inputs["completion_ids"].shape[1]
+        self._positions = positions = padded_positions([tape_of(episode) for episode in episodes], width).to(self._asked.device)
         loss: Tensor = super()._compute_loss(model, inputs)  # type: ignore[no-untyped-call]
-        self._asked = self._choices = None
+        self._asked = self._choices = self._positions = None
         if not self._loss_is_checked:
             self._loss_is_checked = True
             tokens = inputs["num_items_in_batch"] / self._settings.updates / self.accelerator.num_processes
             limits = (self._settings.clip_low, self._settings.clip_high)
-            check_loss(float(loss.detach()), inputs, self._player.policy, choices, tokens=float(tokens), limits=limits)
+            check_loss(float(loss.detach()), inputs, self._player.policy, choices, positions=positions, tokens=float(tokens), limits=limits)
         return loss
 
     def entropy(self) -> float:
@@ -181,18 +184,29 @@ class AgentTrainer(GRPOTrainer):
         TRL reads padded rows, and where there is no Triton it scores every token, the prompt's and the retriever's too. Here the
         rows lie end to end without padding, and only the policy's own tokens are scored: on two cores three times as fast.
         """
-        if self._asked is None and model is self.model:  # the old ones, which TRL wants for several updates; ours are those of sampling
-            return torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device), None, None
-        if self._asked is None:
-            return super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, *rest, **more)  # type: ignore[no-any-return]
+        if self._asked is None or self._positions is None:
+            # The old ones, which TRL wants for several updates, are those of sampling; what it asks of the start, it asks once a batch.
+            values_BT = torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device)
+            return values_BT if model is self.model else self._of_the_start(values_BT), None, None
         real = attention_mask.bool()
         asked = torch.zeros_like(real)
         asked[:, -logits_to_keep:] = self._asked
-        positions = attention_mask.cumsum(dim=1) - 1
-        values = model(rows=(input_ids[real][None], positions[real][None], asked[real][None], self._choices))
+        packed = self._positions[torch.arange(real.shape[1], device=real.device) < real.sum(dim=1)[:, None]]
+        values = model(rows=(input_ids[real][None], packed[None], asked[real][None], self._choices))
         self._entropy += torch.stack([values[1].sum().double(), self._asked.sum().double()])
         logprobs, entropies = (torch.zeros_like(self._asked, dtype=torch.float32).masked_scatter(self._asked, part) for part in values)
         return logprobs, entropies, None
+
+    def _of_the_start(self, values_BT: Tensor) -> Tensor:
+        """`values_BT`, filled with the log-probabilities that the start gives to what was sampled in the latest batch."""
+        assert self._start is not None
+        for row, episode in enumerate(self._episodes):
+            tape = tape_of(episode)
+            tokens, sampled, _, positions = padded([episode])
+            with torch.no_grad():
+                values = self._start.logprobs(tokens, sampled, choices_of([episode], self._start, self._player.catalog), positions)[0]
+            values_BT[row, : len(tape.tokens) - tape.prompt] = values[tape.prompt :]
+        return values_BT
 
 
 def _answers_where_asked(policy: LocalPolicy) -> None:

@@ -23,18 +23,20 @@ def lists(
     forbidden: frozenset[int] = frozenset({1, 2}),
     limit: int = 100,
     seed: int = 0,
+    forked: bool = False,
 ) -> tuple[list[Written], list[tuple[int, ...]]]:
     talk = policy.converse([PROMPTS[row] for row in rows], temperature=temperature, seeds=[seed + row for row in rows])
     count = len(rows)
     written = talk.write_list(
-        range(count), titles, numbers=NUMBERS, closing="</think>", forbidden=[forbidden] * count, limits=[limit] * count
+        range(count), titles, numbers=NUMBERS, closing="</think>", forbidden=[forbidden] * count, limits=[limit] * count, forked=forked
     )
     return written, [talk.tokens(row) for row in range(count)]
 
 
-def test_only_allowed_titles_are_written_and_none_twice(policy: LocalPolicy, titles: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("forked", [False, True])
+def test_only_allowed_titles_are_written_and_none_twice(policy: LocalPolicy, titles: tuple[str, ...], forked: bool) -> None:
     for seed in range(0, 60, 3):
-        for one, tokens in zip(*lists(policy, titles, seed=seed), strict=True):
+        for one, tokens in zip(*lists(policy, titles, seed=seed, forked=forked), strict=True):
             assert one.whole
             assert one.text.startswith("\n1. ")
             assert one.text.endswith("\n</think>")
@@ -87,21 +89,23 @@ def test_chunks_change_nothing(policy: LocalPolicy) -> None:
     assert [place for place in range(9) if abs(float(free[place] - whole[place])) > 1e-3] == [1, 4, 8]
 
 
+@pytest.mark.parametrize("forked", [False, True])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_a_list_does_not_depend_on_its_batch_mates(policy: LocalPolicy, titles: tuple[str, ...], temperature: float) -> None:
-    together, _ = lists(policy, titles, temperature=temperature)
-    alone = [lists(policy, titles, rows=(row,), temperature=temperature)[0][0] for row in range(3)]
+def test_a_list_does_not_depend_on_its_batch_mates(policy: LocalPolicy, titles: tuple[str, ...], temperature: float, forked: bool) -> None:
+    together, _ = lists(policy, titles, temperature=temperature, forked=forked)
+    alone = [lists(policy, titles, rows=(row,), temperature=temperature, forked=forked)[0][0] for row in range(3)]
     assert [one.text for one in alone] == [one.text for one in together]
 
 
-def test_a_limit_cuts_a_list_off(policy: LocalPolicy, titles: tuple[str, ...]) -> None:
-    whole, _ = lists(policy, titles, temperature=0.0)
+@pytest.mark.parametrize("forked", [False, True])
+def test_a_limit_cuts_a_list_off(policy: LocalPolicy, titles: tuple[str, ...], forked: bool) -> None:
+    whole, _ = lists(policy, titles, temperature=0.0, forked=forked)
     for limit in range(len(whole[0].tokens)):
-        one = lists(policy, titles, rows=(0,), temperature=0.0, limit=limit)[0][0]
+        [one], [tokens] = lists(policy, titles, rows=(0,), temperature=0.0, limit=limit, forked=forked)
         assert not one.whole
         assert len(one.tokens) <= limit
-        assert whole[0].tokens[: len(one.tokens)] == one.tokens
-    enough = lists(policy, titles, rows=(0,), temperature=0.0, limit=len(whole[0].tokens))[0][0]
+        assert whole[0].tokens[: len(one.tokens)] == one.tokens == tokens[len(tokens) - len(one.tokens) :]
+    enough = lists(policy, titles, rows=(0,), temperature=0.0, limit=len(whole[0].tokens), forked=forked)[0][0]
     assert (enough.whole, enough.tokens) == (True, whole[0].tokens)
 
 

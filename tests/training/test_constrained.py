@@ -23,6 +23,7 @@ CATALOG = film_catalog()
 PROTOCOL = ProtocolSettings(
     constrained=True, answer_length=4, items_per_call=4, segment_tokens=60, trajectory_tokens=300, prompt_tokens=200, max_calls=2
 )
+RANKED = PROTOCOL.model_copy(update={"answer": "plackett_luce"})
 CASES = tuple(film_case(history=(17 + place, 20), target=1 + place) for place in range(8))
 CALL, END = asks("Drama"), f"Fits best: Drama.\n{THINK_CLOSE}\n{ANSWER_OPEN}"
 WORDS = [*(opening(case, CATALOG, PROTOCOL) for case in CASES), CALL, END, answer_lines(range(1, 41), CATALOG)]
@@ -61,10 +62,11 @@ def test_every_opened_answer_is_a_list_of_new_titles(warm: LocalPolicy) -> None:
         assert bool(episode.scored) == bool(episode.retrieved)
 
 
-def test_batches_and_the_scored_finish_change_no_written_answer(warm: LocalPolicy) -> None:
+@pytest.mark.parametrize("protocol", [PROTOCOL, RANKED])
+def test_batches_and_the_scored_finish_change_no_written_answer(warm: LocalPolicy, protocol: ProtocolSettings) -> None:
     def texts(size: int, finish: str) -> list[str]:
         shelves = Shelves(CATALOG.n_items)
-        return [e.text for e in play(warm, shelves, CASES, CATALOG, PROTOCOL, temperature=1.0, batch_size=size, finish=finish)]  # type: ignore[arg-type]
+        return [e.text for e in play(warm, shelves, CASES, CATALOG, protocol, temperature=1.0, batch_size=size, finish=finish)]  # type: ignore[arg-type]
 
     assert texts(1, "written") == texts(8, "written") == texts(3, "both")
 
@@ -81,21 +83,48 @@ def test_the_model_owns_the_titles_and_the_environment_the_numbers(warm: LocalPo
     assert set(tape.choices) == {place for place, own in enumerate(tape.sampled) if own and place >= first}
 
 
+@pytest.mark.parametrize("protocol", [PROTOCOL, RANKED])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_sampled_likelihoods_are_those_of_training(warm: LocalPolicy, temperature: float) -> None:
-    player = Player(warm, Shelves(CATALOG.n_items), CASES, CATALOG, PROTOCOL, TitleIndex(CATALOG), 4, 1)
+def test_sampled_likelihoods_are_those_of_training(warm: LocalPolicy, temperature: float, protocol: ProtocolSettings) -> None:
+    player = Player(warm, Shelves(CATALOG.n_items), CASES, CATALOG, protocol, TitleIndex(CATALOG), 4, 1)
     with warm.decoder.heated(temperature):
         episodes = player.play([prompt for prompt in range(4) for _ in range(4)], list(range(4)) * 4)
         assert any(episode.tape is not None and episode.tape.choices for episode in episodes)
         assert logprob_faults(episodes, warm, CATALOG) == []
-        assert mask_faults(episodes, warm, CATALOG, protocol=PROTOCOL) == []
+        assert mask_faults(episodes, warm, CATALOG, protocol=protocol) == []
         assert max(divergence(warm, episodes, CATALOG)) < 1e-6
     assert (max(divergence(warm, episodes, CATALOG)) < 1e-6) == (temperature == 1)
 
 
+def test_a_greedy_ranking_is_by_the_likelihood_of_the_first_place(warm: LocalPolicy) -> None:
+    """The titles of this catalogue share their first tokens: so the first title is greedy, and each one after it beats what is below."""
+    settings = RANKED.model_copy(update={"answer_length": 10})
+    [episode] = play(warm, Shelves(CATALOG.n_items), CASES[:1], CATALOG, settings)
+    tape = episode.tape
+    assert tape is not None
+    assert tape.fork is not None
+    assert not episode.faults
+    trunk = list(tape.tokens[: tape.fork])
+    taken: set[int] = set(episode.case.history)
+    for item in episode.answer:
+        assert item is not None
+        title = warm.encode(f"{CATALOG.title(item)}\n")
+        for place, token in enumerate(title):
+            with torch.no_grad():
+                logits = warm.model(torch.tensor([[*trunk, *title[:place]]])).logits[0, -1]
+            left = [
+                other[place]
+                for number in range(1, CATALOG.n_items + 1)
+                if number not in taken and (other := warm.encode(f"{CATALOG.title(number)}\n"))[:place] == title[:place]
+            ]
+            assert float(logits[token]) == pytest.approx(float(logits[left].max()), abs=1e-5)
+        taken.add(item)
+
+
+@pytest.mark.parametrize("answer", ["sequential", "plackett_luce"])
 @pytest.mark.parametrize("listed", [0.0, 1.5])
-def test_reminded_episodes_keep_all_of_this(warm: LocalPolicy, listed: float) -> None:
-    settings = PROTOCOL.model_copy(update={"reminded": 1, "listed": listed})
+def test_reminded_episodes_keep_all_of_this(warm: LocalPolicy, listed: float, answer: str) -> None:
+    settings = PROTOCOL.model_copy(update={"reminded": 1, "listed": listed, "answer": answer})
     shelves = Shelves(CATALOG.n_items)
     head = f"{ANSWER_OPEN}\nUser:\n{CATALOG.title(20)}\n"
 
@@ -123,8 +152,11 @@ def low_ids(episode: Episode) -> Mapping[str, float]:
     return {"total": sum(item is not None and item <= 12 for item in episode.answer) / PROTOCOL.answer_length}
 
 
-def test_reinforcement_learns_which_titles_to_choose(warm: LocalPolicy, tmp_path: Path) -> None:
-    settings = ReinforceSettings(steps=24, prompts=4, samples=8, updates=2, micro_batch=8, learning_rate=3e-3, temperature=0.9, seed=1)
+@pytest.mark.parametrize(("protocol", "kl"), [(PROTOCOL, 0.0), (RANKED, 0.0), (RANKED, 0.001)])
+def test_reinforcement_learns_which_titles_to_choose(warm: LocalPolicy, tmp_path: Path, protocol: ProtocolSettings, kl: float) -> None:
+    settings = ReinforceSettings(
+        steps=24, prompts=4, samples=8, updates=2, micro_batch=8, learning_rate=3e-3, temperature=0.9, seed=1, kl=kl
+    )
     run = Run(tmp_path)
     warm.save(tmp_path / "warm")
     reinforce(
@@ -132,7 +164,7 @@ def test_reinforcement_learns_which_titles_to_choose(warm: LocalPolicy, tmp_path
         Shelves(CATALOG.n_items),
         CASES,
         CATALOG,
-        protocol=PROTOCOL,
+        protocol=protocol,
         rewards=low_ids,
         heldout=low_ids,
         settings=settings,

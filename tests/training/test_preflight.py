@@ -139,7 +139,7 @@ def test_the_wrong_loss_is_refused() -> None:
         "advantages": torch.tensor([1.0]),
     }
     with pytest.raises(ModelError, match="the trainer's first loss is 7"):
-        check_loss(7.0, batch, policy(), None, tokens=3.0, limits=(0.2, 0.28))
+        check_loss(7.0, batch, policy(), None, positions=torch.arange(6)[None], tokens=3.0, limits=(0.2, 0.28))
 
 
 def test_divergence_is_zero_from_oneself_and_positive_from_another() -> None:
