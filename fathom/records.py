@@ -186,7 +186,7 @@ class Tape:
     choices: Mapping[int, Choice] = field(default_factory=dict)
     """Place in `tokens` -> between what it was chosen, where that was not the whole vocabulary."""
     fork: int | None = None
-    """So many tokens stand before the answer's first title, if all its titles were drawn there; None: each token follows all before it."""
+    """So many tokens stand before the answer, if its titles were drawn or scored there; None: each token follows all before it."""
 
     @property
     def positions(self) -> list[int]:

@@ -156,10 +156,10 @@ def test_an_unknown_model_is_told_with_the_nearest_one(fathom: Shell, run: Path)
     assert "only an agent has conversations" in fathom.refused("trace", run, "--model", "sasrec")
 
 
-@pytest.mark.parametrize("model", ["sasrec", "retriever", "lm", "mix", "agent-warm", "agent-stage2"])
+@pytest.mark.parametrize("model", ["sasrec", "retriever", "lm", "mix", "agent-warm", "agent"])
 def test_a_model_that_is_not_trained_yet_is_told_with_what_trains_it(fathom: Shell, run: Path, model: str) -> None:
     title = Dataset.load(run / "dataset").catalog.titles[0]
-    stage = "retriever" if model in ("mix", "agent-warm", "agent-stage2") else model
+    stage = "retriever" if model in ("mix", "agent-warm", "agent") else model
     said = f"'{model}' is not trained yet, it needs stage '{stage}': fathom run {run}/recipe.yaml --out {run} --until {stage}"
     assert said in fathom.refused("recommend", run, "--history", title, "--model", model)
     assert said in fathom.refused("evaluate", run, "--model", model)
@@ -189,7 +189,7 @@ def test_an_unknown_user_is_told_before_anything_is_loaded(fathom: Shell, run: P
         r"--user nobody: no test user has this name; (did you mean|there is for example) '",
         fathom.refused("trace", run, "--user", "nobody"),
     )
-    assert "'agent-stage2' is not trained yet" in fathom.refused("trace", run, "--user", users[0])
+    assert "'agent' is not trained yet" in fathom.refused("trace", run, "--user", users[0])
 
 
 @pytest.mark.parametrize(

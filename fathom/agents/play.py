@@ -193,6 +193,7 @@ def _turn(
     for place, reply in opened.items():
         if finish == "scored":
             text = rows[place].dialogue.complete(reply, (rows[place].scored or ())[: settings.answer_length])
+            rows[place].fork = len(rows[place].tokens)
             rows[place].write(policy.encode(text))
         else:
             rows[place].pending = reply

@@ -25,7 +25,7 @@ app.add_typer(serve.app, name="serve")
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a run, as made by 'fathom run'.", show_default=False)]
 Overrides = Annotated[list[str], typer.Option("--set", help="Change one setting: key.path=value. May be repeated.", show_default=False)]
-ModelName = Annotated[str, typer.Option("--model", help="A row of the run's table: popularity, sasrec, retriever, agent-stage2, ...")]
+ModelName = Annotated[str, typer.Option("--model", help="A row of the run's table: popularity, sasrec, retriever, agent, ...")]
 Line = Annotated[int, typer.Option("--k", min=1, max=1000, help="How many items.")]
 
 
@@ -75,7 +75,7 @@ def compare(
 def recommend(
     folder: RunFolder,
     history: Annotated[str, typer.Option(help="Titles, oldest first, separated by ';'.", show_default=False)],
-    model: ModelName = "agent-stage2",
+    model: ModelName = "agent",
     k: Line = 10,
 ) -> None:
     """Recommend to anybody: a history of titles in, titles out."""
@@ -88,7 +88,7 @@ def recommend(
 def trace(
     folder: RunFolder,
     user: Annotated[str, typer.Option(help="Name of a user; the first test user where not given.", show_default=False)] = "",
-    model: ModelName = "agent-stage2",
+    model: ModelName = "agent",
     tokens: Annotated[bool, typer.Option(help="Show token by token what the model wrote and what was inserted.")] = False,
 ) -> None:
     """Show one conversation between language model and retriever, in colours."""

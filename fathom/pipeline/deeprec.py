@@ -2,7 +2,8 @@
 
 Read `STAGES` at the foot first: it is the table of contents. Who may know what is the heart of it: `retriever-fit` and `lm-fit`
 learn from the training histories without their held-out ends; traces and reinforcement learning ask for those ends, so the agent
-meets its tools as it will meet them in service. `retriever` and `lm` are then continued on whole training histories for the test.
+meets its tools as it will meet them in service. `retriever`, `lm` and, last of all, `agent` are then continued on whole training
+histories for the test.
 """
 
 import shutil
@@ -34,6 +35,7 @@ from fathom.training.imitate import imitate
 from fathom.training.pretrain import pretrain
 from fathom.training.processes import in_shares, processes
 from fathom.training.recitation import Recitations
+from fathom.training.refit import first_ends, own_traces
 from fathom.training.reinforce import reinforce
 from fathom.training.reinforce_settings import ReinforceSettings
 from fathom.training.retrieval import train_retriever
@@ -174,6 +176,41 @@ def learn_to_recommend(work: Workshop) -> None:
     recipe = work.recipe
     similarity = Similarity(work.vectors, work.episode_retriever.item_vectors)
     _reinforce(work, "agent-stage1", "agent-stage2", recipe.stage2, stage2(recipe.rewards, similarity), half=1)
+
+
+def continue_agent(work: Workshop) -> None:
+    """The agent that serves: its own conversations, what really followed, and whole training histories."""
+    policy, recipe = work.policy("agent-stage2"), work.recipe
+
+    def share(numbers: Sequence[int]) -> list[Trace]:
+        return own_traces(
+            policy,
+            work.episode_retriever,
+            work.episode_cases,
+            work.catalog,
+            protocol=recipe.protocol,
+            titles=work.titles,
+            numbers=numbers,
+            own_weight=recipe.agent_refit.own_weight,
+            longest=policy.context,
+        )
+
+    numbers = first_ends(work.episode_cases, recipe.agent_refit.people, seed=recipe.seed)
+    traces = in_shares(share, numbers)
+    if traces:
+        imitate(
+            policy,
+            traces,
+            work.histories(work.split.train),
+            settings=recipe.agent_refit,
+            windows=recipe.language.windows,
+            run=work.run,
+            stage="agent",
+            validate=lambda: agent_figures(work, policy, work.valid_cases[:WATCHED], finish="both"),
+        )
+    elif processes().is_main_process:
+        Console().print(f"  [yellow]none of {len(numbers):,} conversations is well formed[/]: the agent stays as stage 2 left it")
+    work.keep(policy, "agent")
 
 
 def judge_all(work: Workshop) -> None:
@@ -360,9 +397,12 @@ STAGES = (
         forget("agent-stage2"),
     ),
     Stage(
+        "agent", "the same, continued on whole histories: it serves", ("agent-stage2",), ("agent_refit",), continue_agent, forget("agent")
+    ),
+    Stage(
         "results",
         "every model is asked the same test cases",
-        ("sasrec", "retriever", "lm", "agent-stage2"),
+        ("sasrec", "retriever", "lm", "agent"),
         ("test_users", "endpoint"),
         judge_all,
         forget("ranks", "episodes"),

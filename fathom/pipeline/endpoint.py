@@ -26,7 +26,7 @@ from fathom.training.run import progress
 ENDPOINT = "endpoint"
 """The name of the row."""
 
-OTHERS = ("retriever", "lm", "agent-stage2", "agent-stage2-scored")
+OTHERS = ("retriever", "lm", "agent", "agent-scored")
 """With whom the endpoint is compared, on its own users alone."""
 
 

@@ -44,7 +44,8 @@ PAIRS = (
     ("retriever", "sasrec"),
     ("mix", "retriever"),
     *((f"{agent}{finish}", "retriever") for finish in FINISHES for agent in AGENTS),
-    *((f"agent-stage2{finish}", other) for finish in FINISHES for other in (f"agent-warm{finish}", "lm", "mix", BLIND_ORACLE)),
+    *((f"agent-stage2{finish}", f"agent-warm{finish}") for finish in FINISHES),
+    *((f"agent{finish}", other) for finish in FINISHES for other in (f"agent-stage2{finish}", "lm", "mix", BLIND_ORACLE)),
     ("lm", BLIND_ORACLE),
 )
 """Who is compared with whom, where both rows exist."""
@@ -222,7 +223,7 @@ def _rare(work: Workshop, evaluation: Evaluation) -> Evaluation | None:
 def _rare_comparisons(work: Workshop, evaluations: Mapping[str, Evaluation]) -> list[Difference]:
     """Agents against their retriever on the rare targets alone."""
     rare = {name: part for name, evaluation in evaluations.items() if (part := _rare(work, evaluation)) is not None}
-    pairs = [(a, "retriever") for a in rare if a.startswith("agent-stage2") and "retriever" in rare]
+    pairs = [(a, "retriever") for a in rare if a.removesuffix(SCORED) in AGENTS[-2:] and "retriever" in rare]
     return [told.model_copy(update={"metric": f"rare/{told.metric}"}) for told in make_comparisons(rare, pairs, seed=work.recipe.seed)]
 
 

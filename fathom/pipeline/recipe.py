@@ -16,6 +16,7 @@ from fathom.training.imitate import ImitateSettings
 from fathom.training.preferences import PreferenceSettings
 from fathom.training.pretrain import WindowSettings
 from fathom.training.recitation import RecitationSettings
+from fathom.training.refit import RefitSettings
 from fathom.training.reinforce_settings import ReinforceSettings
 from fathom.training.retrieval import RetrieverTraining
 from fathom.training.sequential import SASRecTraining, SequenceFit
@@ -129,6 +130,8 @@ class Recipe(Settings):
     """Reinforcement learning of how to ask: process rewards."""
     stage2: ReinforceSettings = ReinforceSettings(steps=80)
     """Reinforcement learning of what to recommend: format and outcome rewards."""
+    agent_refit: RefitSettings = RefitSettings(fit=FitSettings(epochs=1, batch_size=32, learning_rate=2e-4))
+    """How the agent is continued, on its own conversations and whole training histories, before it serves."""
     retrieval: str = ""
     """Address of the service that answers the calls of reinforcement learning ('fathom serve retrieval RUN --training'), for agents that
     play on several machines; '': each process opens the retriever itself."""

@@ -30,7 +30,7 @@ The same command goes on where it was stopped, and does again what depends on a 
 | metrics.jsonl | one line a step of every training |
 | dataset/ oracle/ | interactions and catalogue as Parquet and JSON; the built-in world's own distribution |
 | sasrec/ retriever-fit/ retriever/ | recommenders |
-| lm-fit/ lm/ agent-warm/ agent-stage1/ agent-stage2/ | language models: safetensors, tokenizer, configuration |
+| lm-fit/ lm/ agent-warm/ agent-stage1/ agent-stage2/ agent/ | language models: safetensors, tokenizer, configuration |
 | checkpoints/ | where an unfinished training goes on |
 | ranks/ episodes/ | each row's rank of every test target; every test conversation |
 | results.json | the table (schema fathom-results/1) |

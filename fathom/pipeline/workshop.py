@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from fathom.language.policy import LocalPolicy
     from fathom.recommenders.language import LanguageRecommender
 
-AGENTS = ("agent-warm", "agent-stage1", "agent-stage2")
-"""The stages that leave an agent's language model behind, in the order of its life."""
+AGENTS = ("agent-warm", "agent-stage1", "agent-stage2", "agent")
+"""The stages that leave an agent's language model behind, in the order of its life; the last one serves."""
 
 
 class Saves(Protocol):

@@ -207,8 +207,8 @@ def build_traces(
             for writer, row in zip(answering, ranking.items.tolist(), strict=True):
                 writer.best = tuple(item for item in row if item != PAD)
         for writer, index in zip(writers, order[start : start + BATCH], strict=True):
-            sequel = _sequel(cases, index, catalog, protocol) if writer.kind == "sequel" else ""
-            trace = _finished(writer, policy, catalog, sequel, settings=settings, protocol=protocol)
+            followed = sequel(cases, index, catalog, protocol) if writer.kind == "sequel" else ""
+            trace = _finished(writer, policy, catalog, followed, settings=settings, protocol=protocol)
             if trace is not None and not (longest and len(trace.tokens) > longest):
                 traces.append(trace)
     if not traces:
@@ -294,7 +294,7 @@ def _ask(writer: _Writer, preference: str, catalog: Catalog, *, settings: TraceS
     return writer.dialogue.hear(Reply(f"{thought}{BEGIN_PREF}{preference}{END_PREF}", stop=END_PREF))
 
 
-def _sequel(cases: Sequence[Case], index: int, catalog: Catalog, protocol: ProtocolSettings) -> str:
+def sequel(cases: Sequence[Case], index: int, catalog: Catalog, protocol: ProtocolSettings) -> str:
     """What the person of case `index` took from its target on, as lines of a history: as far as the cases that follow it tell."""
     first = last = cases[index]
     for place in range(index + 1, len(cases)):
@@ -309,9 +309,9 @@ def _sequel(cases: Sequence[Case], index: int, catalog: Catalog, protocol: Proto
 
 
 def _finished(
-    writer: _Writer, policy: Encodes, catalog: Catalog, sequel: str, *, settings: TraceSettings, protocol: ProtocolSettings
+    writer: _Writer, policy: Encodes, catalog: Catalog, followed: str, *, settings: TraceSettings, protocol: ProtocolSettings
 ) -> Trace | None:
-    """The trace with its answer, with the `sequel` in its place, or without either in hindsight; None where there is nothing to imitate."""
+    """The trace with its answer, or what `followed` in its place, or neither in hindsight; None where there is nothing to imitate."""
     if writer.dialogue.ending is not None or (writer.hindsight and not writer.taught):
         return None
     order = fused([writer.best or writer.lists[0], *writer.lists[1:]], settings.later_lists)
@@ -333,7 +333,7 @@ def _finished(
         if reminder is None:
             return None
         final, before = [*final, (reminder, 0.0)], ""
-    final += [(sequel, settings.sequel_weight)] if sequel else answer
+    final += [(followed, settings.sequel_weight)] if followed else answer
     writer.dialogue.hear(Reply(before + after, stop=ANSWER_CLOSE))
     episode = writer.dialogue.episode()
     if episode.ending is not Ending.ANSWERED or not episode.well_formed:

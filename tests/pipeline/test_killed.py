@@ -110,6 +110,6 @@ def test_a_run_killed_three_times_ends_as_one_that_never_was(tmp_path: Path) -> 
     finish(recipe, killed)
     assert logged(killed) == logged(whole)
     assert numbers(read(killed / "results.json")) == numbers(read(whole / "results.json"))
-    assert weights(killed, "agent-stage2") == weights(whole, "agent-stage2")
+    assert weights(killed, "agent") == weights(whole, "agent")
     assert weights(whole, "agent-stage2") != weights(whole, "agent-warm"), "the weights moved, or nothing was compared"
     assert not list(killed.rglob("*.part")), "nothing half written is left behind"

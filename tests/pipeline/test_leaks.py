@@ -54,7 +54,7 @@ def after_the_cut(interactions: Interactions, split: str) -> np.ndarray:
 
 
 def learned_from(dataset: Dataset, folder: Path, split: str) -> dict[str, object]:
-    """All that the stages from `sasrec` to `agent-stage2` learn from, of a run on `dataset`."""
+    """All that the stages from `sasrec` to `agent` learn from, of a run on `dataset`."""
     recipe = Recipe.model_validate(
         {
             "name": "leaks",
@@ -75,9 +75,9 @@ def learned_from(dataset: Dataset, folder: Path, split: str) -> dict[str, object
         "popularity": Popularity(work.split.train, dataset.catalog.n_items).score([Case(0, (1,), 2)]).tolist(),
         "counts": work.counts.tolist(),
         "lm-fit": work.histories(work.fit_part),
-        "lm, histories of agent-warm": work.histories(work.split.train),
+        "lm, agent": work.histories(work.split.train),
         "tokenizer": deeprec._corpus(work),
-        "episodes": work.episode_cases,
+        "conversations of agent": work.episode_cases,
         "traces of agent-warm": work.trace_cases,
         "questions of agent-stage1 and agent-stage2": work.questions,
     }

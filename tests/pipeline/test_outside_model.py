@@ -109,11 +109,11 @@ def test_a_model_from_a_folder_goes_through_every_stage(folder: Path, tmp_path: 
     work = Workshop(made, Run(tmp_path), command="test")
     perform(STAGES, work, made, tmp_path, until="", console=Console(quiet=True))
     results = read(tmp_path / "results.json")
-    for name in ("lm", "mix", "agent-warm", "agent-stage1", "agent-stage2", "agent-stage2-scored"):
+    for name in ("lm", "mix", "agent-warm", "agent-stage1", "agent-stage2", "agent", "agent-scored"):
         row = results.row(name)
         assert row is not None
         assert row.users == 6
-    assert (tmp_path / "agent-stage2" / "adapter_config.json").is_file() == bool(lora)
+    assert (tmp_path / "agent" / "adapter_config.json").is_file() == bool(lora)
     assert len(load_episodes(tmp_path / "episodes" / "agent-stage2.jsonl.gz")) == 6
 
 

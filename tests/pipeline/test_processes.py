@@ -54,7 +54,7 @@ def test_two_processes_end_with_the_numbers_of_one(tmp_path: Path) -> None:
     said = run(tmp_path / "two", "--processes", "2")
     assert said.count("8/10 agent-stage1") == 1, "one process speaks"
     one, two = Run(tmp_path / "one" / "run"), Run(tmp_path / "two" / "run")
-    for stage in ("sasrec", "retriever-fit", "retriever", "lm-fit", "lm", "agent-warm", "agent-stage1", "agent-stage2"):
+    for stage in ("sasrec", "retriever-fit", "retriever", "lm-fit", "lm", "agent-warm", "agent-stage1", "agent-stage2", "agent"):
         alone, together = one.metrics(stage), two.metrics(stage)
         assert len(alone) == len(together), stage
         for left, right in zip(alone, together, strict=True):
