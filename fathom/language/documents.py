@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from fathom.records import Ints
-
 DOCUMENTS = "fathom_documents"
 """The name of our attention function in transformers' registry."""
 
@@ -41,7 +39,7 @@ class Documents:
         starts = np.flatnonzero(flat == 0)
         lengths = np.diff(starts, append=len(flat))
         order = np.argsort(-lengths, kind="stable")
-        forks, begins = (part.reshape(-1) for part in _runs(positions.cpu().numpy()))
+        forks, begins, firsts = (part.reshape(-1).numpy() for part in _runs(positions.cpu()))
         self._groups: list[tuple[Tensor, Tensor | None]] = []
         """Each (documents, longest) places in the flattened rows; past a document's end its first place is repeated. And what may be
         seen where some document has branches, (documents, 1, longest, longest)."""
@@ -57,7 +55,7 @@ class Documents:
             seen = None
             if forks[places[inside]].any():
                 column = np.arange(longest)
-                fork, begin = (np.where(inside, values, 0)[:, :, None] for values in (forks[places], begins[places] - starts[group, None]))
+                fork, begin = (np.where(inside, values[places], 0)[:, :, None] for values in (forks, begins - firsts))
                 seen = torch.from_numpy((column <= column[:, None]) & ((column < fork) | (column >= begin)))[:, None]
             self._groups.append((torch.from_numpy(places), seen))
             first, done = last, done + places.size
@@ -80,14 +78,13 @@ class Documents:
         return torch.cat(parts)[self._back].view(rows, length, heads, width)
 
 
-def _runs(positions: Ints) -> tuple[Ints, Ints]:
-    """(B, T) twice, of the document or branch that each token is in: the position at which it begins, and the place in the row, counted
-    over all rows, where it does."""
-    begun = np.ones(positions.shape, dtype=np.bool_)
-    begun[:, 1:] = positions[:, 1:] != positions[:, :-1] + 1
-    place = np.arange(positions.size).reshape(positions.shape)
-    begins = np.maximum.accumulate(np.where(begun, place, 0), axis=1)
-    return positions.reshape(-1)[begins], begins
+def _runs(positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, T) each: the position at which the token's document or branch begins, the place in the row where it does, and the place where
+    its document does."""
+    place = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
+    begun = functional.pad(positions[:, 1:] != positions[:, :-1] + 1, (1, 0), value=True)
+    begin = torch.where(begun, place, 0).cummax(dim=1).values
+    return positions.gather(1, begin), begin, torch.where(positions == 0, place, 0).cummax(dim=1).values
 
 
 def followed(positions: Tensor) -> Tensor:
@@ -97,22 +94,17 @@ def followed(positions: Tensor) -> Tensor:
     [[-1, 0, 1, 2, 1, 4, -1, 6]]
     """
     place = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
-    first = torch.where(positions == 0, place, 0).cummax(dim=1).values
-    goes_on = functional.pad(positions[:, 1:] == positions[:, :-1] + 1, (1, 0))
-    return torch.where(positions == 0, -1, torch.where(goes_on, place - 1, first + positions - 1))
+    _, begin, first = _runs(positions)
+    return torch.where(positions == 0, -1, torch.where(place == begin, first + positions, place) - 1)
 
 
 def seen_by(positions: Tensor) -> Tensor:
     """(B, 1, T, T) whether a token (dimension 2) may look at another (3): not after it, of its document, and of its branch or before it."""
-    document = (positions == 0).cumsum(dim=1)
-    together = document[:, :, None] == document[:, None]
-    fork, begin = (torch.from_numpy(part).to(positions.device) for part in _runs(positions.cpu().numpy()))
-    length = positions.shape[1]
-    place = torch.arange(length, device=positions.device)
-    first = torch.where(positions == 0, place, 0).cummax(dim=1).values
-    inside = (place - first)[:, None] < fork[:, :, None]
-    own = place >= (begin % length)[:, :, None]
-    return (together & (inside | own)).tril()[:, None]
+    fork, begin, first = _runs(positions)
+    place = torch.arange(positions.shape[1], device=positions.device)
+    before = (place - first)[:, None] < fork[:, :, None]
+    own = place >= begin[:, :, None]
+    return ((first[:, :, None] == first[:, None]) & (before | own)).tril()[:, None]
 
 
 def causal(query: Tensor, key: Tensor, value: Tensor, scale: float | None, seen: Tensor | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from fathom.language.policy import LocalPolicy
 from fathom.records import Catalog, Ending, Episode
 from fathom.training.advantages import groups_that_differ
 from fathom.training.losses import policy_loss
-from fathom.training.rollouts import Judge, Player, choices_of, is_judged, padded, tape_of
+from fathom.training.rollouts import Judge, Player, is_judged, judged_again, tape_of
 
 LARGEST_GAP = {"float32": 1e-3, "bfloat16": 5e-2}
 """How far a sampled token's log-probability may be from the one computed again: the largest gap in float32, the mean one in bfloat16."""
@@ -69,13 +69,7 @@ def mask_faults(episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catal
 
 def logprob_faults(episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catalog, *, chunk: int = 8) -> list[str]:
     """Whether the model in training finds the sampled tokens as likely as it did when it sampled them."""
-    gaps = []
-    for first in range(0, len(episodes), chunk):
-        part = episodes[first : first + chunk]
-        tokens, sampled, before, positions = (values.to(policy.device) for values in padded(part))
-        with torch.no_grad():
-            gaps.append((policy.logprobs(tokens, sampled, choices_of(part, policy, catalog), positions) - before).abs()[sampled])
-    every = torch.cat(gaps)
+    every = torch.cat([(now - before).abs()[sampled] for now, sampled, before in judged_again(policy, episodes, catalog, chunk=chunk)])
     if not len(every):
         return ["episodes: the model wrote no token at all: warm it up on traces first"]
     gap = float(every.max() if policy.precision == "float32" else every.mean())

@@ -54,8 +54,7 @@ def own_traces(
     """The conversations that the policy has, greedily, about the cases `numbers`, each with what followed in the place of its answer.
 
     What followed are all events that the person took from the case on, as in `sequel`; without a reminder it is the target alone.
-    Malformed conversations are left out, and so is what would be longer than `longest` tokens; without malformed ones there are as
-    many traces as numbers.
+    Malformed conversations are left out, and so is what would be longer than `longest` tokens.
     """
     traces = []
     episodes = play(policy, retrieve, [cases[number] for number in numbers], catalog, protocol, finish="scored", titles=titles)

@@ -116,13 +116,22 @@ def divergence(start: LocalPolicy, episodes: Sequence[Episode], catalog: Catalog
     http://joschu.net/blog/kl-approx.html, the third estimator.
     """
     means: list[float] = []
-    for first in range(0, len(episodes), chunk):
-        part = episodes[first : first + chunk]
-        tokens, sampled, now, positions = (values.to(start.device) for values in padded(part))
-        with torch.no_grad():
-            gap = torch.where(sampled, start.logprobs(tokens, sampled, choices_of(part, start, catalog), positions) - now, 0.0)
+    for judged, sampled, now in judged_again(start, episodes, catalog, chunk=chunk):
+        gap = torch.where(sampled, judged - now, 0.0)
         means += ((gap.exp() - 1 - gap).sum(dim=1) / sampled.sum(dim=1).clamp(min=1)).tolist()
     return means
+
+
+def judged_again(
+    policy: LocalPolicy, episodes: Sequence[Episode], catalog: Catalog, *, chunk: int = 8
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For `chunk` episodes at a time (B, T) each: the log-probabilities that `policy` gives to what was sampled, which tokens those are,
+    and their log-probabilities when sampled."""
+    for first in range(0, len(episodes), chunk):
+        part = episodes[first : first + chunk]
+        tokens, sampled, before, positions = (values.to(policy.device) for values in padded(part))
+        with torch.no_grad():
+            yield policy.logprobs(tokens, sampled, choices_of(part, policy, catalog), positions), sampled, before
 
 
 def figures(episode: Episode, parts: Mapping[str, float], heldout: Mapping[str, float]) -> dict[str, float]:

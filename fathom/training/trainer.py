@@ -20,7 +20,18 @@ from fathom.records import Episode
 from fathom.training.advantages import ADVANTAGES, groups_that_differ
 from fathom.training.preflight import check_loss
 from fathom.training.reinforce_settings import ReinforceSettings
-from fathom.training.rollouts import Judge, Player, choices_of, divergence, figures, is_judged, means, padded, padded_positions, tape_of
+from fathom.training.rollouts import (
+    Judge,
+    Player,
+    choices_of,
+    divergence,
+    figures,
+    is_judged,
+    judged_again,
+    means,
+    padded_positions,
+    tape_of,
+)
 
 try:
     from datasets import Dataset
@@ -200,12 +211,10 @@ class AgentTrainer(GRPOTrainer):
     def _of_the_start(self, values_BT: Tensor) -> Tensor:
         """`values_BT`, filled with the log-probabilities that the start gives to what was sampled in the latest batch."""
         assert self._start is not None
-        for row, episode in enumerate(self._episodes):
+        again = judged_again(self._start, self._episodes, self._player.catalog, chunk=1)
+        for row, (episode, (values, _, _)) in enumerate(zip(self._episodes, again, strict=True)):
             tape = tape_of(episode)
-            tokens, sampled, _, positions = padded([episode])
-            with torch.no_grad():
-                values = self._start.logprobs(tokens, sampled, choices_of([episode], self._start, self._player.catalog), positions)[0]
-            values_BT[row, : len(tape.tokens) - tape.prompt] = values[tape.prompt :]
+            values_BT[row, : len(tape.tokens) - tape.prompt] = values[0, tape.prompt :]
         return values_BT
 
 
