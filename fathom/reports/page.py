@@ -94,7 +94,7 @@ def _keys(page: PageData) -> str:
     for found in page.results.comparisons:
         if (found.a, found.b, found.metric) == (page.agent, "retriever", SHOWN[0]) and found.ratio is not None:
             gain = comparison_words(found, page.results).partition("NDCG@10 ")[2].partition(" %")[0]
-            told.append((f"{gain} %", "over its retriever alone", p_words(found.p)))
+            told.append((f"{gain} %", "against its retriever alone", p_words(found.p)))
     for name, style, words in (("format_valid", "{:.1%}", "well-formed episodes"), ("turns", "{:.1f}", "retrievals per user")):
         if name in row.metrics:
             told.append((style.format(row.metrics[name]).replace("%", " %"), words, ""))
