@@ -1,35 +1,87 @@
-"""Write the tables of README.md anew from the committed results: `python scripts/readme.py`."""
+"""Write the measured figures anew from the committed results: `python scripts/readme.py`.
 
+README.md gets one table of all data sets; docs/measured.md the whole table and every comparison of each run.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fathom.evaluation.results import read
+from fathom.evaluation.results import Results, read
 from fathom.files import write_text
-from fathom.reports.tables import readme_table
+from fathom.reports.tables import NOTHING, p_words, readme_table, relative
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+MEASURED = ROOT / "docs" / "measured.md"
 BEGIN = "<!-- results:begin (written by `make readme` from benchmarks/results/, never by hand) -->"
 END = "<!-- results:end -->"
+METRIC = "ndcg@10"
+REFERENCE = "retriever"
+"""The row that others are compared with in the README: an agent that is not above its own tool is not worth its tokens."""
 
 
-def tables(folder: Path) -> str:
-    """One heading and table for each results file, in the order of their names; controls last."""
-    parts = []
-    for path in sorted(folder.glob("*.json"), key=lambda path: (path.stem.startswith("control-"), path.stem)):
-        results = read(path)
-        heading = f"### {path.stem}: {results.dataset.users:,} users, {results.dataset.items:,} items"
+def committed() -> dict[str, Results]:
+    """Run -> its results, in the order of their names; controls last."""
+    paths = sorted(RESULTS.glob("*.json"), key=lambda path: (path.stem.startswith("control-"), path.stem))
+    return {path.stem: read(path) for path in paths}
+
+
+def overview(runs: Mapping[str, Results]) -> str:
+    """Models as rows, runs as columns: NDCG@10, and how far from the retriever it is where that was tested."""
+    shown = {name: results for name, results in runs.items() if not name.startswith("control-")}
+    longest = max(shown.values(), key=lambda results: len(results.rows))
+    models = [row.model for row in longest.rows]
+    models += [row.model for results in shown.values() for row in results.rows if row.model not in models]
+    heads = [f"{name}<br>{results.rows[0].users:,} users, {results.dataset.items:,} items" for name, results in shown.items()]
+    lines = ["| " + " | ".join(["NDCG@10", *heads]) + " |", "|:--" + "|:--" * len(heads) + "|"]
+    lines += ["| " + " | ".join([model, *(_cell(results, model) for results in shown.values())]) + " |" for model in dict.fromkeys(models)]
+    return "\n".join(lines)
+
+
+def _cell(results: Results, model: str) -> str:
+    row = results.row(model)
+    if row is None or METRIC not in row.metrics:
+        return NOTHING
+    value = f"{row.metrics[METRIC]:.4f}"
+    for told in results.comparisons:
+        if (told.a, told.b, told.metric) == (model, REFERENCE, METRIC):
+            shares = relative(told, results)
+            return value if shares is None else f"{value} ({100 * shares[0]:+.1f} %, {p_words(told.p)})".replace("-", "−")
+    return value
+
+
+def measured(runs: Mapping[str, Results]) -> str:
+    """The page of whole tables."""
+    parts = [
+        "# Measured\n\nWritten by `make readme` from [benchmarks/results/](../benchmarks/results), never by hand: every run with its\n"
+        "command, its commit and its machine. [lab-notes.md](lab-notes.md) says what led there.\n"
+    ]
+    for name, results in runs.items():
         machine = f"Machine: {results.machine['processor']}, {results.machine['cores']} cores, GPU: {results.machine['gpu']}."
+        heading = f"## {name}: {results.dataset.users:,} users, {results.dataset.items:,} items"
         parts.append(f"{heading}\n\n{readme_table(results).rstrip()}\n{machine}\n")
     return "\n".join(parts)
 
 
-def renewed(readme: str) -> str:
-    """The README with the tables between its two marks replaced."""
+def renewed(readme: str, runs: Mapping[str, Results]) -> str:
+    """The README with what stands between its two marks replaced."""
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{tables(RESULTS)}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{overview(runs)}\n\n{_footnotes(list(runs))}\n\n{END}{after}"
+
+
+def _footnotes(names: Sequence[str]) -> str:
+    controls = [name for name in names if name.startswith("control-")]
+    told = (
+        "Full ranking of the whole catalogue, the same users in every row of a column, seen items excluded. In brackets the\n"
+        "difference from `retriever`, the agent's own tool, by paired bootstrap over users. `-scored` orders the catalogue by the\n"
+        "agent's likelihoods instead of letting it write its list. Intervals, costs, every comparison"
+    )
+    return f"{told}{' and the controls' if controls else ''}: [docs/measured.md](docs/measured.md)."
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    write_text(path, renewed(path.read_text(encoding="utf-8")))
+    found = committed()
+    write_text(README, renewed(README.read_text(encoding="utf-8"), found))
+    write_text(MEASURED, measured(found))
