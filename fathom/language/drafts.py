@@ -1,6 +1,6 @@
 """What the language model has written so far: a reply that it writes freely, or a list of titles under constraint."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from fathom.language.tokenizer import TokenTable
@@ -18,6 +18,30 @@ class Draft:
     text: bytearray = field(default_factory=bytearray)
     stop: bytes | None = None
     spill: int = 0
+
+    def write(self, token: int, logprob: float, *, table: TokenTable, stops: Sequence[bytes], ends: Collection[int]) -> bool:
+        """Add a sampled token; says whether the reply may go on behind it.
+
+        A token that spills past one of `stops` is replaced by tokens for the part of it that stays, the last `spill` of `tokens`.
+        """
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        if token in ends:
+            return False
+        before = len(self.text)
+        self.text += table.bytes_of[token]
+        found = [(at, stop) for stop in stops if (at := self.text.find(stop, max(0, before - len(stop) + 1))) >= 0]
+        if found:
+            at, self.stop = min(found)
+            end = at + len(self.stop)
+            if end < len(self.text):
+                del self.text[end:]
+                kept = table.encode_bytes(bytes(self.text[before:]))
+                self.tokens[-1:] = kept
+                self.logprobs[-1:] = [0.0] * len(kept)
+                self.spill = len(kept)
+            return False
+        return len(self.tokens) < self.limit
 
     def reply(self) -> Reply:
         """The finished reply."""

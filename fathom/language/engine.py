@@ -270,30 +270,9 @@ class LocalConversation:
 
     def _write(self, row: Row, draft: Draft, *, token: int, logprob: float, stops: Sequence[bytes]) -> bool:
         """Put a sampled token on `row` and into `draft`; says whether the row goes on."""
-        row.tokens.append(token)
-        draft.tokens.append(token)
-        draft.logprobs.append(logprob)
-        if token in self._ends:
-            return False
-        before = len(draft.text)
-        draft.text += self._table.bytes_of[token]
-        found = [(at, stop) for stop in stops if (at := draft.text.find(stop, max(0, before - len(stop) + 1))) >= 0]
-        if found:
-            at, draft.stop = min(found)
-            end = at + len(draft.stop)
-            if end < len(draft.text):
-                del draft.text[end:]
-                self._mend(row, draft, bytes(draft.text[before:]))
-            return False
-        return len(draft.tokens) < draft.limit and len(row.tokens) < self._context
-
-    def _mend(self, row: Row, draft: Draft, kept: bytes) -> None:
-        """Replace the last token, which spilled past a stop string, by tokens for the part of it that stays."""
-        replacement = self._table.encode_bytes(kept)
-        row.tokens[-1:] = replacement
-        draft.tokens[-1:] = replacement
-        draft.logprobs[-1:] = [0.0] * len(replacement)
-        draft.spill = len(replacement)
+        goes_on = draft.write(token, logprob, table=self._table, stops=stops, ends=self._ends)
+        row.tokens += draft.tokens[-draft.spill :] if draft.spill else [token]
+        return goes_on and len(row.tokens) < self._context
 
     def _choose(self, rows: Sequence[int], logits: Tensor) -> tuple[list[int], list[float]]:
         """The next token of each row, by inverse transform sampling or greedily, and its log-probability under the policy, unheated."""

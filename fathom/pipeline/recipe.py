@@ -149,6 +149,12 @@ class Recipe(Settings):
                 f"rewards.answer_length is {self.rewards.answer_length}, but protocol.answer_length is {self.protocol.answer_length}: "
                 "write the same"
             )
+        for stage, settings in {"stage1": self.stage1, "stage2": self.stage2}.items():
+            if settings.vllm and self.protocol.constrained:
+                raise ValueError(
+                    f"{stage}.vllm is '{settings.vllm}', but protocol.constrained is true: a server cannot be kept to titles; "
+                    "write constrained: false, or leave vllm out"
+                )
         if self.traces.sequels and not self.protocol.reminded:
             raise ValueError(
                 f"traces.sequels is {self.traces.sequels}, but protocol.reminded is 0: a sequel goes on behind a reminder; "

@@ -67,17 +67,21 @@ def mask_faults(episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catal
     return []
 
 
-def logprob_faults(episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catalog, *, chunk: int = 8) -> list[str]:
-    """Whether the model in training finds the sampled tokens as likely as it did when it sampled them."""
+def logprob_faults(
+    episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catalog, *, chunk: int = 8, served: bool = False
+) -> list[str]:
+    """Whether the model in training finds the sampled tokens as likely as it did when it sampled them, or when a server did (`served`)."""
     every = torch.cat([(now - before).abs()[sampled] for now, sampled, before in judged_again(policy, episodes, catalog, chunk=chunk)])
     if not len(every):
         return ["episodes: the model wrote no token at all: warm it up on traces first"]
-    gap = float(every.max() if policy.precision == "float32" else every.mean())
-    if gap <= LARGEST_GAP[policy.precision]:
+    precision = "bfloat16" if served else policy.precision  # a server computes by other kernels, in whatever precision it was started with
+    gap = float(every.max() if precision == "float32" else every.mean())
+    if gap <= LARGEST_GAP[precision]:
         return []
+    mend = "start the server with --logprobs-mode processed_logprobs and without quantization" if served else "set precision to float32"
     return [
-        f"log-probabilities: sampled and recomputed ones differ by {gap:.3g}, more than {LARGEST_GAP[policy.precision]:g}: "
-        "the sampler does not use the weights that are trained; set precision to float32"
+        f"log-probabilities: sampled and recomputed ones differ by {gap:.3g}, more than {LARGEST_GAP[precision]:g}: "
+        f"the sampler does not use the weights that are trained; {mend}"
     ]
 
 

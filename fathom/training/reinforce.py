@@ -21,15 +21,17 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from accelerate import PartialState
 
 from fathom.agents.protocol import ProtocolSettings
-from fathom.contracts import Retrieve, Validate
+from fathom.contracts import Policy, Retrieve, Validate
 from fathom.data.titles import TitleIndex
 from fathom.errors import ConfigError, MissingExtraError, suggestion
 from fathom.language.policy import LocalPolicy
+from fathom.language.vllm import VllmPolicy
 from fathom.records import Case, Catalog
 from fathom.training.keeping import Keeper, Place
 from fathom.training.preflight import preflight
@@ -41,6 +43,7 @@ from fathom.training.watch import Watch
 
 try:
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from trl.import_utils import is_vllm_available
 except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "transformers", "rl") from error
 
@@ -102,7 +105,14 @@ def reinforce(
             with _as_it_was(policy), _known_warnings(), noise_from(settings.seed), progress(stage, settings.steps) as advance:
                 advance(at.step)
                 trainer = AgentTrainer(
-                    player, rewards, heldout, settings=settings, optimizer=optimizer, start=start, done=at.step, folder=run.folder
+                    replace(player, server=_server(policy, settings)),
+                    rewards,
+                    heldout,
+                    settings=settings,
+                    optimizer=optimizer,
+                    start=start,
+                    done=at.step,
+                    folder=run.folder,
                 )
                 trainer.add_callback(_Journal(trainer, keeper, at, look, run=run, stage=stage, settings=settings, advance=advance))
                 trainer.train()
@@ -177,6 +187,15 @@ class _Journal(TrainerCallback):
         if state.is_world_process_zero and (at.step % self._settings.checkpoint_every == 0 or at.step == self._settings.steps):
             self._keeper.save(at)
         self._advance(1)
+
+
+def _server(policy: LocalPolicy, settings: ReinforceSettings) -> Policy | None:
+    """The vLLM server that plays, if the settings name one; TRL gives it the weights before the first episode."""
+    if not settings.vllm:
+        return None
+    if not is_vllm_available():
+        raise MissingExtraError("vllm", "vllm")
+    return VllmPolicy(policy, settings.vllm)
 
 
 def _frozen(policy: LocalPolicy, temperature: float) -> LocalPolicy:

@@ -51,6 +51,8 @@ class ReinforceSettings(Settings):
     earn more although it fails more often."""
     checkpoint_every: int = Field(default=1, ge=1)
     """Steps after which the state is written down again; it changes no result."""
+    vllm: str = ""
+    """Address of a vLLM server that samples the episodes ('http://localhost:8000'; see docs/training.md); '': this process does."""
     preflight: Literal["refuse", "warn"] = "refuse"
     """What to do when the dry episodes before training show that it could not learn."""
     watch: WatchSettings = WatchSettings()

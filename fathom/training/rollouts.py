@@ -36,6 +36,8 @@ class Player:
     titles: TitleIndex
     samples: int
     seed: int
+    server: Policy | None = None
+    """Samples in the place of `policy`, by the same weights; None: `policy` itself does."""
 
     def case(self, prompt: int) -> Case:
         """The case of prompt number `prompt`: every case once, shuffled, before any comes again."""
@@ -47,7 +49,7 @@ class Player:
         """One sampled episode for each pair of a prompt's number and which of its samples it is."""
         seeds = [row_seed(self.seed, prompt * self.samples + sample) for prompt, sample in zip(prompts, samples, strict=True)]
         cases = [self.case(prompt) for prompt in prompts]
-        policy = _Seeded(self.policy, iter(seeds))
+        policy = _Seeded(self.server or self.policy, iter(seeds))
         return play(policy, self.retrieve, cases, self.catalog, self.protocol, temperature=1.0, titles=self.titles)
 
 

@@ -13,12 +13,12 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from fathom.agents.play import row_seed
-from fathom.errors import ConfigError, MissingExtraError
+from fathom.errors import ConfigError, MissingExtraError, ModelError
 from fathom.language.choices import Choices
 from fathom.language.policy import LocalPolicy
 from fathom.records import Episode
 from fathom.training.advantages import ADVANTAGES, groups_that_differ
-from fathom.training.preflight import check_loss
+from fathom.training.preflight import check_loss, logprob_faults
 from fathom.training.reinforce_settings import ReinforceSettings
 from fathom.training.rollouts import (
     Judge,
@@ -66,6 +66,7 @@ class AgentTrainer(GRPOTrainer):
         self._start = start
         self._rewards = torch.zeros(0)
         self._loss_is_checked = bool(settings.kl)  # with a penalty the loss is another one
+        self._server_is_checked = player.server is None
         prompts = range(done * settings.prompts, settings.steps * settings.prompts)
         super().__init__(
             model=player.policy.model,
@@ -98,8 +99,13 @@ class AgentTrainer(GRPOTrainer):
         began = time.perf_counter()
         first = self.accelerator.process_index * len(prompts)
         samples = [(first + place) % self._settings.samples for place in range(len(prompts))]
+        self.accelerator.wait_for_everyone()  # the main process has just brought a server up to date, if there is one
         episodes = self._player.play([int(prompt) for prompt in prompts], samples)
         self._seconds = time.perf_counter() - began
+        if not self._server_is_checked:
+            self._server_is_checked = True
+            if faults := logprob_faults(episodes, self._player.policy, self._player.catalog, served=True):
+                raise ModelError(f"training is refused: {faults[0]}")
         self._episodes = episodes
         tapes = [tape_of(episode) for episode in episodes]
         filler = self._player.policy.tokenizer.pad_token_id  # TRL cannot take an empty completion; this one is masked
@@ -259,7 +265,10 @@ def arguments(settings: ReinforceSettings, policy: LocalPolicy, *, steps: int, f
         top_k=0,
         disable_dropout=True,
         mask_truncated_completions=False,
-        use_vllm=False,
+        use_vllm=bool(settings.vllm),
+        vllm_mode="server",
+        vllm_server_base_url=settings.vllm or None,
+        vllm_importance_sampling_correction=False,  # the ratio is taken to what the server sampled with, and clipped
         learning_rate=settings.learning_rate,
         max_grad_norm=settings.clip_gradient,
         ddp_find_unused_parameters=False,
