@@ -8,20 +8,18 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from fathom.contracts import Over
 from fathom.errors import MissingExtraError, ModelError
 from fathom.files import read_json, write_json
 from fathom.language.remote_settings import RemoteSettings
-from fathom.records import Reply, Written
+from fathom.language.sampled import SampledElsewhere
+from fathom.records import Reply
 
 try:
     import openai
@@ -183,8 +181,10 @@ def _messages(pieces: Sequence[Piece]) -> list[ChatCompletionMessageParam]:
     ]
 
 
-class RemoteConversation:
-    """Keeps the `Conversation` seam over texts; `score` is what an endpoint cannot do."""
+class RemoteConversation(SampledElsewhere):
+    """Keeps the `Conversation` seam over texts, but for what needs logits."""
+
+    sampler = "a remote endpoint"
 
     def __init__(self, policy: RemotePolicy, prompts: Sequence[str], *, temperature: float, seeds: Sequence[int], parallel: int) -> None:
         self._policy = policy
@@ -195,8 +195,7 @@ class RemoteConversation:
 
     def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int], over: Over | None = None) -> list[Reply]:
         """Let the endpoint write on each of `rows`, several at a time; it cannot be stopped on the way."""
-        if over is not None:
-            raise ModelError("a remote endpoint cannot be watched while it writes: write protocol.constrained: false, or use a local model")
+        self.refuse_watching(over)
 
         def ask(row: int, limit: int) -> Reply:
             return self._policy.ask(self._rows[row], stops, limit=limit, temperature=self._temperature, seed=self._seeds[row])
@@ -212,22 +211,3 @@ class RemoteConversation:
         for row, text in zip(rows, texts, strict=True):
             self._rows[row].append(Piece("user", text))
         return [() for _ in rows]
-
-    def score(self, rows: Sequence[int], continuations: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
-        """Always a `ModelError`: endpoints give no likelihood of a given text."""
-        raise ModelError("a remote endpoint gives no likelihoods, so it has no scored finish: write finish: written, or use a local model")
-
-    def write_list(
-        self,
-        rows: Sequence[int],
-        titles: Sequence[str],
-        *,
-        numbers: Sequence[str],
-        closing: str,
-        forbidden: Sequence[Collection[int]],
-        limits: Sequence[int],
-        favour: Sequence[Mapping[int, float]] | None = None,
-        forked: bool = False,
-    ) -> list[Written]:
-        """Always a `ModelError`: endpoints choose from their whole vocabulary."""
-        raise ModelError("a remote endpoint cannot be kept to titles: write protocol.constrained: false, or use a local model")

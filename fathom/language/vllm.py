@@ -4,17 +4,15 @@ Tokens stay ours: whole rows go out as ids, sampled ids and their log-probabilit
 keeps the keys and values of what it has read (its prefix cache), so earlier turns cost it next to nothing.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
-import numpy.typing as npt
 
 from fathom.contracts import Over
 from fathom.errors import ConfigError, MissingExtraError, ModelError
 from fathom.language.drafts import Draft
 from fathom.language.policy import LocalPolicy
-from fathom.records import Reply, Written
+from fathom.language.sampled import SampledElsewhere
+from fathom.records import Reply
 
 try:
     import openai
@@ -107,8 +105,10 @@ class VllmPolicy:
         return [(int(token), float(logprob or 0.0)) for token, logprob in zip(ids, logprobs, strict=True)]
 
 
-class VllmConversation:
-    """Keeps the `Conversation` seam over rows of token ids; likelihoods of given texts and titles under constraint it cannot do."""
+class VllmConversation(SampledElsewhere):
+    """Keeps the `Conversation` seam over rows of token ids, but for what needs logits."""
+
+    sampler = "a vLLM server"
 
     def __init__(self, policy: VllmPolicy, prompts: Sequence[Sequence[int]], *, seeds: Sequence[int]) -> None:
         self._policy = policy
@@ -117,8 +117,7 @@ class VllmConversation:
 
     def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int], over: Over | None = None) -> list[Reply]:
         """Let the server write on each of `rows`, several at a time; it cannot be stopped on the way."""
-        if over is not None:
-            raise ModelError("a vLLM server cannot be watched while it writes: write protocol.constrained: false, or leave vllm out")
+        self.refuse_watching(over)
 
         def ask(row: int, limit: int) -> Reply:
             tokens = self._rows[row]
@@ -138,22 +137,3 @@ class VllmConversation:
         for row, tokens in zip(rows, added, strict=True):
             self._rows[row] += tokens
         return added
-
-    def score(self, rows: Sequence[int], continuations: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:
-        """Always a `ModelError`: training plays written answers."""
-        raise ModelError("a vLLM server plays written answers: the scored finish is the policy's own")
-
-    def write_list(
-        self,
-        rows: Sequence[int],
-        titles: Sequence[str],
-        *,
-        numbers: Sequence[str],
-        closing: str,
-        forbidden: Sequence[Collection[int]],
-        limits: Sequence[int],
-        favour: Sequence[Mapping[int, float]] | None = None,
-        forked: bool = False,
-    ) -> list[Written]:
-        """Always a `ModelError`: a server chooses from its whole vocabulary."""
-        raise ModelError("a vLLM server cannot be kept to titles: write protocol.constrained: false, or leave vllm out")
