@@ -61,6 +61,16 @@ class RemoteRetriever:
         """Close the connections."""
         self._client.close()
 
+    def check(self) -> None:
+        """A `DataError` unless the service answers and has as many items as this catalogue; cheaper to know before anything is played."""
+        instead = "start  fathom serve retrieval RUN --training --host 0.0.0.0  there, or leave 'retrieval' out"
+        try:
+            items = self._client.get(f"{self._url}/healthz").raise_for_status().json()["items"]
+        except (self._httpx.HTTPError, self._httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"retrieval is '{self._url}', where no retrieval service answers ({error}): {instead}") from error
+        if items != self._catalog.n_items:
+            raise DataError(f"retrieval is '{self._url}', which serves {items} items, but this run has {self._catalog.n_items}: {instead}")
+
     def retrieve(self, calls: Sequence[Call]) -> list[tuple[int, ...]]:
         """Per call at most `call.k` item ids, best first, none of `call.exclude`."""
         answers: list[tuple[int, ...]] = []

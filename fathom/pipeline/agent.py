@@ -9,6 +9,7 @@ from fathom.agents.play import Finish, play
 from fathom.agents.recommender import ranked
 from fathom.agents.remote_retrieval import RemoteRetriever
 from fathom.agents.rewards import Judge, RememberedTexts, Similarity, ndcg_of_target, stage1, stage2, target_retrieved
+from fathom.contracts import Retrieve
 from fathom.language.policy import LocalPolicy
 from fathom.metrics import ndcg, ranks_of
 from fathom.pipeline.judge import FINISHES, mixed
@@ -150,7 +151,10 @@ def agent_figures(
 
 def _reinforce(work: Workshop, before: str, after: str, settings: ReinforceSettings, rewards: Judge, *, half: int) -> None:
     policy = work.policy(before)
-    retrieve = RemoteRetriever(work.recipe.retrieval, work.catalog) if work.recipe.retrieval else work.episode_retriever
+    retrieve: Retrieve = work.episode_retriever
+    if work.recipe.retrieval:
+        retrieve = service = RemoteRetriever(work.recipe.retrieval, work.catalog)
+        service.check()
 
     def heldout(episode: Episode) -> dict[str, float]:
         return {"ndcg": ndcg_of_target(episode), "target_retrieved": target_retrieved(episode)}

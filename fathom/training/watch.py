@@ -35,6 +35,10 @@ class Watch:
     def look(self, step: int, values: Mapping[str, float]) -> None:
         """Take in a step's figures; a collapse is a `ModelError`."""
         settings = self._settings
+        if "well_formed" not in values:
+            raise ModelError(
+                f"training stopped at step {step}: the retriever failed in every episode; see that it runs and give the same command again"
+            )
         valid, entropy = values["well_formed"], values["entropy"]
         self._first_entropy = entropy if self._first_entropy is None else self._first_entropy
         self._best_valid = max(valid, self._best_valid)

@@ -185,3 +185,16 @@ def test_another_catalogue_behind_the_service_is_told(url: str) -> None:
     other = Catalog(("tt0017", "other"), ("A", "B"))
     with RemoteRetriever(url, other) as remote, pytest.raises(DataError, match="not in this catalogue"):
         remote.retrieve([Call((1,), "", 3)])
+
+
+def test_whoever_is_no_retrieval_service_or_serves_other_items_is_named_before_anything_is_played(url: str) -> None:
+    with RemoteRetriever(url, FILMS) as remote:
+        remote.check()
+    for address in ("http://127.0.0.1:9", "127.0.0.1:9", "http://", "nonsense"):
+        with (
+            RemoteRetriever(address, FILMS) as remote,
+            pytest.raises(DataError, match=f"'{address.rstrip('/')}', where no retrieval service.*fathom serve"),
+        ):
+            remote.check()
+    with RemoteRetriever(url, Catalog(("one",), ("One",))) as remote, pytest.raises(DataError, match="serves 40 items, but this run has 1"):
+        remote.check()

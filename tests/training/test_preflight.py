@@ -193,3 +193,8 @@ def test_flat_rewards_stop_only_when_they_stay_flat() -> None:
         watch.look(step, HEALTHY | {"groups_that_differ": share})
     with pytest.raises(ModelError, match="for 2 steps"):
         watch.look(3, HEALTHY | {"groups_that_differ": 0.0})
+
+
+def test_a_step_without_an_episode_that_counts_stops_the_training() -> None:
+    with pytest.raises(ModelError, match="step 3: the retriever failed in every episode"):
+        Watch(WatchSettings()).look(3, {"failed": 16.0, "entropy": 0.0, "groups_that_differ": 0.0})
