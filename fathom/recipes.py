@@ -21,12 +21,13 @@ def load(path: Path, kind: type[SettingsType], *, overrides: Sequence[str] = ())
     Raises `ConfigError` with file, line and the nearest known key for anything unknown, missing or out of range.
     """
     values, lines = _read(path)
+    places = {keys: f"{path} line {line}" for keys, line in lines.items()}
     for override in overrides:
-        _override(values, override)
+        places[_override(values, override)] = f"--set {override}"
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(path, lines, kind, detail) for detail in error.errors())) from error
+        raise ConfigError("\n".join(_explain(path, places, kind, detail) for detail in error.errors())) from error
 
 
 def dump(settings: Settings) -> str:
@@ -66,8 +67,8 @@ def _note_lines(path: Path, node: yaml.MappingNode, above: KeyPath, lines: dict[
             _note_lines(path, value, here, lines)
 
 
-def _override(values: dict[str, object], override: str) -> None:
-    """Put one 'a.b=value' into the nested mapping; the value is read as YAML, never evaluated."""
+def _override(values: dict[str, object], override: str) -> KeyPath:
+    """Put one 'a.b=value' into the nested mapping; the value is read as YAML, never evaluated. Returns where it went."""
     name, equals, text = override.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys):
@@ -81,13 +82,13 @@ def _override(values: dict[str, object], override: str) -> None:
         cast(dict[str, object], inner)[keys[-1]] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override}: the value is not valid YAML; put it in quotes") from error
+    return tuple(keys)
 
 
-def _explain(path: Path, lines: dict[KeyPath, int], kind: type[Settings], detail: ErrorDetails) -> str:
-    """One line for one thing that is wrong: file, line, key, what was given, what to write."""
+def _explain(path: Path, places: dict[KeyPath, str], kind: type[Settings], detail: ErrorDetails) -> str:
+    """One line for one thing that is wrong: where it was written, key, what was given, what to write."""
     keys = tuple(str(part) for part in detail["loc"])
-    line = next((lines[keys[:end]] for end in range(len(keys), 0, -1) if keys[:end] in lines), None)
-    place = f"{path} line {line}" if line else str(path)
+    place = next((places[keys[:end]] for end in range(len(keys), 0, -1) if keys[:end] in places), str(path))
     name = ".".join(keys)
     if detail["type"] == "extra_forbidden":
         known = _fields_below(kind, keys[:-1])

@@ -139,6 +139,18 @@ def test_a_missing_data_set_is_told_with_what_gets_it(fathom: Shell, recipe: Pat
     assert "fathom data get nowhere" in told
 
 
+def test_a_misspelled_data_set_and_a_wrong_set_are_told_as_they_were_given(
+    fathom: Shell, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data" / "clicks").mkdir(parents=True)
+    monkeypatch.setenv("FATHOM_DATA", str(tmp_path / "data"))
+    recipe.write_text("name: small\nsource: {name: clikcs}\n")
+    assert "did you mean 'clicks'?" in fathom.refused("run", recipe, "--out", tmp_path / "run")
+    assert "--set stage2.step=3: unknown setting 'stage2.step'; did you mean 'steps'?" in fathom.refused(
+        "run", recipe, "--set", "stage2.step=3"
+    )
+
+
 @pytest.mark.parametrize("words", [["evaluate"], ["recommend", "--history", "a"], ["trace"], ["report"], ["serve", "retrieval"]])
 def test_a_folder_that_is_no_run_is_told(fathom: Shell, tmp_path: Path, words: list[str]) -> None:
     assert f"{tmp_path}: not the folder of a run" in fathom.refused(*words, tmp_path)

@@ -14,7 +14,7 @@ from fathom.data.dataset import Dataset
 from fathom.data.splits import SPLITS, hold_out
 from fathom.data.titles import TitleIndex
 from fathom.data.world_oracle import Oracle
-from fathom.errors import ConfigError, DataError
+from fathom.errors import ConfigError, DataError, suggestion
 from fathom.items.embed import item_vectors
 from fathom.items.encoders import encoder
 from fathom.pipeline.recipe import Recipe
@@ -240,9 +240,10 @@ def data_folder(name: str) -> Path:
     for place in places:
         if place.exists():
             return place
+    beside = [place.name for place in places[1].parent.glob("*/")]
     raise DataError(
-        f"the data set '{name}' is neither at {places[0]} nor at {places[1]}: run  fathom data get {name}  "
-        "or set FATHOM_DATA to the folder that holds it"
+        f"the data set '{name}' is neither at {places[0]} nor at {places[1]} (FATHOM_DATA names the folder that holds data sets, "
+        f"'fathom data get {name}' would download one){suggestion(name, beside)}"
     )
 
 
