@@ -75,8 +75,8 @@ def _footnotes(names: Sequence[str]) -> str:
     controls = [name for name in names if name.startswith("control-")]
     told = (
         "Full ranking of the whole catalogue, the same users in every row of a column, seen items excluded. In brackets the\n"
-        "difference from `retriever`, the agent's own tool, by paired bootstrap over users. `-scored` orders the catalogue by the\n"
-        "agent's likelihoods instead of letting it write its list. Intervals, costs, every comparison"
+        "difference from `retriever`, the agent's own tool, by paired bootstrap over users. `-scored` orders\n"
+        "all that the agent has retrieved by its likelihoods, instead of letting it write its list. Intervals, costs, every comparison"
     )
     return f"{told}{' and the controls' if controls else ''}: [docs/measured.md](docs/measured.md)."
 

@@ -108,7 +108,7 @@ def fit_language_model(work: Workshop) -> None:
 
 def judge_all(work: Workshop) -> None:
     """Ask every model the same test cases, print the table, write the page."""
-    judge(work)
+    judge(work, again=False)  # what another recipe had left is gone by now
     if not processes().is_main_process:
         return
     results = summarise(work, command=work.command)

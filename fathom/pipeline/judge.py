@@ -65,10 +65,11 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 """Row -> the stages that must have left their products for it; the other rows need no training."""
 
 
-def judge(work: Workshop, *, models: Sequence[str] = ()) -> None:
+def judge(work: Workshop, *, models: Sequence[str] = (), again: bool = True) -> None:
     """Ask every model, or only `models`, the run's test cases; leaves ranks/ and episodes/ in the run folder.
 
-    Several processes share the cases; what a row costs is the sum of their seconds.
+    Unless `again`, the rows that the folder holds are left alone: an interrupted judgement goes on. Several processes share the
+    cases; what a row costs is the sum of their seconds.
     """
     together = processes()
     makers = recommenders(work)
@@ -76,8 +77,9 @@ def judge(work: Workshop, *, models: Sequence[str] = ()) -> None:
     for name in models:
         if name not in known:
             raise ConfigError(f"--model {name}: the run has no such row{suggestion(name, known)}")
+    kept = set() if again else {path.stem for path in work.folder("ranks").glob("*.parquet")}
     for name, make in makers.items():
-        if not models or name in models:
+        if (not models or name in models) and name not in kept:
             need(work, name)
             recommender = Shared(make())
             with progress(f"judging {name}", len(work.test_cases)) as advance:
@@ -89,7 +91,7 @@ def judge(work: Workshop, *, models: Sequence[str] = ()) -> None:
     for name in AGENTS:
         if name in models:
             need(work, name)
-        if (not models or name in models) and work.folder(name).is_dir():
+        if (not models or name in models) and work.folder(name).is_dir() and f"{name}{SCORED}" not in kept:
             _judge_agent(work, name)
     if together.is_main_process and ((work.recipe.endpoint is not None and not models) or ENDPOINT in models):
         judge_endpoint(work)

@@ -106,8 +106,11 @@ def test_a_run_killed_three_times_ends_as_one_that_never_was(tmp_path: Path) -> 
     finish(recipe, whole)
     kill_in("lm-fit", recipe, killed, when=lambda: steps_of("lm-fit", killed) >= 4)
     kill_in("agent-stage1", recipe, killed, when=lambda: steps_of("agent-stage1", killed) >= 2)
-    kill_in("results", recipe, killed, when=lambda: (killed / "ranks" / "retriever.parquet").exists())
+    judged = killed / "ranks" / "retriever.parquet"
+    kill_in("results", recipe, killed, when=judged.exists)
+    first = judged.stat().st_mtime_ns
     finish(recipe, killed)
+    assert judged.stat().st_mtime_ns == first, "a row that was judged is not judged again"
     assert logged(killed) == logged(whole)
     assert numbers(read(killed / "results.json")) == numbers(read(whole / "results.json"))
     assert weights(killed, "agent") == weights(whole, "agent")
