@@ -23,7 +23,9 @@ def load(path: Path, kind: type[SettingsType], *, overrides: Sequence[str] = ())
     values, lines = _read(path)
     places = {keys: f"{path} line {line}" for keys, line in lines.items()}
     for override in overrides:
-        places[_override(values, override)] = f"--set {override}"
+        at = _override(values, override)
+        places = {keys: place for keys, place in places.items() if keys[: len(at)] != at}  # what the file says below it is gone
+        places[at] = f"--set {override}"
     try:
         return kind.model_validate(values)
     except ValidationError as error:

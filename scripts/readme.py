@@ -3,12 +3,12 @@
 README.md gets one table of all data sets; docs/measured.md the whole table and every comparison of each run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from fathom.evaluation.results import Results, read
 from fathom.files import write_text
-from fathom.reports.tables import NOTHING, p_words, readme_table, relative
+from fathom.reports.tables import NOTHING, p_words, percent, readme_table, relative
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -19,6 +19,10 @@ END = "<!-- results:end -->"
 METRIC = "ndcg@10"
 REFERENCE = "retriever"
 """The row that others are compared with in the README: an agent that is not above its own tool is not worth its tokens."""
+FOOTNOTE = """Full ranking of the whole catalogue, the same users in every row of a column, seen items excluded. In brackets the
+difference from `retriever`, the agent's own tool, by paired bootstrap over users. `-scored` orders all that the agent has
+retrieved by its likelihoods, instead of letting it write its list. Intervals, costs, every comparison and the controls:
+[docs/measured.md](docs/measured.md)."""
 
 
 def committed() -> dict[str, Results]:
@@ -31,11 +35,10 @@ def overview(runs: Mapping[str, Results]) -> str:
     """Models as rows, runs as columns: NDCG@10, and how far from the retriever it is where that was tested."""
     shown = {name: results for name, results in runs.items() if not name.startswith("control-")}
     longest = max(shown.values(), key=lambda results: len(results.rows))
-    models = [row.model for row in longest.rows]
-    models += [row.model for results in shown.values() for row in results.rows if row.model not in models]
+    models = dict.fromkeys(row.model for results in (longest, *shown.values()) for row in results.rows)
     heads = [f"{name}<br>{results.rows[0].users:,} users, {results.dataset.items:,} items" for name, results in shown.items()]
     lines = ["| " + " | ".join(["NDCG@10", *heads]) + " |", "|:--" + "|:--" * len(heads) + "|"]
-    lines += ["| " + " | ".join([model, *(_cell(results, model) for results in shown.values())]) + " |" for model in dict.fromkeys(models)]
+    lines += ["| " + " | ".join([model, *(_cell(results, model) for results in shown.values())]) + " |" for model in models]
     return "\n".join(lines)
 
 
@@ -47,7 +50,7 @@ def _cell(results: Results, model: str) -> str:
     for told in results.comparisons:
         if (told.a, told.b, told.metric) == (model, REFERENCE, METRIC):
             shares = relative(told, results)
-            return value if shares is None else f"{value} ({100 * shares[0]:+.1f} %, {p_words(told.p)})".replace("-", "−")
+            return value if shares is None else f"{value} ({percent(shares[0])}, {p_words(told.p)})"
     return value
 
 
@@ -68,17 +71,7 @@ def renewed(readme: str, runs: Mapping[str, Results]) -> str:
     """The README with what stands between its two marks replaced."""
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{overview(runs)}\n\n{_footnotes(list(runs))}\n\n{END}{after}"
-
-
-def _footnotes(names: Sequence[str]) -> str:
-    controls = [name for name in names if name.startswith("control-")]
-    told = (
-        "Full ranking of the whole catalogue, the same users in every row of a column, seen items excluded. In brackets the\n"
-        "difference from `retriever`, the agent's own tool, by paired bootstrap over users. `-scored` orders\n"
-        "all that the agent has retrieved by its likelihoods, instead of letting it write its list. Intervals, costs, every comparison"
-    )
-    return f"{told}{' and the controls' if controls else ''}: [docs/measured.md](docs/measured.md)."
+    return f"{before}{BEGIN}\n\n{overview(runs)}\n\n{FOOTNOTE}\n\n{END}{after}"
 
 
 if __name__ == "__main__":

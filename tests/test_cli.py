@@ -149,6 +149,8 @@ def test_a_misspelled_data_set_and_a_wrong_set_are_told_as_they_were_given(
     assert "--set stage2.step=3: unknown setting 'stage2.step'; did you mean 'steps'?" in fathom.refused(
         "run", recipe, "--set", "stage2.step=3"
     )
+    recipe.write_text("name: small\nworld: {}\nstage2: {steps: 3}\n")
+    assert "--set stage2={steps: x}: stage2.steps: " in fathom.refused("run", recipe, "--set", "stage2={steps: x}")
 
 
 @pytest.mark.parametrize("words", [["evaluate"], ["recommend", "--history", "a"], ["trace"], ["report"], ["serve", "retrieval"]])

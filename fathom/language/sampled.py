@@ -1,6 +1,7 @@
 """What every conversation has in common that is sampled elsewhere: there are no logits, so it refuses what needs them."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,8 @@ from fathom.records import Written
 class SampledElsewhere:
     """The parts of the `Conversation` seam that ask for likelihoods, refused in the name of `sampler`."""
 
-    sampler = "another machine"
+    sampler: ClassVar[str]
+    """Who samples, in words."""
 
     def refuse_watching(self, over: Over | None) -> None:
         """A `ModelError` if somebody wants to stop a reply on the way."""

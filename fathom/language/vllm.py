@@ -30,13 +30,19 @@ NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
 class VllmPolicy:
-    """Samples what `policy` would sample, heated as it is, on the server at `address`; ids and words are those of `policy`."""
+    """Samples what `policy` would sample, heated as it is, on the server at `address`; ids and words are those of `policy`.
+
+    A server that does not answer is a `ModelError` at once.
+    """
 
     def __init__(self, policy: LocalPolicy, address: str, *, timeout: float = 600.0, retries: int = 4) -> None:
         self._policy = policy
         self._address = address.rstrip("/")
         self._client = openai.OpenAI(base_url=f"{self._address}/v1", api_key="none", timeout=timeout, max_retries=retries)
-        self._model = ""
+        try:
+            self._model = next(iter(self._client.models.list().data)).id
+        except (openai.APIError, StopIteration) as error:
+            raise ModelError(f"no vLLM server answers at {self._address} ({error}); start it with  {SERVE}") from error
 
     @property
     def at_once(self) -> int:
@@ -66,18 +72,16 @@ class VllmPolicy:
 
     def draft(self, tokens: Sequence[int], stops: Sequence[str], *, limit: int, seed: int) -> Draft:
         """What the server writes behind `tokens`: at most `limit` tokens, up to and with the first of `stops` or the end of the text."""
-        draft = Draft(limit)
+        draft, table, ends = Draft(limit), self._policy.table, self._policy.ends
+        ends_with = [stop.encode("utf-8") for stop in stops]
         for token, logprob in self._sampled(tokens, stops, limit=limit, seed=seed):
-            if not draft.write(
-                token, logprob, table=self._policy.table, stops=[stop.encode("utf-8") for stop in stops], ends=self._policy.ends
-            ):
+            if not draft.write(token, logprob, table=table, stops=ends_with, ends=ends):
                 break
         return draft
 
     def _sampled(self, tokens: Sequence[int], stops: Sequence[str], *, limit: int, seed: int) -> list[tuple[int, float]]:
         """Ids and log-probabilities as the server sampled them; the last one may spill past a stop string."""
         try:
-            self._model = self._model or self._client.models.list().data[0].id
             answer = self._client.completions.create(
                 model=self._model,
                 prompt=list(tokens),

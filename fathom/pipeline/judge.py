@@ -68,8 +68,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 def judge(work: Workshop, *, models: Sequence[str] = (), again: bool = True) -> None:
     """Ask every model, or only `models`, the run's test cases; leaves ranks/ and episodes/ in the run folder.
 
-    Unless `again`, the rows that the folder holds are left alone: an interrupted judgement goes on. Several processes share the
-    cases; what a row costs is the sum of their seconds.
+    Unless `again`, the rows that the folder holds of these very cases are left alone: an interrupted judgement goes on. Several
+    processes share the cases; what a row costs is the sum of their seconds.
     """
     together = processes()
     makers = recommenders(work)
@@ -77,7 +77,8 @@ def judge(work: Workshop, *, models: Sequence[str] = (), again: bool = True) -> 
     for name in models:
         if name not in known:
             raise ConfigError(f"--model {name}: the run has no such row{suggestion(name, known)}")
-    kept = set() if again else {path.stem for path in work.folder("ranks").glob("*.parquet")}
+    asked = [case.user for case in work.test_cases]
+    kept = set() if again else {name for name, evaluation in _kept(work).items() if evaluation.users.tolist() == asked}
     for name, make in makers.items():
         if (not models or name in models) and name not in kept:
             need(work, name)

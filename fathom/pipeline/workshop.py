@@ -236,14 +236,14 @@ def cache_folder() -> Path:
 
 def data_folder(name: str) -> Path:
     """The folder of the data set `name`: a path as it stands, or one below FATHOM_DATA (or `data`)."""
-    places = [Path(name), Path(os.environ.get("FATHOM_DATA", "data")) / name]
+    below = Path(os.environ.get("FATHOM_DATA", "data"))
+    places = [Path(name), below / name]
     for place in places:
         if place.exists():
             return place
-    beside = [place.name for place in places[1].parent.glob("*/")]
     raise DataError(
         f"the data set '{name}' is neither at {places[0]} nor at {places[1]} (FATHOM_DATA names the folder that holds data sets, "
-        f"'fathom data get {name}' would download one){suggestion(name, beside)}"
+        f"'fathom data get {name}' would download one){suggestion(name, [place.name for place in below.glob('*/')])}"
     )
 
 

@@ -33,7 +33,7 @@ EXPLAINED: Mapping[str, str] = {
     "off_list": "share of answer lines never shown before",
     "repeated_lines": "share of answer lines that name an item again",
     "play_seconds": "time to play the batch",
-    "failed": "episodes that could not be played out",
+    "failed": "share of the episodes that the retriever failed",
     "entropy": "how undecided the model is, in nats per token",
     "kl": "distance from where this stage started, in nats per token",
     "format": "paid for the form: negative for any fault",

@@ -139,8 +139,8 @@ def comparison_words(told: Difference, results: Results) -> str:
     if shares is None:
         return f"{name} {told.difference:+.4f}, {p_words(told.p)}"
     share, low, high = shares
-    span = "" if low is None or high is None else f" [{_percent(low)}, {_percent(high)}]"
-    return f"{name} {_percent(share)}{span}, {p_words(told.p)}"
+    span = "" if low is None or high is None else f" [{percent(low)}, {percent(high)}]"
+    return f"{name} {percent(share)}{span}, {p_words(told.p)}"
 
 
 def write_trec_run(path: Path, evaluation: Evaluation, catalog: Catalog, *, users: Sequence[str], tag: str) -> None:
@@ -201,7 +201,12 @@ def relative(told: Difference, results: Results) -> tuple[float, float | None, f
     return told.ratio - 1, low, high
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share as a signed percentage.
+
+    >>> percent(0.0312), percent(-0.041)
+    ('+3.1 %', '−4.1 %')
+    """
     return f"{100 * share:+.1f} %".replace("-", "−")
 
 

@@ -31,7 +31,6 @@ from fathom.contracts import Policy, Retrieve, Validate
 from fathom.data.titles import TitleIndex
 from fathom.errors import ConfigError, MissingExtraError, suggestion
 from fathom.language.policy import LocalPolicy
-from fathom.language.vllm import VllmPolicy
 from fathom.records import Case, Catalog
 from fathom.training.keeping import Keeper, Place
 from fathom.training.preflight import preflight
@@ -195,6 +194,8 @@ def _server(policy: LocalPolicy, settings: ReinforceSettings) -> Policy | None:
         return None
     if not is_vllm_available():
         raise MissingExtraError("vllm", "vllm")
+    from fathom.language.vllm import VllmPolicy  # its client takes long to import, and few need it
+
     return VllmPolicy(policy, settings.vllm)
 
 

@@ -99,7 +99,8 @@ class AgentTrainer(GRPOTrainer):
         began = time.perf_counter()
         first = self.accelerator.process_index * len(prompts)
         samples = [(first + place) % self._settings.samples for place in range(len(prompts))]
-        self.accelerator.wait_for_everyone()  # the main process has just brought a server up to date, if there is one
+        if self._player.server is not None:
+            self.accelerator.wait_for_everyone()  # the main process has just brought it up to date
         episodes = self._player.play([int(prompt) for prompt in prompts], samples)
         self._seconds = time.perf_counter() - began
         if not self._server_is_checked:
@@ -132,7 +133,7 @@ class AgentTrainer(GRPOTrainer):
             figures(one, earned, self._heldout(one)) | ({} if math.isnan(distance) else {"kl": distance})
             for one, earned, distance in zip(judged, parts, distances, strict=True)
         ]
-        everyone = gather_object([*rows, {"play_seconds": self._seconds, "failed": float(len(episode) - len(judged))}])
+        everyone = gather_object([*rows, {"play_seconds": self._seconds, "failed": 1 - len(judged) / len(episode)}])
         self.figures = means(everyone)
         totals = iter(earned["total"] for earned in parts)
         return [next(totals) if is_judged(one) else None for one in episode]

@@ -7,6 +7,9 @@ from pydantic import Field
 from fathom.errors import ModelError
 from fathom.settings import Settings
 
+MOST_FAILED = 0.5
+"""Of a step's episodes the largest share that the retriever may fail: the others would teach not to ask."""
+
 
 class WatchSettings(Settings):
     """When reinforcement learning is stopped. All limits look at the step's own batch."""
@@ -35,9 +38,11 @@ class Watch:
     def look(self, step: int, values: Mapping[str, float]) -> None:
         """Take in a step's figures; a collapse is a `ModelError`."""
         settings = self._settings
-        if "well_formed" not in values:
+        failed = values.get("failed", 0.0)
+        if failed > MOST_FAILED:
             raise ModelError(
-                f"training stopped at step {step}: the retriever failed in every episode; see that it runs and give the same command again"
+                f"training stopped at step {step}: the retriever failed {failed:.0%} of the episodes, and the others never "
+                "asked it; see that it runs and give the same command again"
             )
         valid, entropy = values["well_formed"], values["entropy"]
         self._first_entropy = entropy if self._first_entropy is None else self._first_entropy

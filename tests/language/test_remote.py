@@ -1,12 +1,12 @@
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from listening import listening
 
 from fathom.errors import ModelError
 from fathom.language.remote import BudgetError, RemotePolicy
@@ -55,13 +55,8 @@ class Endpoint(BaseHTTPRequestHandler):
 @pytest.fixture
 def url() -> Iterator[str]:
     Endpoint.asked, Endpoint.failures, Endpoint.usage = [], 0, True
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Endpoint) as address:
+        yield f"{address}/v1"
 
 
 def settings(url: str, **changes: object) -> RemoteSettings:

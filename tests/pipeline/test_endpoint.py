@@ -3,13 +3,13 @@
 import json
 import re
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from listening import listening
 from rich.console import Console
 
 from fathom.agents.episodes import load_episodes
@@ -56,13 +56,8 @@ class Endpoint(BaseHTTPRequestHandler):
 @pytest.fixture
 def url() -> Iterator[str]:
     Endpoint.asked = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Endpoint) as address:
+        yield f"{address}/v1"
 
 
 FIT = {"epochs": 1, "batch_size": 8, "precision": "float32"}

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import Results, read
 
 RECIPE = """\
@@ -109,6 +111,8 @@ def test_a_run_killed_three_times_ends_as_one_that_never_was(tmp_path: Path) -> 
     judged = killed / "ranks" / "retriever.parquet"
     kill_in("results", recipe, killed, when=judged.exists)
     first = judged.stat().st_mtime_ns
+    few = killed / "ranks" / "popularity.parquet"
+    Evaluation.load(few).subset(np.arange(2)).save(few)  # as if two users had been asked since: to be judged again
     finish(recipe, killed)
     assert judged.stat().st_mtime_ns == first, "a row that was judged is not judged again"
     assert logged(killed) == logged(whole)

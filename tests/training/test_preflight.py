@@ -195,6 +195,10 @@ def test_flat_rewards_stop_only_when_they_stay_flat() -> None:
         watch.look(3, HEALTHY | {"groups_that_differ": 0.0})
 
 
-def test_a_step_without_an_episode_that_counts_stops_the_training() -> None:
-    with pytest.raises(ModelError, match="step 3: the retriever failed in every episode"):
-        Watch(WatchSettings()).look(3, {"failed": 16.0, "entropy": 0.0, "groups_that_differ": 0.0})
+def test_a_retriever_that_fails_stops_the_training() -> None:
+    watch = Watch(WatchSettings())
+    watch.look(2, HEALTHY | {"failed": 0.4})
+    with pytest.raises(ModelError, match="step 3: the retriever failed 60% of the episodes"):
+        watch.look(3, HEALTHY | {"failed": 0.6})
+    with pytest.raises(ModelError, match="step 4: the retriever failed 100% of the episodes"):
+        watch.look(4, {"failed": 1.0, "entropy": 0.0, "groups_that_differ": 0.0})

@@ -3,12 +3,13 @@
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
+from listening import listening
 from pydantic import ValidationError
 from reinforcing import CASES, CATALOG, PROTOCOL, change, column, tiny_policy, train
 from torch.testing import assert_close
@@ -77,13 +78,8 @@ class Server(BaseHTTPRequestHandler):
 @pytest.fixture
 def url() -> Iterator[str]:
     Server.policy, Server.asked, Server.names_tokens = tiny_policy(), [], True
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Server) as address:
+        yield address
 
 
 class Weights:
@@ -140,6 +136,7 @@ def test_a_planted_reward_rises_where_a_server_samples(vllm: str, tmp_path: Path
     rewards = column(tmp_path, "reward/total")
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.2
     assert Weights.brought == 25  # before every batch of episodes
+    assert len(Server.asked) >= 25 * 16, "every episode was sampled there"
     assert max(column(tmp_path, "clipped")) == 0  # one update a batch: the ratio to what the server sampled with is 1
 
 
@@ -172,8 +169,8 @@ def test_bad_input(url: str) -> None:
     Server.names_tokens = False
     with pytest.raises(ModelError, match=r"must be vLLM 0\.22 or newer"):
         conversation.reply([0], (THINK_CLOSE,), [5])
-    with pytest.raises(ModelError, match=r"http://127\.0\.0\.1:9 does not answer.*vllm serve"):
-        VllmPolicy(policy, "http://127.0.0.1:9", retries=0).converse(["a"], temperature=1.0, seeds=[1]).reply([0], (), [5])
+    with pytest.raises(ModelError, match=r"no vLLM server answers at http://127\.0\.0\.1:9 .*vllm serve"):
+        VllmPolicy(policy, "http://127.0.0.1:9", retries=0)
     told = {"name": "x", "world": {}, "protocol": {"constrained": True}, "stage2": {"vllm": url}}
     with pytest.raises(ValidationError, match=r"stage2\.vllm is .* protocol\.constrained is true"):
         Recipe.model_validate(told)
