@@ -39,6 +39,13 @@ class Retrieve(Protocol):
         """Per call at most `call.k` item ids, best first, none of `call.exclude`."""
         ...
 
+    def weigh(self, histories: Sequence[Sequence[int]], items: Sequence[Sequence[int]]) -> list[npt.NDArray[np.float32]]:
+        """Per history what speaks for each of its `items` as the next one, whatever is wished for, in nats.
+
+        Differences are logarithms of ratios of probabilities; what is added to all items of a history says nothing.
+        """
+        ...
+
 
 class TextEncoder(Protocol):
     """Texts become unit vectors."""

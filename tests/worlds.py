@@ -81,6 +81,9 @@ class Shelves:
         self.asked.append(list(calls))
         return [self._one(call) for call in calls]
 
+    def weigh(self, histories: Sequence[Sequence[int]], items: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        return [np.asarray([-item / 100 for item in wanted], dtype=np.float32) for wanted in items]
+
     def _one(self, call: Call) -> tuple[int, ...]:
         items = [item for item in range(1, self.n_items + 1) if item not in call.exclude]
         return tuple(sorted(items, key=lambda item: crc32(f"{call.preference}|{call.history}|{item}".encode()))[: call.k])

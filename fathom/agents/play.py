@@ -4,9 +4,8 @@ Token in, token out: a row's tape is the encoded prompt, then the ids that the p
 it appended. Nothing that was written is ever decoded and encoded again.
 """
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -19,12 +18,6 @@ from fathom.contracts import Conversation, Policy, Retrieve
 from fathom.data.titles import TitleIndex
 from fathom.errors import ModelError
 from fathom.records import Call, Case, Catalog, Choice, Ending, Episode, Reply, Tape, Written
-
-LATER = 0.25
-"""What a place in the list of a later call counts as evidence; the first call's counts 1. Later ones answer a guess."""
-
-FIRST = 3
-"""Added to a place before its reciprocal is taken: how far the first places stand out."""
 
 Finish: TypeAlias = Literal["written", "scored", "both"]
 """How an episode gets its list: the model writes it; or everything retrieved is ordered by the model's likelihood of
@@ -44,6 +37,8 @@ class _Row:
     pending: Reply = field(default_factory=lambda: Reply(""))
     """Words that stopped at the opening answer tag; the environment hears them together with what follows."""
     scored: tuple[int, ...] | None = None
+    weights: dict[int, float] = field(default_factory=dict)
+    """What the retriever itself says for each item that it has shown, in nats (`Retrieve.weigh`)."""
     choices: dict[int, Choice] = field(default_factory=dict)
     fork: int | None = None
     seconds: float = 0.0
@@ -179,7 +174,7 @@ def _turn(
             row.pending = reply
         elif (call := row.dialogue.hear(reply)) is not None:
             calls[place] = call
-    _answer_calls(conversation, retrieve, rows, calls)
+    _answer_calls(conversation, retrieve, rows, calls, settings=settings)
     if settings.reminded:
         opened = _remind(conversation, rows, opened)
     if finish != "written":
@@ -218,23 +213,29 @@ def _write_lists(conversation: Conversation, rows: dict[int, _Row], *, catalog: 
         closing=ANSWER_CLOSE,
         forbidden=[row.dialogue.hidden for row in rows.values()],
         limits=[row.limit for row in rows.values()],
-        favour=[_favour(row.dialogue.lists, settings.listed) for row in rows.values()],
+        favour=[_favour(row.weights, settings.listed) for row in rows.values()],
         forked=settings.answer == "plackett_luce",
     )
     for place, written in zip(places, lists, strict=True):
         rows[place].dialogue.hear(rows[place].take_list(written))
 
 
-def _answer_calls(conversation: Conversation, retrieve: Retrieve, rows: dict[int, _Row], calls: dict[int, Call]) -> None:
+def _answer_calls(
+    conversation: Conversation, retrieve: Retrieve, rows: dict[int, _Row], calls: dict[int, Call], *, settings: ProtocolSettings
+) -> None:
     """Ask the retriever once for all calls and let every row read its list."""
     if not calls:
         return
     try:
         answers = retrieve.retrieve(list(calls.values()))
+        weights = retrieve.weigh([call.history for call in calls.values()], answers) if settings.listed else None
     except RetrievalError:
         for place in calls:
             rows[place].dialogue.fail(Ending.RETRIEVAL_FAILED)
         return
+    if weights is not None:
+        for place, items, values in zip(calls, answers, weights, strict=True):
+            rows[place].weights |= dict(zip(items, values.tolist(), strict=True))
     shown = {place: rows[place].dialogue.show(items) for place, items in zip(calls, answers, strict=True)}
     _insert(conversation, rows, shown)
 
@@ -256,10 +257,10 @@ def _insert(conversation: Conversation, rows: dict[int, _Row], texts: dict[int, 
 def _score(policy: Policy, conversation: Conversation, rows: dict[int, _Row], *, catalog: Catalog, settings: ProtocolSettings) -> None:
     """Order everything each row has retrieved by the likelihood of its title as the first line of the list.
 
-    With `settings.listed` the likelihood is multiplied by that power of the lists' own `evidence`: the retriever knows what the model
-    does not. A row that ended without opening a list is asked as if it had closed its thinking there, so that the scored finish
-    has an answer wherever anything was retrieved and the context still has room. Likelihoods are sums over a whole
-    line including its line break, hence comparable between titles of any length; ties go to what was retrieved first.
+    With `settings.listed` the likelihood is multiplied by that power of the probability that the retriever itself gives the title:
+    it knows what the model does not. A row that ended without opening a list is asked as if it had closed its thinking there, so
+    that the scored finish has an answer wherever anything was retrieved and the context still has room. Likelihoods are sums over
+    a whole line including its line break, hence comparable between titles of any length; ties go to what was retrieved first.
     """
     asked: dict[int, tuple[str, ...]] = {}
     for place, row in rows.items():
@@ -275,29 +276,12 @@ def _score(policy: Policy, conversation: Conversation, rows: dict[int, _Row], *,
     if not asked:
         return
     for place, likelihoods in zip(asked, conversation.score(list(asked), list(asked.values())), strict=True):
-        dialogue = rows[place].dialogue
-        listed = evidence(dialogue.lists)
-        scores = likelihoods + settings.listed * np.log([listed[item] for item in dialogue.retrieved])
-        rows[place].scored = tuple(dialogue.retrieved[index] for index in np.argsort(-scores, kind="stable"))
+        row, retrieved = rows[place], rows[place].dialogue.retrieved
+        scores = likelihoods + settings.listed * np.asarray([row.weights.get(item, 0.0) for item in retrieved])
+        row.scored = tuple(retrieved[index] for index in np.argsort(-scores, kind="stable"))
 
 
-def _favour(lists: Sequence[Sequence[int]], weight: float) -> dict[int, float]:
-    """What the lists add to the log-likelihood of each item in them; nothing for the last one, as for all that are in no list."""
-    found = evidence(lists) if weight else {}
-    least = min(found.values(), default=1.0)
-    return {item: weight * math.log(value / least) for item, value in found.items()}
-
-
-def evidence(lists: Sequence[Sequence[int]], *, first: float = FIRST, later: float = LATER) -> dict[int, float]:
-    """What the lists of a conversation say for each item in them: the sum of 1 / (`first` + place), where a later list's counts `later`.
-
-    Items stand in the order in which they appeared.
-
-    >>> evidence([[7, 8], [8]])
-    {7: 0.25, 8: 0.2625}
-    """
-    found: dict[int, float] = {}
-    for number, items in enumerate(lists):
-        for place, item in enumerate(items, start=1):
-            found[item] = found.get(item, 0.0) + (later if number else 1.0) / (first + place)
-    return found
+def _favour(weights: Mapping[int, float], listed: float) -> dict[int, float]:
+    """What the retriever adds to the log-likelihood of each item that it showed: nothing to the least of them, as to all others."""
+    least = min(weights.values(), default=0.0)
+    return {item: listed * (weight - least) for item, weight in weights.items()}

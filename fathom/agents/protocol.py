@@ -92,8 +92,9 @@ class ProtocolSettings(Settings):
     """The latest events of the history that stand once more between the answer's opening tag and its first title, which then has no
     number. A small model knows what comes next right behind a history and nowhere else (docs/lab-notes.md): so there it is asked."""
     listed: float = Field(default=0.0, ge=0)
-    """What a title's places in the lists count in the answer beside the model's likelihood: an exponent of their evidence (`agents.play`);
-    0: nothing. In the written answer only if it is constrained."""
+    """How much the retriever's own opinion of a title it has shown counts in the answer beside the model's: an exponent of the
+    probability that it gives the title after the history alone; 1: both count alike; 0: not at all. In the written answer only if it is
+    constrained."""
     history_ratings: bool = False
     """Each rated event of the history is followed by a line such as '  4/5'."""
     best_rating: float = Field(default=5.0, gt=0)

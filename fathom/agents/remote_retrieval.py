@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from fathom.errors import DataError, FathomError, MissingExtraError
-from fathom.records import Call, Catalog
+from fathom.records import Call, Catalog, Floats
 
 if TYPE_CHECKING:
     import httpx
@@ -25,6 +26,13 @@ class Results(BaseModel):
 
     results: list[list[str]]
     """Per call the outside names of the items, best first."""
+
+
+class Weights(BaseModel):
+    """The body of the service's answer to what it was asked to weigh."""
+
+    weights: list[list[float]]
+    """Per history what speaks for each item, in nats."""
 
 
 class RemoteRetriever:
@@ -78,6 +86,26 @@ class RemoteRetriever:
             answers += self._ask(calls[start : start + self._calls_per_request])
         return answers
 
+    def weigh(self, histories: Sequence[Sequence[int]], items: Sequence[Sequence[int]]) -> list[Floats]:
+        """Per history what speaks for each of its `items`, in nats."""
+        weights: list[Floats] = []
+        for start in range(0, len(histories), self._calls_per_request):
+            part = slice(start, start + self._calls_per_request)
+            names = self._catalog.names
+            asked = [
+                {"history": [names[item - 1] for item in history], "items": [names[item - 1] for item in wanted]}
+                for history, wanted in zip(histories[part], items[part], strict=True)
+            ]
+            text = self._answer("weigh", {"asked": asked})
+            try:
+                found = Weights.model_validate_json(text).weights
+            except ValidationError as error:
+                raise DataError(f"{self._url} answered {text[:200]!r}: is it 'fathom serve retrieval'?") from error
+            if [len(values) for values in found] != [len(wanted) for wanted in items[part]]:
+                raise DataError(f"{self._url} did not weigh the items that it was asked about: it breaks the contract")
+            weights += [np.asarray(values, dtype=np.float32) for values in found]
+        return weights
+
     def _ask(self, calls: Sequence[Call]) -> list[tuple[int, ...]]:
         names = self._catalog.names
         body = {
@@ -91,25 +119,30 @@ class RemoteRetriever:
                 for call in calls
             ]
         }
-        response = self._post(body)
-        if response.status_code != 200:
-            raise DataError(f"{self._url} refused the request ({response.status_code}): {response.text[:500]}")
+        text = self._answer("retrieve", body)
         try:
-            results = Results.model_validate_json(response.text).results
+            results = Results.model_validate_json(text).results
         except ValidationError as error:
-            raise DataError(f"{self._url} answered {response.text[:200]!r}: is it 'fathom serve retrieval'?") from error
+            raise DataError(f"{self._url} answered {text[:200]!r}: is it 'fathom serve retrieval'?") from error
         if len(results) != len(calls):
             raise DataError(f"{self._url} was asked {len(calls)} calls and answered {len(results)}: it breaks the contract")
         return [self._items(call, result) for call, result in zip(calls, results, strict=True)]
 
-    def _post(self, body: object) -> httpx.Response:
+    def _answer(self, path: str, body: object) -> str:
+        """What the service answers at `path`; a request that it refuses is a `DataError`."""
+        response = self._post(path, body)
+        if response.status_code != 200:
+            raise DataError(f"{self._url} refused the request ({response.status_code}): {response.text[:500]}")
+        return response.text
+
+    def _post(self, path: str, body: object) -> httpx.Response:
         """The service's answer; server errors and lost connections are tried again, then raised."""
         reason = ""
         for attempt in range(self._retries + 1):
             if attempt:
                 time.sleep(self._pause * 2 ** (attempt - 1))
             try:
-                response = self._client.post(f"{self._url}/retrieve", json=body)
+                response = self._client.post(f"{self._url}/{path}", json=body)
             except self._httpx.TransportError as error:
                 reason = f"{type(error).__name__}: {error}"
                 continue

@@ -85,6 +85,16 @@ class Retriever:
             found += [_ids(row[: call.k]) for row, call in zip(ranking.items.tolist(), batch, strict=True)]
         return found
 
+    def weigh(self, histories: Sequence[Sequence[int]], items: Sequence[Sequence[int]]) -> list[Floats]:
+        """Per history the logits of its `items`, nothing wished for: those of the softmax by which the retriever was trained.
+
+        Each product is summed in double precision by itself, so a history's weights do not depend on the others.
+        """
+        with torch.inference_mode():
+            queries = self.queries(histories, [""] * len(histories)).double() * self.model.sharpness()
+            rows = [self._scored[list(wanted)].double() @ query for query, wanted in zip(queries, items, strict=True)]
+        return [row.float().numpy() for row in rows]
+
     def recommend(
         self, cases: Sequence[Case], k: int, *, exclude_history: bool = True, preferences: Sequence[str] | None = None
     ) -> Ranking:

@@ -2,6 +2,8 @@
 
     POST /retrieve  {"calls": [{"history": ["tt01"], "preference": "war", "k": 20, "exclude": ["tt01"]}]}
                     -> {"results": [["tt07", ...]]}
+    POST /weigh     {"asked": [{"history": ["tt01"], "items": ["tt07", "tt02"]}]}
+                    -> {"weights": [[-2.1, -4.7]]}
     GET  /healthz   -> {"status": "ok", "items": 3416, "calls_per_request": 1024}
 
 Items travel under the catalogue's outside names. A request that cannot be answered gets 422 and the path of the field.
@@ -15,7 +17,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from fathom.agents.remote_retrieval import Results
+from fathom.agents.remote_retrieval import Results, Weights
 from fathom.contracts import Retrieve
 from fathom.records import Call, Catalog
 from fathom.settings import Settings
@@ -55,6 +57,23 @@ class Body(BaseModel):
     calls: list[CallBody]
 
 
+class Weighed(BaseModel):
+    """A history, and items of which the retriever shall say what speaks for them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    history: list[Name] = Field(min_length=1)
+    items: list[Name]
+
+
+class Weighing(BaseModel):
+    """What POST /weigh takes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    asked: list[Weighed]
+
+
 class Health(BaseModel):
     """What GET /healthz gives."""
 
@@ -84,6 +103,12 @@ class Together:
         # Shielded: a client that goes away must not take the answers of the others with it.
         answers = await asyncio.shield(batch)
         return answers[start : start + len(calls)]
+
+    async def weigh(self, histories: Sequence[Sequence[int]], items: Sequence[Sequence[int]]) -> list[list[float]]:
+        """What the retriever says for the items of each history; nothing else is answered meanwhile."""
+        async with self._one_at_a_time:
+            weights = await asyncio.to_thread(self._retrieve.weigh, histories, items)
+        return [values.tolist() for values in weights]
 
     async def _run(self) -> list[tuple[int, ...]]:
         async with self._one_at_a_time:
@@ -119,7 +144,35 @@ def retrieval_app(retrieve: Retrieve, catalog: Catalog, settings: ServiceSetting
         answers = await together.answer(calls)
         return Results(results=[[catalog.names[item - 1] for item in items] for items in answers])
 
+    @app.post("/weigh")
+    async def weigh(body: Weighing) -> Weights:
+        faults = _weighing_faults(body, ids, limits)
+        if faults:
+            raise RequestValidationError(faults)
+        histories = [[ids[name] for name in one.history] for one in body.asked]
+        items = [[ids[name] for name in one.items] for one in body.asked]
+        return Weights(weights=await together.weigh(histories, items))
+
     return app
+
+
+def _weighing_faults(body: Weighing, ids: dict[str, int], limits: ServiceSettings) -> list[dict[str, object]]:
+    """The same of a request to weigh."""
+    if len(body.asked) > limits.calls_per_request:
+        return [_fault(("asked",), f"{len(body.asked)} histories in one request; at most {limits.calls_per_request}")]
+    faults = []
+    for place, one in enumerate(body.asked):
+        for field, names, most in (("history", one.history, limits.history_length), ("items", one.items, limits.items_per_call)):
+            if len(names) > most:
+                faults.append(_fault(("asked", place, field), f"{len(names)} items; at most {most}"))
+            for index, name in enumerate(names):
+                if name not in ids:
+                    faults.append(_fault(("asked", place, field, index), f"{name!r} is no item of this catalogue"))
+    return faults
+
+
+def _fault(path: tuple[str | int, ...], message: str) -> dict[str, object]:
+    return {"loc": ("body", *path), "msg": message, "type": "value_error"}
 
 
 def _faults(body: Body, ids: dict[str, int], limits: ServiceSettings) -> list[dict[str, object]]:
@@ -127,7 +180,7 @@ def _faults(body: Body, ids: dict[str, int], limits: ServiceSettings) -> list[di
     faults: list[dict[str, object]] = []
 
     def fault(path: tuple[str | int, ...], message: str) -> None:
-        faults.append({"loc": ("body", "calls", *path), "msg": message, "type": "value_error"})
+        faults.append(_fault(("calls", *path), message))
 
     if len(body.calls) > limits.calls_per_request:
         fault((), f"{len(body.calls)} calls in one request; at most {limits.calls_per_request}")

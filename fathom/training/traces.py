@@ -27,7 +27,6 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fathom.agents.dialogue import Dialogue
-from fathom.agents.play import evidence
 from fathom.agents.protocol import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
@@ -230,7 +229,10 @@ def fused(lists: Sequence[Sequence[int]], later: float) -> list[int]:
     >>> fused([[1, 2, 3], [4, 2]], 0.5)
     [2, 1, 3, 4]
     """
-    scores = evidence(lists, first=RECIPROCAL, later=later)
+    scores: dict[int, float] = {}
+    for number, items in enumerate(lists):
+        for place, item in enumerate(items, start=1):
+            scores[item] = scores.get(item, 0.0) + (later if number else 1.0) / (RECIPROCAL + place)
     return sorted(scores, key=lambda item: -scores[item])
 
 

@@ -71,6 +71,19 @@ def test_the_empty_preference_adds_exactly_nothing(make):
     assert asked.encoder.asked == [], "the encoder is not called on an empty text"
 
 
+@pytest.mark.parametrize("make", MAKES)
+def test_weights_are_the_logits_of_training_and_know_no_batch(make):
+    asked = retriever(**make)
+    items = [(3, 7, 9), (1,), (), (30, 2)]
+    together = asked.weigh(HISTORIES, items)
+    logits = asked.score(cases_of(HISTORIES)) * asked.model.sharpness()
+    for weights, row, wanted in zip(together, logits, items, strict=True):
+        assert np.allclose(weights, row[list(wanted)].numpy(), atol=1e-4)
+    alone = [retriever(**make).weigh([history], [wanted])[0] for history, wanted in zip(HISTORIES, items, strict=True)]
+    assert all(np.allclose(one, other, atol=1e-4) for one, other in zip(alone, together, strict=True))
+    assert asked.encoder.asked == [], "nothing is wished for"
+
+
 def test_a_preference_changes_the_scores():
     asked = retriever()
     assert not torch.allclose(asked.score(cases_of([[1]]), ["item 9"])[:, 1:], asked.score(cases_of([[1]]))[:, 1:])

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 from worlds import Scripted, Shelves, asks, concludes, film_case, film_catalog
@@ -36,6 +37,9 @@ class Counting:
         time.sleep(self.seconds)
         self.batches.append(len(calls))
         return self.shelves.retrieve(calls)
+
+    def weigh(self, histories: Sequence[Sequence[int]], items: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        return self.shelves.weigh(histories, items)
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +202,38 @@ def test_whoever_is_no_retrieval_service_or_serves_other_items_is_named_before_a
             remote.check()
     with RemoteRetriever(url, Catalog(("one",), ("One",))) as remote, pytest.raises(DataError, match="serves 40 items, but this run has 1"):
         remote.check()
+
+
+def test_what_speaks_for_items_travels_too(url: str) -> None:
+    histories, items = [(17,), (18, 19)], [(3, 5), (2,)]
+    with RemoteRetriever(url, FILMS, calls_per_request=1) as remote:
+        told = remote.weigh(histories, items)
+        assert remote.weigh([], []) == []
+    assert [values.tolist() for values in told] == [values.tolist() for values in Shelves(40).weigh(histories, items)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ([{"history": ["nobody"], "items": ["tt0001"]}], ["body", "asked", 0, "history", 0]),
+        ([{"history": ["tt0017"], "items": ["nothing"]}], ["body", "asked", 0, "items", 0]),
+        ([{"history": ["tt0017"] * 6, "items": []}], ["body", "asked", 0, "history"]),
+        ([{"history": ["tt0017"], "items": ["tt0001"] * 31}], ["body", "asked", 0, "items"]),
+        ([{"history": ["tt0017"], "items": []}] * 9, ["body", "asked"]),
+        ([{"history": [], "items": []}], ["body", "asked", 0, "history"]),
+    ],
+)
+def test_what_cannot_be_weighed_is_refused_by_the_name_of_its_field(url: str, asked: list[object], field: list[object]) -> None:
+    answer = httpx.post(f"{url}/weigh", json={"asked": asked})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == field
+
+
+def test_a_service_that_weighs_something_else_is_stopped(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RemoteRetriever(url, FILMS) as remote:
+        monkeypatch.setattr(remote, "_answer", lambda path, body: '{"weights": [[1.0]]}')
+        with pytest.raises(DataError, match="did not weigh"):
+            remote.weigh([(17,)], [(3, 5)])
+        monkeypatch.setattr(remote, "_answer", lambda path, body: "<html>")
+        with pytest.raises(DataError, match="is it 'fathom serve retrieval'"):
+            remote.weigh([(17,)], [(3, 5)])
