@@ -21,8 +21,8 @@ REFERENCE = "retriever"
 """The row that others are compared with in the README: an agent that is not above its own tool is not worth its tokens."""
 FOOTNOTE = """Full ranking of the whole catalogue, the same users in every row of a column, seen items excluded. In brackets the
 difference from `retriever`, the agent's own tool, by paired bootstrap over users. `-scored` orders all that the agent has
-retrieved by its likelihoods, instead of letting it write its list. Intervals, costs, every comparison and the controls:
-[docs/measured.md](docs/measured.md)."""
+retrieved by its own likelihoods and its retriever's, instead of letting it write its list. Intervals, costs, every comparison
+and the controls: [docs/measured.md](docs/measured.md)."""
 
 
 def committed() -> dict[str, Results]:
