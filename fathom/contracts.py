@@ -33,11 +33,15 @@ class Recommender(Protocol):
 
 
 class Retrieve(Protocol):
-    """Answers calls in batches: the agent's tool."""
+    """Answers calls in batches."""
 
     def retrieve(self, calls: Sequence[Call]) -> list[tuple[int, ...]]:
         """Per call at most `call.k` item ids, best first, none of `call.exclude`."""
         ...
+
+
+class Tool(Retrieve, Protocol):
+    """The agent's tool: it also says how sure it is of what it shows."""
 
     def weigh(self, histories: Sequence[Sequence[int]], items: Sequence[Sequence[int]]) -> list[npt.NDArray[np.float32]]:
         """Per history what speaks for each of its `items` as the next one, whatever is wished for, in nats.

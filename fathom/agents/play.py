@@ -14,7 +14,7 @@ import numpy as np
 from fathom.agents.dialogue import Dialogue, runs_in_circles
 from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, END_PREF, THINK_CLOSE, ProtocolSettings, answer_numbers
 from fathom.agents.remote_retrieval import RetrievalError
-from fathom.contracts import Conversation, Policy, Retrieve
+from fathom.contracts import Conversation, Policy, Tool
 from fathom.data.titles import TitleIndex
 from fathom.errors import ModelError
 from fathom.records import Call, Case, Catalog, Choice, Ending, Episode, Reply, Tape, Written
@@ -38,7 +38,7 @@ class _Row:
     """Words that stopped at the opening answer tag; the environment hears them together with what follows."""
     scored: tuple[int, ...] | None = None
     weights: dict[int, float] = field(default_factory=dict)
-    """What the retriever itself says for each item that it has shown, in nats (`Retrieve.weigh`)."""
+    """What the retriever itself says for each item that it has shown, in nats (`Tool.weigh`)."""
     choices: dict[int, Choice] = field(default_factory=dict)
     fork: int | None = None
     seconds: float = 0.0
@@ -90,7 +90,7 @@ class _Row:
 
 def play(
     policy: Policy,
-    retrieve: Retrieve,
+    retrieve: Tool,
     cases: Sequence[Case],
     catalog: Catalog,
     settings: ProtocolSettings,
@@ -149,7 +149,7 @@ def _opened(policy: Policy, case: Case, catalog: Catalog, titles: TitleIndex, *,
 def _turn(
     policy: Policy,
     conversation: Conversation,
-    retrieve: Retrieve,
+    retrieve: Tool,
     rows: dict[int, _Row],
     *,
     catalog: Catalog,
@@ -221,7 +221,7 @@ def _write_lists(conversation: Conversation, rows: dict[int, _Row], *, catalog: 
 
 
 def _answer_calls(
-    conversation: Conversation, retrieve: Retrieve, rows: dict[int, _Row], calls: dict[int, Call], *, settings: ProtocolSettings
+    conversation: Conversation, retrieve: Tool, rows: dict[int, _Row], calls: dict[int, Call], *, settings: ProtocolSettings
 ) -> None:
     """Ask the retriever once for all calls and let every row read its list."""
     if not calls:
@@ -277,7 +277,7 @@ def _score(policy: Policy, conversation: Conversation, rows: dict[int, _Row], *,
         return
     for place, likelihoods in zip(asked, conversation.score(list(asked), list(asked.values())), strict=True):
         row, retrieved = rows[place], rows[place].dialogue.retrieved
-        scores = likelihoods + settings.listed * np.asarray([row.weights.get(item, 0.0) for item in retrieved])
+        scores = likelihoods + settings.listed * np.asarray([row.weights[item] for item in retrieved]) if settings.listed else likelihoods
         row.scored = tuple(retrieved[index] for index in np.argsort(-scores, kind="stable"))
 
 

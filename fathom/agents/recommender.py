@@ -6,7 +6,7 @@ import numpy as np
 
 from fathom.agents.play import Finish, play
 from fathom.agents.protocol import ProtocolSettings
-from fathom.contracts import Policy, Recommender, Retrieve
+from fathom.contracts import Policy, Recommender, Tool
 from fathom.data.titles import TitleIndex
 from fathom.records import PAD, Case, Catalog, Episode, Ranking
 
@@ -26,7 +26,7 @@ class AgentRecommender:
     def __init__(
         self,
         policy: Policy,
-        retrieve: Retrieve,
+        retrieve: Tool,
         catalog: Catalog,
         *,
         settings: ProtocolSettings,

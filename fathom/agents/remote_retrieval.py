@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, FiniteFloat, ValidationError
 
 from fathom.errors import DataError, FathomError, MissingExtraError
 from fathom.records import Call, Catalog, Floats
@@ -31,12 +31,15 @@ class Results(BaseModel):
 class Weights(BaseModel):
     """The body of the service's answer to what it was asked to weigh."""
 
-    weights: list[list[float]]
+    weights: list[list[FiniteFloat]]
     """Per history what speaks for each item, in nats."""
 
 
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
 class RemoteRetriever:
-    """Keeps the `Retrieve` contract by asking a service; item ids travel as the catalogue's outside names.
+    """Keeps the `Tool` contract by asking a service; item ids travel as the catalogue's outside names.
 
     A request that times out, cannot connect or meets a server error is tried again, `retries` times at most and with
     growing pauses; then it is a `RetrievalError`. A request that the service refuses (4xx) would be refused again: it
@@ -96,11 +99,7 @@ class RemoteRetriever:
                 {"history": [names[item - 1] for item in history], "items": [names[item - 1] for item in wanted]}
                 for history, wanted in zip(histories[part], items[part], strict=True)
             ]
-            text = self._answer("weigh", {"asked": asked})
-            try:
-                found = Weights.model_validate_json(text).weights
-            except ValidationError as error:
-                raise DataError(f"{self._url} answered {text[:200]!r}: is it 'fathom serve retrieval'?") from error
+            found = self._answer("weigh", {"asked": asked}, Weights).weights
             if [len(values) for values in found] != [len(wanted) for wanted in items[part]]:
                 raise DataError(f"{self._url} did not weigh the items that it was asked about: it breaks the contract")
             weights += [np.asarray(values, dtype=np.float32) for values in found]
@@ -119,21 +118,20 @@ class RemoteRetriever:
                 for call in calls
             ]
         }
-        text = self._answer("retrieve", body)
-        try:
-            results = Results.model_validate_json(text).results
-        except ValidationError as error:
-            raise DataError(f"{self._url} answered {text[:200]!r}: is it 'fathom serve retrieval'?") from error
+        results = self._answer("retrieve", body, Results).results
         if len(results) != len(calls):
             raise DataError(f"{self._url} was asked {len(calls)} calls and answered {len(results)}: it breaks the contract")
         return [self._items(call, result) for call, result in zip(calls, results, strict=True)]
 
-    def _answer(self, path: str, body: object) -> str:
-        """What the service answers at `path`; a request that it refuses is a `DataError`."""
+    def _answer(self, path: str, body: object, kind: type[Answer]) -> Answer:
+        """What the service answers at `path`; a request that it refuses is a `DataError`, and so is an answer of another kind."""
         response = self._post(path, body)
         if response.status_code != 200:
             raise DataError(f"{self._url} refused the request ({response.status_code}): {response.text[:500]}")
-        return response.text
+        try:
+            return kind.model_validate_json(response.text)
+        except ValidationError as error:
+            raise DataError(f"{self._url} answered {response.text[:200]!r}: is it 'fathom serve retrieval'?") from error
 
     def _post(self, path: str, body: object) -> httpx.Response:
         """The service's answer; server errors and lost connections are tried again, then raised."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from fathom import metrics
 from fathom.errors import DataError
+from fathom.recommenders.mix import reciprocal_ranks
 from fathom.records import Ending, Episode, Ints
 
 Finish: TypeAlias = Literal["written", "scored"]
@@ -90,10 +91,7 @@ def fused(lists: Sequence[Sequence[int]]) -> list[int]:
     >>> fused([[5, 7], [7, 2]])
     [7, 5, 2]
     """
-    earned: dict[int, float] = {}
-    for items in lists:
-        for place, item in enumerate(items, start=1):
-            earned[item] = earned.get(item, 0.0) + 1.0 / (FUSION + place)
+    earned = reciprocal_ranks(lists, FUSION)
     return sorted(earned, key=lambda item: (-earned[item], item))
 
 

@@ -9,7 +9,7 @@ from fathom.agents.play import Finish, play
 from fathom.agents.recommender import ranked
 from fathom.agents.remote_retrieval import RemoteRetriever
 from fathom.agents.rewards import Judge, RememberedTexts, Similarity, ndcg_of_target, stage1, stage2, target_retrieved
-from fathom.contracts import Retrieve
+from fathom.contracts import Tool
 from fathom.language.policy import LocalPolicy
 from fathom.metrics import ndcg, ranks_of
 from fathom.pipeline.judge import FINISHES, mixed
@@ -151,7 +151,7 @@ def agent_figures(
 
 def _reinforce(work: Workshop, before: str, after: str, settings: ReinforceSettings, rewards: Judge, *, half: int) -> None:
     policy = work.policy(before)
-    retrieve: Retrieve = work.episode_retriever
+    retrieve: Tool = work.episode_retriever
     if work.recipe.retrieval:
         retrieve = service = RemoteRetriever(work.recipe.retrieval, work.catalog)
         service.check()

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-import numpy as np
 from rich.console import Console
 
 from fathom.agents.protocol import MARKERS
@@ -26,7 +25,7 @@ from fathom.pipeline.judge import judge, report, show, summarise
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.workshop import Workshop, cache_folder, data_folder
 from fathom.recommenders.popular import Popularity
-from fathom.records import Call, Floats, Interactions, cases_of
+from fathom.records import Call, Interactions, cases_of
 from fathom.training.pretrain import pretrain
 from fathom.training.processes import processes
 from fathom.training.recitation import Recitations
@@ -155,10 +154,6 @@ class _BestSellers:
         """The most popular items that are not excluded."""
         order = self._popularity.recommend(cases_of([()]), self._popularity.n_items).items[0].tolist()
         return [tuple(islice((item for item in order if item not in call.exclude), call.k)) for call in calls]
-
-    def weigh(self, histories: Sequence[Sequence[int]], items: Sequence[Sequence[int]]) -> list[Floats]:
-        """All alike: nobody asks while traces are written."""
-        return [np.zeros(len(wanted), dtype=np.float32) for wanted in items]
 
 
 def _corpus(work: Workshop) -> list[str]:

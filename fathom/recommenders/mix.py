@@ -84,6 +84,20 @@ def _values(ranking: Ranking, *, how: How) -> tuple[Floats, Floats]:
     return np.where(real, standard, last[:, None]).astype(np.float32), last.astype(np.float32)
 
 
+def reciprocal_ranks(lists: Sequence[Sequence[int]], added: float, *, later: float = 1.0) -> dict[int, float]:
+    """What the items of some lists earn, in the order in which they appear: 1 / (`added` + place) from each list (Cormack, Clarke and
+    Büttcher 2009), where all but the first count `later`.
+
+    >>> reciprocal_ranks([[7, 8], [8]], 3)
+    {7: 0.25, 8: 0.45}
+    """
+    earned: dict[int, float] = {}
+    for number, items in enumerate(lists):
+        for place, item in enumerate(items, start=1):
+            earned[item] = earned.get(item, 0.0) + (later if number else 1.0) / (added + place)
+    return earned
+
+
 def choose_weight(
     parts: tuple[Recommender, Recommender],
     cases: Sequence[Case],

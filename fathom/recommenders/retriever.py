@@ -27,7 +27,7 @@ REMEMBERED_HISTORIES = 20_000
 
 
 class Retriever:
-    """Answers calls; keeps the Scorer, Recommender and Retrieve seams. The model must not be trained while this is in use."""
+    """Answers calls; keeps the Scorer, Recommender and Tool seams. The model must not be trained while this is in use."""
 
     def __init__(self, model: RetrieverModel, encoder: TextEncoder, *, texts: Memo[str] | None = None) -> None:
         """`texts` shares remembered preference vectors with other retrievers of the same encoder."""

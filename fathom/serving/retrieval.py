@@ -18,7 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from fathom.agents.remote_retrieval import Results, Weights
-from fathom.contracts import Retrieve
+from fathom.contracts import Tool
 from fathom.records import Call, Catalog
 from fathom.settings import Settings
 
@@ -88,7 +88,7 @@ class Together:
     While one batch is being answered, the next one gathers; so nobody waits where there is no traffic.
     """
 
-    def __init__(self, retrieve: Retrieve) -> None:
+    def __init__(self, retrieve: Tool) -> None:
         self._retrieve = retrieve
         self._gathered: list[Call] = []
         self._batch: asyncio.Task[list[tuple[int, ...]]] | None = None
@@ -116,7 +116,7 @@ class Together:
             return await asyncio.to_thread(self._retrieve.retrieve, calls)
 
 
-def retrieval_app(retrieve: Retrieve, catalog: Catalog, settings: ServiceSettings | None = None) -> FastAPI:
+def retrieval_app(retrieve: Tool, catalog: Catalog, settings: ServiceSettings | None = None) -> FastAPI:
     """The service over `retrieve`."""
     limits = settings or ServiceSettings()
     ids = {name: item for item, name in enumerate(catalog.names, start=1)}
@@ -157,26 +157,33 @@ def retrieval_app(retrieve: Retrieve, catalog: Catalog, settings: ServiceSetting
 
 
 def _weighing_faults(body: Weighing, ids: dict[str, int], limits: ServiceSettings) -> list[dict[str, object]]:
-    """The same of a request to weigh."""
+    """What is wrong with a well-typed request to weigh."""
     if len(body.asked) > limits.calls_per_request:
         return [_fault(("asked",), f"{len(body.asked)} histories in one request; at most {limits.calls_per_request}")]
     faults = []
     for place, one in enumerate(body.asked):
-        for field, names, most in (("history", one.history, limits.history_length), ("items", one.items, limits.items_per_call)):
-            if len(names) > most:
-                faults.append(_fault(("asked", place, field), f"{len(names)} items; at most {most}"))
-            for index, name in enumerate(names):
-                if name not in ids:
-                    faults.append(_fault(("asked", place, field, index), f"{name!r} is no item of this catalogue"))
+        if len(one.history) > limits.history_length:
+            faults.append(
+                _fault(("asked", place, "history"), f"{len(one.history)} items; at most {limits.history_length}: send the latest")
+            )
+        if len(one.items) > limits.items_per_call:
+            faults.append(_fault(("asked", place, "items"), f"{len(one.items)} items; at most {limits.items_per_call}"))
+        faults += [*_strangers(("asked", place, "history"), one.history, ids), *_strangers(("asked", place, "items"), one.items, ids)]
     return faults
 
 
+def _strangers(path: tuple[str | int, ...], names: Sequence[str], ids: dict[str, int]) -> list[dict[str, object]]:
+    """A fault for each of `names` that the catalogue does not have."""
+    return [_fault((*path, index), f"{name!r} is no item of this catalogue") for index, name in enumerate(names) if name not in ids]
+
+
 def _fault(path: tuple[str | int, ...], message: str) -> dict[str, object]:
+    """In the form of FastAPI's own errors: the path of the field and a sentence."""
     return {"loc": ("body", *path), "msg": message, "type": "value_error"}
 
 
 def _faults(body: Body, ids: dict[str, int], limits: ServiceSettings) -> list[dict[str, object]]:
-    """What is wrong with a well-typed request, in the form of FastAPI's own errors: the path of the field and a sentence."""
+    """What is wrong with a well-typed request to retrieve."""
     faults: list[dict[str, object]] = []
 
     def fault(path: tuple[str | int, ...], message: str) -> None:
@@ -194,7 +201,5 @@ def _faults(body: Body, ids: dict[str, int], limits: ServiceSettings) -> list[di
         if len(call.preference) > limits.preference_characters:
             fault((place, "preference"), f"{len(call.preference)} characters; at most {limits.preference_characters}")
         for field, names in (("history", call.history), ("exclude", call.exclude)):
-            for index, name in enumerate(names):
-                if name not in ids:
-                    fault((place, field, index), f"{name!r} is no item of this catalogue")
+            faults += _strangers(("calls", place, field), names, ids)
     return faults

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from fathom.agents.play import play
 from fathom.agents.protocol import ProtocolSettings, answer_numbers
-from fathom.contracts import Policy, Retrieve
+from fathom.contracts import Policy, Tool
 from fathom.data.titles import TitleIndex
 from fathom.records import Case, Catalog
 from fathom.training.imitate import ImitateSettings
@@ -41,7 +41,7 @@ def first_ends(cases: Sequence[Case], people: int, *, seed: int) -> list[int]:
 
 def own_traces(
     policy: Policy,
-    retrieve: Retrieve,
+    retrieve: Tool,
     cases: Sequence[Case],
     catalog: Catalog,
     *,

@@ -27,7 +27,7 @@ import torch
 from accelerate import PartialState
 
 from fathom.agents.protocol import ProtocolSettings
-from fathom.contracts import Policy, Retrieve, Validate
+from fathom.contracts import Policy, Tool, Validate
 from fathom.data.titles import TitleIndex
 from fathom.errors import ConfigError, MissingExtraError, suggestion
 from fathom.language.policy import LocalPolicy
@@ -57,7 +57,7 @@ MALFORMED = 1e6
 
 def reinforce(
     policy: LocalPolicy,
-    retrieve: Retrieve,
+    retrieve: Tool,
     cases: Sequence[Case],
     catalog: Catalog,
     *,

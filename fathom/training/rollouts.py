@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fathom.agents.play import play, row_seed
 from fathom.agents.protocol import ProtocolSettings
-from fathom.contracts import Conversation, Policy, Retrieve
+from fathom.contracts import Conversation, Policy, Tool
 from fathom.data.titles import TitleIndex
 from fathom.errors import ModelError
 from fathom.language.choices import Choices
@@ -29,7 +29,7 @@ class Player:
     """
 
     policy: LocalPolicy
-    retrieve: Retrieve
+    retrieve: Tool
     cases: Sequence[Case]
     catalog: Catalog
     protocol: ProtocolSettings

@@ -40,6 +40,7 @@ from fathom.agents.protocol import (
 from fathom.contracts import Encodes, Recommender, Retrieve
 from fathom.data.titles import TitleIndex, canonical, neutral, single_line
 from fathom.errors import DataError
+from fathom.recommenders.mix import reciprocal_ranks
 from fathom.records import PAD, Call, Case, Catalog, Ending, Episode, Floats, Ints, Reply
 from fathom.settings import Settings
 from fathom.training.preferences import PreferenceSettings, facts, wish
@@ -229,10 +230,7 @@ def fused(lists: Sequence[Sequence[int]], later: float) -> list[int]:
     >>> fused([[1, 2, 3], [4, 2]], 0.5)
     [2, 1, 3, 4]
     """
-    scores: dict[int, float] = {}
-    for number, items in enumerate(lists):
-        for place, item in enumerate(items, start=1):
-            scores[item] = scores.get(item, 0.0) + (later if number else 1.0) / (RECIPROCAL + place)
+    scores = reciprocal_ranks(lists, RECIPROCAL, later=later)
     return sorted(scores, key=lambda item: -scores[item])
 
 

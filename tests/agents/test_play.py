@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from worlds import Scripted, ScriptedConversation, Shelves, asks, concludes, film_case, film_catalog, opens_list
 
@@ -97,6 +98,18 @@ def test_a_retriever_that_does_not_answer_ends_only_the_episodes_that_asked() ->
     first, second = play(policy, Broken(), cases, FILMS, SETTINGS)
     assert first.ending is Ending.ANSWERED
     assert (second.ending, len(second.turns)) == (Ending.RETRIEVAL_FAILED, 1)
+
+
+def test_a_retriever_that_cannot_say_how_sure_it_is_has_failed() -> None:
+    class Silent(Shelves):
+        def weigh(self, histories: Sequence[Sequence[int]], items: Sequence[Sequence[int]]) -> list[np.ndarray]:
+            raise RetrievalError("no answer")
+
+    settings = SETTINGS.model_copy(update={"listed": 1.0})
+    [episode] = play(Scripted(calls_then_list(1)), Silent(40), [film_case()], FILMS, settings)
+    assert (episode.ending, episode.turns) == (Ending.RETRIEVAL_FAILED, ())
+    [unasked] = play(Scripted(calls_then_list(1)), Silent(40), [film_case()], FILMS, SETTINGS)
+    assert unasked.ending is Ending.ANSWERED, "nobody asks where it does not count"
 
 
 def test_a_bug_in_the_retriever_is_not_swallowed() -> None:

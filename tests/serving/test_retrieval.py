@@ -229,11 +229,16 @@ def test_what_cannot_be_weighed_is_refused_by_the_name_of_its_field(url: str, as
     assert answer.json()["detail"][0]["loc"] == field
 
 
-def test_a_service_that_weighs_something_else_is_stopped(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ('{"weights": [[1.0]]}', "did not weigh"),
+        ("<html>", "is it 'fathom serve retrieval'"),
+        ('{"weights": [[1.0, NaN]]}', "is it 'fathom serve retrieval'"),
+    ],
+)
+def test_a_service_that_weighs_something_else_is_stopped(url: str, monkeypatch: pytest.MonkeyPatch, answer: str, told: str) -> None:
     with RemoteRetriever(url, FILMS) as remote:
-        monkeypatch.setattr(remote, "_answer", lambda path, body: '{"weights": [[1.0]]}')
-        with pytest.raises(DataError, match="did not weigh"):
-            remote.weigh([(17,)], [(3, 5)])
-        monkeypatch.setattr(remote, "_answer", lambda path, body: "<html>")
-        with pytest.raises(DataError, match="is it 'fathom serve retrieval'"):
+        monkeypatch.setattr(remote, "_post", lambda path, body: httpx.Response(200, text=answer))
+        with pytest.raises(DataError, match=told):
             remote.weigh([(17,)], [(3, 5)])

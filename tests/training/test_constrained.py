@@ -148,6 +148,18 @@ def test_reminded_episodes_keep_all_of_this(warm: LocalPolicy, listed: float, an
             assert one.text.count(head) == 1
 
 
+@pytest.mark.parametrize("answer", ["sequential", "plackett_luce"])
+def test_a_retriever_that_is_sure_enough_orders_the_written_answer(warm: LocalPolicy, answer: str) -> None:
+    """The shelves say a hundredth of a nat more of each smaller id: a hundred nats here, more than any language model says."""
+    settings = PROTOCOL.model_copy(update={"reminded": 1, "listed": 10_000.0, "answer": answer})
+    episodes = play(warm, Shelves(CATALOG.n_items), CASES, CATALOG, settings)
+    answered = [episode for episode in episodes if episode.ending is Ending.ANSWERED]
+    assert answered
+    for episode in answered:
+        sure = sorted(episode.retrieved)[:-1]  # nothing is added to the last of what was shown
+        assert list(episode.answer[: len(sure)]) == sure[: settings.answer_length]
+
+
 def low_ids(episode: Episode) -> Mapping[str, float]:
     return {"total": sum(item is not None and item <= 12 for item in episode.answer) / PROTOCOL.answer_length}
 
