@@ -14,6 +14,7 @@ from fathom.pipeline.recipe import Recipe
 from fathom.pipeline.stages import perform
 from fathom.pipeline.workshop import Workshop
 from fathom.recipes import dump, load
+from fathom.training.processes import leave
 from fathom.training.run import Run
 from fathom.training.trackers import TrackerName, tracker_for
 
@@ -66,6 +67,7 @@ def run_recipe(
         console.print(f"[bold]{recipe.name}[/] in {folder}" + (f", curves by  {shown.hint}" if shown is not None else ""))
         with helped(processes):
             perform(STAGES, Workshop(recipe, run, command=command), recipe, folder, until=until, console=console)
+            leave()
     finally:
         if shown is not None:
             shown.close()

@@ -1,5 +1,6 @@
 """Who takes part in this run: one process, or several that `fathom run --processes`, `accelerate launch` or torchrun started."""
 
+import gc
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeVar
@@ -22,6 +23,18 @@ def processes() -> PartialState:
     Ask here first: whether the CPU is meant is settled by whoever asks accelerate first, and it does not find out by itself.
     """
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+
+
+def leave() -> None:
+    """Take leave of the other processes, after the last thing that is done together.
+
+    A process group lives on in reference cycles after it was destroyed. Its threads must end before Python does: one of them that lets go
+    of a tensor while the interpreter shuts down aborts the whole process.
+    """
+    together = processes()
+    if together.num_processes > 1:
+        together.destroy_process_group()
+        gc.collect()
 
 
 def cut(rows: int) -> list[slice]:

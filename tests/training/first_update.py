@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -15,6 +14,7 @@ from fathom.language.builtin import tiny
 from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Episode
+from fathom.training.processes import leave, processes
 from fathom.training.reinforce import ReinforceSettings, reinforce
 from fathom.training.rollouts import tape_of
 from fathom.training.run import Run
@@ -44,13 +44,14 @@ def main(folder: Path) -> None:
         run=Run(folder / "run"),
         stage="rl",
     )
-    state = PartialState()
+    state = processes()
     if state.is_main_process:
         weights = torch.cat([weight.detach().flatten() for weight in policy.model.parameters()])
         save_file({"weights": weights, "processes": torch.tensor(state.num_processes)}, folder / "weights.safetensors")
-    if state.num_processes > 1:
-        state.wait_for_everyone()
-        state.destroy_process_group()
+    state.wait_for_everyone()
+    leave()
+    threads = {name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")}
+    assert not any("gloo" in thread for thread in threads), f"{threads}: a thread that outlives the interpreter may abort it"
 
 
 if __name__ == "__main__":
