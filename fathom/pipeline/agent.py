@@ -170,6 +170,6 @@ def _reinforce(work: Workshop, before: str, after: str, settings: ReinforceSetti
         settings=settings,
         run=work.run,
         stage=after,
-        validate=lambda: agent_figures(work, policy, work.valid_cases, rewards=rewards),
+        validate=lambda: agent_figures(work, policy, work.valid_cases, finish=settings.finish, rewards=rewards),
     )
     work.keep(policy, after)

@@ -10,7 +10,8 @@ from rich.panel import Panel
 from rich.text import Text
 from torch import Tensor
 
-from fathom.agents.protocol import ProtocolSettings, item_block, reminder
+from fathom.agents.play import Finish
+from fathom.agents.protocol import ANSWER_CLOSE, ProtocolSettings, answer_body, item_block, reminder
 from fathom.errors import ModelError
 from fathom.language.choices import Choices
 from fathom.language.policy import LocalPolicy
@@ -34,7 +35,7 @@ def preflight(player: Player, rewards: Judge, *, prompts: int, refuse: bool = Tr
     episodes = player.play([prompt for prompt, _ in pairs], [sample for _, sample in pairs])
     groups = [prompt for prompt, _ in pairs]
     wrong = [
-        *mask_faults(episodes, player.policy, player.catalog, protocol=player.protocol),
+        *mask_faults(episodes, player.policy, player.catalog, protocol=player.protocol, finish=player.finish),
         *logprob_faults(episodes, player.policy, player.catalog),
         *reward_faults(episodes, rewards, groups),
     ]
@@ -47,7 +48,9 @@ def preflight(player: Player, rewards: Judge, *, prompts: int, refuse: bool = Tr
     return wrong
 
 
-def mask_faults(episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catalog, *, protocol: ProtocolSettings) -> list[str]:
+def mask_faults(
+    episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catalog, *, protocol: ProtocolSettings, finish: Finish = "written"
+) -> list[str]:
     """What is wrong with who is said to have written which token: the environment's words and only they must be masked."""
     for number, episode in enumerate(episodes):
         tape = tape_of(episode)
@@ -55,12 +58,16 @@ def mask_faults(episodes: Sequence[Episode], policy: LocalPolicy, catalog: Catal
             return [f"mask: in episode {number} the prompt is marked as written by the model: report this, no setting mends it"]
         inserted = [text for own, text in runs(episode, policy) if not own]
         lists = [item_block(turn.shown, catalog, protocol) for turn in episode.turns]
-        if protocol.reminded and episode.ending is Ending.ANSWERED:
-            lists.append(reminder(episode.case, catalog, protocol))
+        end = reminder(episode.case, catalog, protocol) if protocol.reminded else ""
+        if finish == "scored":
+            end += answer_body([item for item in episode.answer if item is not None], catalog, protocol) + ANSWER_CLOSE
+        if end and episode.ending is Ending.ANSWERED:
+            lists.append(end)
         found = [text for text in inserted if any(text.endswith(block) for block in lists)]
         if len(found) != len(lists) or not all(text.endswith(block) for text, block in zip(found, lists, strict=True)):
             return [
-                f"mask: in episode {number} an item list or the reminder is not marked as inserted whole: report this, no setting mends it"
+                f"mask: in episode {number} an item list, the reminder or a scored answer is not marked as inserted whole: "
+                "report this, no setting mends it"
             ]
         if not policy.decode(tape.tokens[tape.prompt :]).startswith(episode.text):
             return [f"mask: in episode {number} the tokens do not spell what was judged: report this, no setting mends it"]

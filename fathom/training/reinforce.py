@@ -76,7 +76,7 @@ def reinforce(
     is sampled may still be well formed while every greedy answer runs in circles. Without it the last ones are.
     Data shorter than the training is cycled. A collapse, or dry episodes from which nothing could be learned, are a `ModelError`.
     """
-    player = Player(policy, retrieve, cases, catalog, protocol, TitleIndex(catalog), settings.samples, settings.seed)
+    player = Player(policy, retrieve, cases, catalog, protocol, TitleIndex(catalog), settings.samples, settings.seed, settings.finish)
     start = _frozen(policy, settings.temperature) if settings.watch_kl or settings.kl else None
     trained = [weight for weight in policy.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)

@@ -26,6 +26,9 @@ class ReinforceSettings(Settings):
     temperature: float = Field(default=1.0, gt=0, le=2)
     """Logits are divided by it when episodes are sampled and when they are learned from alike. Below 1, a small model strays less while
     it explores: at 1 a third of its episodes may be malformed by one odd token, and it learns to call less instead of better."""
+    finish: Literal["written", "scored"] = "written"
+    """How episodes get their lists. `scored`: what was retrieved, ordered by the model's likelihood. Then nothing of the answer is sampled:
+    the episodes of a case differ by what was asked alone, and that alone is learned."""
     advantage: Literal["reinforce_baseline", "group_norm", "group_mean", "leave_one_out"] = "reinforce_baseline"
     """How rewards become advantages: REINFORCE++-baseline, GRPO, Dr. GRPO or RLOO."""
     clip_low: float = Field(default=0.2, gt=0, lt=1)
@@ -67,5 +70,13 @@ class ReinforceSettings(Settings):
             raise ValueError(
                 f"prompts * samples is {episodes}, which {self.updates} updates of micro-batches of {self.micro_batch} do not divide: "
                 f"write a micro_batch that divides {episodes / self.updates:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _who_scores(self) -> Self:
+        if self.vllm and self.finish == "scored":
+            raise ValueError(
+                f"vllm is '{self.vllm}', but finish is scored, and a server gives no likelihoods of titles: write finish: written"
             )
         return self

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fathom.agents.play import play, row_seed
+from fathom.agents.play import Finish, play, row_seed
 from fathom.agents.protocol import ProtocolSettings
 from fathom.contracts import Conversation, Policy, Tool
 from fathom.data.titles import TitleIndex
@@ -36,6 +36,8 @@ class Player:
     titles: TitleIndex
     samples: int
     seed: int
+    finish: Finish = "written"
+    """How the episodes get their lists."""
     server: Policy | None = None
     """Samples in the place of `policy`, by the same weights; None: `policy` itself does."""
 
@@ -50,7 +52,7 @@ class Player:
         seeds = [row_seed(self.seed, prompt * self.samples + sample) for prompt, sample in zip(prompts, samples, strict=True)]
         cases = [self.case(prompt) for prompt in prompts]
         policy = _Seeded(self.server or self.policy, iter(seeds))
-        return play(policy, self.retrieve, cases, self.catalog, self.protocol, temperature=1.0, titles=self.titles)
+        return play(policy, self.retrieve, cases, self.catalog, self.protocol, temperature=1.0, finish=self.finish, titles=self.titles)
 
 
 class _Seeded:

@@ -1,6 +1,7 @@
 """Episodes whose answers are decoded under constraint: always well numbered, learned from with the likelihoods that were sampled."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Ending, Episode
 from fathom.training.preflight import logprob_faults, mask_faults
 from fathom.training.reinforce import ReinforceSettings, reinforce
-from fathom.training.rollouts import Player, divergence
+from fathom.training.rollouts import Player, divergence, tape_of
 from fathom.training.run import Run
 
 CATALOG = film_catalog()
@@ -148,6 +149,28 @@ def test_reminded_episodes_keep_all_of_this(warm: LocalPolicy, listed: float, an
             assert one.text.count(head) == 1
 
 
+@pytest.mark.parametrize("reminded", [0, 1])
+def test_a_scored_answer_follows_from_what_was_asked_and_is_nothing_to_learn_from(warm: LocalPolicy, reminded: int) -> None:
+    settings = RANKED.model_copy(update={"reminded": reminded, "listed": 1.5})
+    player = Player(warm, Shelves(CATALOG.n_items), CASES, CATALOG, settings, TitleIndex(CATALOG), 4, 1, "scored")
+    episodes = player.play([prompt for prompt in range(4) for _ in range(4)], list(range(4)) * 4)
+    answers: dict[tuple[object, ...], object] = {}
+    for episode in episodes:
+        if episode.ending is not Ending.ANSWERED:
+            continue
+        assert episode.tape is not None
+        own = "".join(warm.decode([token]) for token, sampled in zip(episode.tape.tokens, episode.tape.sampled, strict=True) if sampled)
+        assert own.endswith(ANSWER_OPEN)
+        assert not episode.tape.choices
+        asked = (episode.case.target, *(turn.shown for turn in episode.turns), own)
+        assert answers.setdefault(asked, episode.answer) == episode.answer
+    assert answers
+    assert mask_faults(episodes, warm, CATALOG, protocol=settings, finish="scored") == []
+    assert logprob_faults(episodes, warm, CATALOG) == []
+    forged = replace(episodes[0], tape=replace(tape_of(episodes[0]), sampled=(False,) * len(tape_of(episodes[0]).tokens)))
+    assert mask_faults([forged], warm, CATALOG, protocol=settings, finish="scored") != []
+
+
 @pytest.mark.parametrize("answer", ["sequential", "plackett_luce"])
 def test_a_retriever_that_is_sure_enough_orders_the_written_answer(warm: LocalPolicy, answer: str) -> None:
     """The shelves say a hundredth of a nat more of each smaller id: a hundred nats here, more than any language model says."""
@@ -160,8 +183,33 @@ def test_a_retriever_that_is_sure_enough_orders_the_written_answer(warm: LocalPo
         assert list(episode.answer[: len(sure)]) == sure[: settings.answer_length]
 
 
+def reinforced(
+    warm: LocalPolicy,
+    folder: Path,
+    protocol: ProtocolSettings,
+    settings: ReinforceSettings,
+    rewards: Callable[[Episode], Mapping[str, float]],
+) -> list[Mapping[str, float]]:
+    """The log of a copy of `warm` that is trained to earn `rewards`."""
+    run = Run(folder)
+    warm.save(folder / "warm")
+    policy, shelves = LocalPolicy.load(folder / "warm"), Shelves(CATALOG.n_items)
+    reinforce(policy, shelves, CASES, CATALOG, protocol=protocol, rewards=rewards, heldout=low_ids, settings=settings, run=run, stage="rl")
+    return run.metrics("rl")
+
+
+def risen(log: Sequence[Mapping[str, float]]) -> float:
+    """By how much the last three batches earned more than the first three."""
+    rewards = [line["rl/reward/total"] for line in log]
+    return (sum(rewards[-3:]) - sum(rewards[:3])) / 3
+
+
 def low_ids(episode: Episode) -> Mapping[str, float]:
     return {"total": sum(item is not None and item <= 12 for item in episode.answer) / PROTOCOL.answer_length}
+
+
+def asks_twice(episode: Episode) -> Mapping[str, float]:
+    return {"total": float(episode.ending is Ending.ANSWERED and len(episode.turns) == 2)}
 
 
 @pytest.mark.parametrize(("protocol", "kl"), [(PROTOCOL, 0.0), (RANKED, 0.0), (RANKED, 0.001)])
@@ -169,20 +217,18 @@ def test_reinforcement_learns_which_titles_to_choose(warm: LocalPolicy, tmp_path
     settings = ReinforceSettings(
         steps=24, prompts=4, samples=8, updates=2, micro_batch=8, learning_rate=3e-3, temperature=0.9, seed=1, kl=kl
     )
-    run = Run(tmp_path)
-    warm.save(tmp_path / "warm")
-    reinforce(
-        LocalPolicy.load(tmp_path / "warm"),
-        Shelves(CATALOG.n_items),
-        CASES,
-        CATALOG,
-        protocol=protocol,
-        rewards=low_ids,
-        heldout=low_ids,
-        settings=settings,
-        run=run,
-        stage="rl",
+    log = reinforced(warm, tmp_path, protocol, settings, low_ids)
+    assert log[0]["rl/kl"] < 1e-6, "the start is the same policy, at the same temperature"
+    assert risen(log) > 0.4
+
+
+def test_reinforcement_learns_from_scored_answers_how_often_to_ask(warm: LocalPolicy, tmp_path: Path) -> None:
+    settings = ReinforceSettings(
+        steps=24, prompts=4, samples=8, micro_batch=8, learning_rate=1e-3, seed=1, finish="scored", preflight="warn"
     )
-    assert run.metrics("rl")[0]["rl/kl"] < 1e-6, "the start is the same policy, at the same temperature"
-    rewards = [line["rl/reward/total"] for line in run.metrics("rl")]
-    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.4
+    assert risen(reinforced(warm, tmp_path, RANKED, settings, asks_twice)) > 0.25
+
+
+def test_a_server_cannot_score_answers() -> None:
+    with pytest.raises(ValueError, match="finish is scored, and a server gives no likelihoods of titles: write finish: written"):
+        ReinforceSettings(vllm="http://localhost:8000", finish="scored")
