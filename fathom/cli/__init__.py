@@ -25,7 +25,7 @@ app.add_typer(serve.app, name="serve")
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a run, as made by 'fathom run'.", show_default=False)]
 Overrides = Annotated[list[str], typer.Option("--set", help="Change one setting: key.path=value. May be repeated.", show_default=False)]
-ModelName = Annotated[str, typer.Option("--model", help="A row of the run's table: popularity, sasrec, retriever, agent, ...")]
+ModelName = Annotated[str, typer.Option("--model", help="A row of the run's table: popularity, sasrec, retriever, agent, agent-scored, ...")]
 Line = Annotated[int, typer.Option("--k", min=1, max=1000, help="How many items.")]
 
 

@@ -11,7 +11,7 @@ from fathom.agents.recommender import AgentRecommender
 from fathom.contracts import Recommender
 from fathom.data.titles import TitleIndex
 from fathom.errors import ConfigError, DataError, suggestion
-from fathom.pipeline.judge import need, recommenders
+from fathom.pipeline.judge import FINISHES, need, recommenders
 from fathom.pipeline.workshop import AGENTS, Workshop, opened
 from fathom.records import PAD, Case, Catalog, cases_of
 from fathom.reports.episode import episode_view, token_view
@@ -23,13 +23,16 @@ SEARCHED = 20_000
 def recommender_of(work: Workshop, model: str) -> Recommender:
     """The row `model` of the run, ready to recommend; an unknown or unfinished one is a `ConfigError`."""
     makers = recommenders(work)
-    if model not in makers and model not in AGENTS:
-        raise ConfigError(f"--model {model}: a run has no such model{suggestion(model, [*makers, *AGENTS])}")
-    need(work, model)
-    if model in AGENTS:
+    agents = {f"{agent}{behind}": (agent, finish) for agent in AGENTS for behind, finish in FINISHES.items()}
+    if model in agents:
+        agent, finish = agents[model]
+        need(work, agent)
         return AgentRecommender(
-            work.policy(model), work.retriever, work.catalog, settings=work.recipe.protocol, fallback=work.retriever, finish="written"
+            work.policy(agent), work.retriever, work.catalog, settings=work.recipe.protocol, fallback=work.retriever, finish=finish
         )
+    if model not in makers:
+        raise ConfigError(f"--model {model}: a run has no such model{suggestion(model, [*makers, *agents])}")
+    need(work, model)
     return makers[model]()
 
 

@@ -45,8 +45,8 @@ PAIRS = (
     ("mix", "retriever"),
     *((f"{agent}{finish}", "retriever") for finish in FINISHES for agent in AGENTS),
     *((f"agent-stage2{finish}", f"agent-warm{finish}") for finish in FINISHES),
-    *((f"agent{finish}", f"agent-stage2{finish}") for finish in FINISHES),
-    *((f"{agent}{finish}", other) for finish in FINISHES for agent in AGENTS[-2:] for other in ("lm", "mix", BLIND_ORACLE)),
+    *((f"agent{finish}", f"{before}{finish}") for finish in FINISHES for before in ("agent-warm", "agent-stage2")),
+    *((f"{agent}{finish}", other) for finish in FINISHES for agent in AGENTS[-2:] for other in ("sasrec", "lm", "mix", BLIND_ORACLE)),
     ("lm", BLIND_ORACLE),
 )
 """Who is compared with whom, where both rows exist."""

@@ -14,8 +14,10 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from fathom.agents.episodes import load_episodes
 from fathom.agents.protocol import HISTORY_OPEN, history_lines
 from fathom.data.world import WorldSettings, build_world
+from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import read
 from fathom.language.policy import LocalPolicy
+from fathom.pipeline.ask import recommender_of
 from fathom.pipeline.deeprec import STAGES
 from fathom.pipeline.recipe import Recipe
 from fathom.pipeline.stages import perform
@@ -113,6 +115,9 @@ def test_a_model_from_a_folder_goes_through_every_stage(folder: Path, tmp_path: 
         row = results.row(name)
         assert row is not None
         assert row.users == 6
+    for name in ("mix", "agent", "agent-scored"):  # whoever asks for a row of the table gets what was judged
+        asked = recommender_of(work, name).recommend(work.test_cases, 20)
+        assert asked.items.tolist() == Evaluation.load(tmp_path / "ranks" / f"{name}.parquet").items.tolist()
     assert (tmp_path / "agent" / "adapter_config.json").is_file() == bool(lora)
     assert len(load_episodes(tmp_path / "episodes" / "agent-stage2.jsonl.gz")) == 6
 
