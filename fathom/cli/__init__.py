@@ -25,7 +25,9 @@ app.add_typer(serve.app, name="serve")
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a run, as made by 'fathom run'.", show_default=False)]
 Overrides = Annotated[list[str], typer.Option("--set", help="Change one setting: key.path=value. May be repeated.", show_default=False)]
-ModelName = Annotated[str, typer.Option("--model", help="A row of the run's table: popularity, sasrec, retriever, agent, agent-scored, ...")]
+ModelName = Annotated[
+    str, typer.Option("--model", help="A row of the run's table: popularity, sasrec, retriever, agent, agent-scored, ...")
+]
 Line = Annotated[int, typer.Option("--k", min=1, max=1000, help="How many items.")]
 
 
@@ -123,11 +125,28 @@ def main() -> None:
     try:
         app()
     except FathomError as error:
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        console.print("[bold red]error[/]", end=" ")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        _tell(str(error))
+        raise SystemExit(2) from None
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        _tell(
+            f"out of memory ({str(error)[:200] or 'no more is told'}): write a smaller micro_batch, fit.batch_size or "
+            "language.windows.rows_at_once, or take fewer processes; the same command goes on where it stopped"
+        )
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _tell(message: str) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    console.print("[bold red]error[/]", end=" ")
+    console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether Python, a GPU or the CPU had no memory left; torch, which says the last in words, is not imported for it."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
