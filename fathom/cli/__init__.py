@@ -131,8 +131,8 @@ def main() -> None:
         if not _out_of_memory(error):
             raise
         _tell(
-            f"out of memory ({str(error)[:200] or 'no more is told'}): write a smaller micro_batch, fit.batch_size or "
-            "language.windows.rows_at_once, or take fewer processes; the same command goes on where it stopped"
+            f"out of memory ({str(error)[:200] or 'no more is told'}): take fewer processes, or where something is trained, "
+            "write a smaller micro_batch, fit.batch_size or language.windows.rows_at_once; what a run has done is kept"
         )
         raise SystemExit(2) from None
     except KeyboardInterrupt:

@@ -164,11 +164,16 @@ def test_a_scored_answer_follows_from_what_was_asked_and_is_nothing_to_learn_fro
         assert not episode.tape.choices
         asked = (episode.case.target, *(turn.shown for turn in episode.turns), own)
         assert answers.setdefault(asked, episode.answer) == episode.answer
-    assert answers
+    answered = [episode for episode in episodes if episode.ending is Ending.ANSWERED]
+    assert 0 < len(answers) < len(answered), "some conversations are the same, and then their answers are"
     assert mask_faults(episodes, warm, CATALOG, protocol=settings, finish="scored") == []
     assert logprob_faults(episodes, warm, CATALOG) == []
-    forged = replace(episodes[0], tape=replace(tape_of(episodes[0]), sampled=(False,) * len(tape_of(episodes[0]).tokens)))
-    assert mask_faults([forged], warm, CATALOG, protocol=settings, finish="scored") != []
+    tape = tape_of(answered[0])
+    assert tape.fork is not None
+    claimed = (*tape.sampled[: tape.fork], *[True] * (len(tape.tokens) - tape.fork))
+    for sampled in (claimed, (False,) * len(tape.tokens)):
+        forged = replace(answered[0], tape=replace(tape, sampled=sampled))
+        assert mask_faults([forged], warm, CATALOG, protocol=settings, finish="scored") != []
 
 
 @pytest.mark.parametrize("answer", ["sequential", "plackett_luce"])
