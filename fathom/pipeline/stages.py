@@ -4,9 +4,12 @@ Under `accelerate launch` every process performs the same stages: trainings toge
 also keeps the record and speaks. Nobody begins a stage before everybody has ended the one before.
 """
 
+import ctypes
+import gc
 import hashlib
 import json
 import resource
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -121,6 +124,18 @@ def _perform_one(stage: Stage[Work], work: Work, record: dict[str, dict[str, obj
         over.set()
         watcher.join()
         note()
+        _return_memory()
+
+
+def _return_memory() -> None:
+    """Hand what a stage has freed back to the system: glibc keeps it, in pieces that the next stage's arrays do not fit into.
+
+    Without it the demo's processes grow by some 600 MB over their stages. Elsewhere than on glibc nothing is done.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _read_record(path: Path) -> dict[str, dict[str, object]]:

@@ -1,5 +1,8 @@
 """A stage is done once; other settings do it, and what was built on it, anew; an interrupted one goes on."""
 
+import ctypes
+import resource
+import sys
 import time
 from pathlib import Path
 
@@ -87,3 +90,27 @@ def test_the_time_of_an_attempt_that_is_killed_counts(tmp_path: Path, monkeypatc
     long = Stage(name="one", does="", needs=(), settings=(), do=work_long, begin=lambda _: None)
     perform((long,), Log(), Recipe(), tmp_path, until="", console=Console(quiet=True))
     assert stage_seconds(tmp_path)["one"] >= left[-1] >= 0.1
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="only glibc keeps what was freed")
+def test_what_a_stage_has_freed_goes_back_to_the_system(tmp_path: Path) -> None:
+    """Small pieces between which others live on: glibc gives nothing of that back by itself."""
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    kept: list[bytearray] = []
+    held = 0
+
+    def do(log: Log) -> None:
+        nonlocal held
+        pieces = [bytearray(60_000) for _ in range(4_000)]  # below glibc's size for separate mappings; every byte is written
+        kept.extend(pieces[::40])
+        del pieces
+        held = resident()
+
+    greedy = Stage(name="greedy", does="", needs=(), settings=(), do=do, begin=lambda log: None)
+    perform((greedy,), Log(), Recipe(), tmp_path, until="", console=Console(quiet=True))
+
+    assert held - resident() > 150e6
+    assert len(kept) == 100
