@@ -44,6 +44,8 @@ class Stage(Generic[Work]):
     do: Callable[[Work], None]
     begin: Callable[[Work], None]
     """Clears what an attempt with other settings left behind."""
+    unread: tuple[str, ...] = ()
+    """What of these fields leaves its products as they are, with dotted names: a change of it does not do the stage anew."""
     alone: bool = False
     """Only the main process does it; the others wait."""
 
@@ -51,6 +53,8 @@ class Stage(Generic[Work]):
 def fingerprint(stage: Stage[Work], recipe: Settings, above: dict[str, str]) -> str:
     """Changes when one of the stage's settings changes or a stage it needs was done with other ones."""
     values = recipe.model_dump(mode="json")
+    for field, _, setting in (name.partition(".") for name in stage.unread):
+        del values[field][setting]
     told = {
         "stage": stage.name,
         "settings": {name: values[name] for name in stage.settings},

@@ -8,6 +8,7 @@ from tiny import RECIPE
 
 from fathom.pipeline.deeprec import STAGES
 from fathom.pipeline.recipe import Recipe
+from fathom.pipeline.stages import fingerprint
 from fathom.pipeline.workshop import Workshop
 from fathom.training.run import Run
 
@@ -34,3 +35,35 @@ def test_every_setting_that_a_stage_reads_is_in_its_fingerprint(tmp_path: Path, 
         stage.do(Workshop(cast(Recipe, watched), Run(tmp_path / "run")))
         covered[stage.name] = set(stage.settings).union(*(covered[name] for name in stage.needs))
         assert watched.read & set(Recipe.model_fields) <= covered[stage.name], stage.name
+
+
+@pytest.mark.slow
+def test_the_first_language_model_is_the_same_whatever_its_fingerprint_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
+    changed = {"listed": 2.0, "prompt_tokens": 40, "segment_tokens": 5, "trajectory_tokens": 90}
+    language = next(stage for stage in STAGES if stage.name == "lm-fit")
+    assert {f"protocol.{name}" for name in changed} == set(language.unread)
+    above = dict.fromkeys(language.needs, "")
+    products, fingerprints = [], []
+    for name, protocol in (("one", RECIPE["protocol"]), ("two", {**RECIPE["protocol"], **changed})):  # type: ignore[dict-item]
+        recipe = Recipe.model_validate({**RECIPE, "protocol": protocol})
+        work = Workshop(recipe, Run(tmp_path / name))
+        for stage in STAGES:
+            if stage.name in ("dataset", "lm-fit"):
+                stage.do(work)
+        folder = tmp_path / name / "lm-fit"
+        products.append({path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()})
+        fingerprints.append(fingerprint(language, recipe, above))
+    assert products[0] == products[1]
+    assert "tokenizer.json" in products[0]
+    assert fingerprints[0] == fingerprints[1]
+
+
+def test_what_the_language_model_leaves_out_of_its_fingerprint_the_agent_takes_in() -> None:
+    warm = next(stage for stage in STAGES if stage.name == "agent-warm")
+    above = dict.fromkeys(warm.needs, "")
+    one, two = (
+        Recipe.model_validate({**RECIPE, "protocol": {**RECIPE["protocol"], "segment_tokens": length}})  # type: ignore[dict-item]
+        for length in (80, 81)
+    )
+    assert fingerprint(warm, one, above) != fingerprint(warm, two, above)
