@@ -12,10 +12,10 @@ from fathom.agents.play import play
 from fathom.agents.recommender import Played
 from fathom.contracts import Recommender
 from fathom.errors import ConfigError, DataError, suggestion
-from fathom.evaluation.agent import Finish
+from fathom.evaluation.agent import Finish, answer_ranks
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import DatasetFacts, Difference, Results, Row, commit, machine, read, versions, write
-from fathom.evaluation.rows import make_comparisons, make_row
+from fathom.evaluation.rows import STRICT, make_comparisons, make_row
 from fathom.pipeline.endpoint import ENDPOINT, endpoint_comparisons, endpoint_figures, judge_endpoint
 from fathom.pipeline.stages import stage_seconds
 from fathom.pipeline.workshop import AGENTS, Workshop, opened
@@ -165,7 +165,12 @@ def summarise(work: Workshop, *, command: str) -> Results:
     """Rows and comparisons of whatever ranks the run folder holds, written to results.json."""
     evaluations = _kept(work)
     recipe, dataset = work.recipe, work.dataset
-    rows = [_row(work, name, evaluation) for name, evaluation in evaluations.items()]
+    rows, strict = [], {}
+    for name, evaluation in evaluations.items():
+        episodes = _episodes(work, name)
+        rows.append(_row(work, name, evaluation, episodes))
+        if episodes:
+            strict[name] = replace(evaluation, ranks=answer_ranks(episodes, _finish(name)))
     pairs = [(a, b) for a, b in dict.fromkeys(PAIRS) if a in evaluations and b in evaluations]
     asked = f"{len(work.test_cases):,} of {len(work.split.test):,} test users" if recipe.test_users else "all test users"
     results = Results(
@@ -187,6 +192,7 @@ def summarise(work: Workshop, *, command: str) -> Results:
         rows=rows,
         comparisons=[
             *make_comparisons(evaluations, pairs, seed=recipe.seed),
+            *_strict_comparisons(strict, seed=recipe.seed),
             *_rare_comparisons(work, evaluations),
             *endpoint_comparisons(evaluations, seed=recipe.seed),
         ],
@@ -203,13 +209,19 @@ def _kept(work: Workshop) -> dict[str, Evaluation]:
     return {name: Evaluation.load(folder / f"{name}.parquet") for name in names if (folder / f"{name}.parquet").is_file()}
 
 
-def _row(work: Workshop, name: str, evaluation: Evaluation) -> Row:
-    """The row `name`, with the metrics of its rare targets beside the others and an agent's own figures."""
+def _episodes(work: Workshop, name: str) -> Sequence[Episode]:
+    """The conversations behind the row `name`; none where nobody talked."""
     agent = name.removesuffix(SCORED)
-    finish: Finish = "scored" if name.endswith(SCORED) else "written"
-    kept = work.folder("episodes") / f"{agent}.jsonl.gz"
-    episodes = load_episodes(kept) if agent in (*AGENTS, ENDPOINT) else []
-    row = make_row(name, evaluation, counts=work.counts, episodes=episodes, finish=finish, seed=work.recipe.seed)
+    return load_episodes(work.folder("episodes") / f"{agent}.jsonl.gz") if agent in (*AGENTS, ENDPOINT) else ()
+
+
+def _finish(name: str) -> Finish:
+    return "scored" if name.endswith(SCORED) else "written"
+
+
+def _row(work: Workshop, name: str, evaluation: Evaluation, episodes: Sequence[Episode]) -> Row:
+    """The row `name`, with the metrics of its rare targets beside the others and an agent's own figures."""
+    row = make_row(name, evaluation, counts=work.counts, episodes=episodes, finish=_finish(name), seed=work.recipe.seed)
     if name == ENDPOINT:
         row = row.model_copy(update={"metrics": row.metrics | endpoint_figures(work, row.users)})
     rare = _rare(work, evaluation)
@@ -222,6 +234,14 @@ def _rare(work: Workshop, evaluation: Evaluation) -> Evaluation | None:
     """The cases whose target has fewer than `RARE` training interactions; None where there are none."""
     chosen = np.flatnonzero(work.counts[evaluation.targets] < RARE)
     return evaluation.subset(chosen) if len(chosen) else None
+
+
+def _strict_comparisons(strict: Mapping[str, Evaluation], *, seed: int) -> list[Difference]:
+    """What training did to the agent's own answers: evaluations in which an unreadable one is a miss, the trained stages against the warm
+    start. The retriever's list, which stands in for it in serving, hides that a model has learned to answer at all."""
+    pairs = [(f"{agent}{finish}", f"{AGENTS[0]}{finish}") for finish in FINISHES for agent in AGENTS[1:]]
+    told = make_comparisons(strict, [(a, b) for a, b in pairs if a in strict and b in strict], seed=seed)
+    return [one.model_copy(update={"metric": f"{STRICT}{one.metric}"}) for one in told]
 
 
 def _rare_comparisons(work: Workshop, evaluations: Mapping[str, Evaluation]) -> list[Difference]:

@@ -115,6 +115,15 @@ def test_a_model_from_a_folder_goes_through_every_stage(folder: Path, tmp_path: 
         row = results.row(name)
         assert row is not None
         assert row.users == 6
+    strict = [told for told in results.comparisons if told.metric == "strict_ndcg@10"]
+    assert [(told.a, told.b) for told in strict] == [
+        (f"{agent}{finish}", f"agent-warm{finish}") for finish in ("", "-scored") for agent in ("agent-stage1", "agent-stage2", "agent")
+    ]
+    for told in strict:
+        trained, begun = results.row(told.a), results.row(told.b)
+        assert trained is not None
+        assert begun is not None
+        assert told.difference == pytest.approx(trained.metrics[told.metric] - begun.metrics[told.metric])
     for name in ("mix", "agent", "agent-scored"):  # whoever asks for a row of the table gets what was judged
         asked = recommender_of(work, name).recommend(work.test_cases, 20)
         assert asked.items.tolist() == Evaluation.load(tmp_path / "ranks" / f"{name}.parquet").items.tolist()
