@@ -74,6 +74,9 @@ class ProtocolSettings(Settings):
     """Titles in the final list (K)."""
     items_per_call: int = Field(default=20, ge=1, le=200)
     """Items that one retrieval call returns (k)."""
+    items_taught: int = Field(default=0, ge=0, le=200)
+    """Items of each list in what is imitated before anything is rewarded: traces, recitations, the tokenizer's text. 0: `items_per_call`.
+    Long lists teach a small model more; short ones leave more to ask for."""
     max_calls: int = Field(default=8, ge=1)
     """Retrieval calls that are executed; one more ends the episode."""
     history_length: int = Field(default=20, ge=1)
@@ -112,6 +115,10 @@ class ProtocolSettings(Settings):
     from what is left (Plackett 1975): a ranking by what the model holds likely to come next, the one thing a small model knows well."""
     foreign_script: str = "\u4e00-\u9fff"
     """Characters, as the inside of a regular expression's brackets, that the model's own words must not contain; '' allows all."""
+
+    def taught(self) -> Self:
+        """The same, with lists as long as the ones that are imitated."""
+        return self.model_copy(update={"items_per_call": self.items_taught or self.items_per_call})
 
     @model_validator(mode="after")
     def _prompt_leaves_room(self) -> Self:

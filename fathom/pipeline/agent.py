@@ -63,7 +63,7 @@ def traced(work: Workshop, policy: LocalPolicy) -> list[Trace]:
             retrieve=work.episode_retriever,
             settings=recipe.traces,
             preferences=recipe.preferences,
-            protocol=recipe.protocol,
+            protocol=recipe.protocol.taught(),
             seed=recipe.seed,
             longest=policy.context,
             teacher=teacher,

@@ -88,7 +88,11 @@ def fit_first_language_model(work: Workshop) -> None:
         texts=item_texts(work.catalog),
         text_share=recipe.texts,
         recitations=Recitations(
-            policy, work.catalog, settings=recipe.recitations, protocol=work.recipe.protocol, row=min(recipe.windows.row, policy.context)
+            policy,
+            work.catalog,
+            settings=recipe.recitations,
+            protocol=work.recipe.protocol.taught(),
+            row=min(recipe.windows.row, policy.context),
         ),
         windows=recipe.windows,
         settings=recipe.pretrain,
@@ -166,7 +170,7 @@ def _corpus(work: Workshop) -> list[str]:
         retrieve=_BestSellers(Popularity(work.fit_part, work.catalog.n_items)),
         settings=TraceSettings(missed=1.0),
         preferences=work.recipe.preferences,
-        protocol=work.recipe.protocol.model_copy(update={"trajectory_tokens": 10**6, "prompt_tokens": 10**5}),
+        protocol=work.recipe.protocol.taught().model_copy(update={"trajectory_tokens": 10**6, "prompt_tokens": 10**5}),
         seed=work.recipe.seed,
     )
     return [*titles, *item_texts(work.catalog), *(trace.episode.text for trace in traces)]
