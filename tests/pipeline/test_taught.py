@@ -1,0 +1,34 @@
+"""What the model imitates has lists of `items_taught`, whatever `items_per_call` it plays with."""
+
+from pathlib import Path
+
+import pytest
+from tiny import RECIPE
+
+from fathom.agents.protocol import BEGIN_ITEMS, END_ITEMS, ProtocolSettings
+from fathom.pipeline.agent import traced
+from fathom.pipeline.deeprec import STAGES
+from fathom.pipeline.recipe import Recipe
+from fathom.pipeline.workshop import Workshop
+from fathom.training.run import Run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("taught", "lines"), [(13, 13), (0, 11)])
+def test_traces_have_lists_of_the_taught_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taught: int, lines: int) -> None:
+    monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
+    protocol = {**RECIPE["protocol"], "items_per_call": 11, "items_taught": taught}  # type: ignore[dict-item]
+    work = Workshop(Recipe.model_validate({**RECIPE, "protocol": protocol}), Run(tmp_path))
+    for stage in STAGES:
+        if stage.name in ("dataset", "retriever-fit", "lm-fit"):
+            stage.do(work)
+    texts = [trace.episode.text for trace in traced(work, work.policy("lm-fit"))]
+    lists = [text.partition(END_ITEMS)[0].strip().split("\n") for whole in texts for text in whole.split(BEGIN_ITEMS)[1:]]
+    assert lists
+    assert {len(items) for items in lists} == {lines}
+
+
+def test_taught_lists_change_nothing_else() -> None:
+    settings = ProtocolSettings(items_per_call=4, items_taught=9, max_calls=3)
+    assert settings.taught() == ProtocolSettings(items_per_call=9, items_taught=9, max_calls=3)
+    assert ProtocolSettings(items_per_call=4).taught() == ProtocolSettings(items_per_call=4)
