@@ -169,7 +169,7 @@ def summarise(work: Workshop, *, command: str) -> Results:
     for name, evaluation in evaluations.items():
         episodes = _episodes(work, name)
         rows.append(_row(work, name, evaluation, episodes))
-        if episodes:
+        if episodes and name != ENDPOINT:
             strict[name] = replace(evaluation, ranks=answer_ranks(episodes, _finish(name)))
     pairs = [(a, b) for a, b in dict.fromkeys(PAIRS) if a in evaluations and b in evaluations]
     asked = f"{len(work.test_cases):,} of {len(work.split.test):,} test users" if recipe.test_users else "all test users"

@@ -1,6 +1,7 @@
 """A language model from a folder goes the same way as the built-in one: its own tokenizer, the long prompt, all weights or adapters."""
 
 import itertools
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from fathom.agents.episodes import load_episodes
+from fathom.agents.episodes import load_episodes, save_episodes
 from fathom.agents.protocol import HISTORY_OPEN, history_lines
 from fathom.data.world import WorldSettings, build_world
 from fathom.evaluation.evaluate import Evaluation
@@ -19,11 +20,12 @@ from fathom.evaluation.results import read
 from fathom.language.policy import LocalPolicy
 from fathom.pipeline.ask import recommender_of
 from fathom.pipeline.deeprec import STAGES
+from fathom.pipeline.judge import summarise
 from fathom.pipeline.recipe import Recipe
 from fathom.pipeline.stages import perform
-from fathom.pipeline.workshop import Workshop
+from fathom.pipeline.workshop import AGENTS, Workshop
 from fathom.recommenders.language import LanguageRecommender
-from fathom.records import Case
+from fathom.records import Case, Ending
 from fathom.training.pretrain import WindowSettings
 from fathom.training.run import Run
 
@@ -115,20 +117,32 @@ def test_a_model_from_a_folder_goes_through_every_stage(folder: Path, tmp_path: 
         row = results.row(name)
         assert row is not None
         assert row.users == 6
-    strict = [told for told in results.comparisons if told.metric == "strict_ndcg@10"]
-    assert [(told.a, told.b) for told in strict] == [
-        (f"{agent}{finish}", f"agent-warm{finish}") for finish in ("", "-scored") for agent in ("agent-stage1", "agent-stage2", "agent")
-    ]
-    for told in strict:
-        trained, begun = results.row(told.a), results.row(told.b)
-        assert trained is not None
-        assert begun is not None
-        assert told.difference == pytest.approx(trained.metrics[told.metric] - begun.metrics[told.metric])
     for name in ("mix", "agent", "agent-scored"):  # whoever asks for a row of the table gets what was judged
         asked = recommender_of(work, name).recommend(work.test_cases, 20)
         assert asked.items.tolist() == Evaluation.load(tmp_path / "ranks" / f"{name}.parquet").items.tolist()
     assert (tmp_path / "agent" / "adapter_config.json").is_file() == bool(lora)
-    assert len(load_episodes(tmp_path / "episodes" / "agent-stage2.jsonl.gz")) == 6
+    kept = tmp_path / "episodes" / "agent-stage2.jsonl.gz"
+    episodes = load_episodes(kept)
+    assert len(episodes) == 6
+
+    # One conversation is won by its own answer: the strict comparison shows it, the one of what is served knows only the kept ranks.
+    won = replace(episodes[0], answer=(episodes[0].case.target,), ending=Ending.ANSWERED, faults=())
+    save_episodes(kept, [won, *(replace(episode, ending=Ending.UNREADABLE) for episode in episodes[1:])])
+    again = summarise(work, command="test")
+    strict = {(told.a, told.b): told for told in again.comparisons if told.metric == "strict_ndcg@10"}
+    agents = [(f"{agent}{finish}", f"agent-warm{finish}") for finish in ("", "-scored") for agent in AGENTS[1:]]
+    assert list(strict) == agents
+    for (a, b), told in strict.items():
+        trained, begun = again.row(a), again.row(b)
+        assert trained is not None
+        assert begun is not None
+        assert told.difference == pytest.approx(trained.metrics[told.metric] - begun.metrics[told.metric])
+    begun = again.row("agent-warm")
+    assert begun is not None
+    assert strict["agent-stage2", "agent-warm"].difference == pytest.approx(1 / 6 - begun.metrics["strict_ndcg@10"])
+    assert [told for told in again.comparisons if told.metric == "ndcg@10"] == [
+        told for told in results.comparisons if told.metric == "ndcg@10"
+    ]
 
 
 def plain_score(policy: LocalPolicy, prompt: str, line: str) -> float:
