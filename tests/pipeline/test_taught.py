@@ -28,6 +28,24 @@ def test_traces_have_lists_of_the_taught_length(tmp_path: Path, monkeypatch: pyt
     assert {len(items) for items in lists} == {lines}
 
 
+@pytest.mark.slow
+def test_the_language_model_learns_from_the_taught_lists_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Played with 11 and taught with 13, it is to the byte what it is where 13 are played."""
+    monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
+    language = {**RECIPE["language"], "recitations": {"each_epoch": 20}}  # type: ignore[dict-item]
+    products = []
+    for played, taught in ((11, 13), (13, 0), (11, 0)):
+        protocol = {**RECIPE["protocol"], "items_per_call": played, "items_taught": taught}  # type: ignore[dict-item]
+        recipe = Recipe.model_validate({**RECIPE, "language": language, "protocol": protocol})
+        work = Workshop(recipe, Run(tmp_path / f"{played}-{taught}"))
+        for stage in STAGES:
+            if stage.name in ("dataset", "lm-fit"):
+                stage.do(work)
+        products.append({path.name: path.read_bytes() for path in work.folder("lm-fit").iterdir() if path.is_file()})
+    assert products[0] == products[1]
+    assert products[0] != products[2]
+
+
 def test_taught_lists_change_nothing_else() -> None:
     settings = ProtocolSettings(items_per_call=4, items_taught=9, max_calls=3)
     assert settings.taught() == ProtocolSettings(items_per_call=9, items_taught=9, max_calls=3)
