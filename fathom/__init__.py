@@ -20,5 +20,7 @@ import os
 # oneDNN compiles its kernels for each shape and keeps a thousand of them. No two batches of histories have the same shape, so they are
 # of no further use and fill half a gigabyte in every process. It reads this when the first kernel is made.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+# TRL reports every trainer that begins, with the names of its classes, to the model hub. What people do with Fathom is theirs to tell.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"

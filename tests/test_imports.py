@@ -1,6 +1,7 @@
 """The folders follow the way of the data: a stage imports itself and what stands before it."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,10 @@ def test_agents_import_without_torch() -> None:
 def test_the_command_line_imports_nothing_heavy() -> None:
     loaded = modules_loaded_by("import fathom.cli")
     assert not loaded & {"torch", "polars", "transformers", "numpy", "pydantic"}
+
+
+def test_nothing_is_reported_to_anybody() -> None:
+    code = "import fathom, huggingface_hub.constants as hub; print(hub.HF_HUB_DISABLE_TELEMETRY)"
+    environment = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment).stdout
+    assert said.strip() == "True", "TRL would report every trainer to the model hub"

@@ -26,6 +26,7 @@ class BuiltinSettings(Settings):
 
     | parameters | width | layers | heads |
     |---|---|---|---|
+    | 2M | 192 | 2 | 6 |
     | 3M | 192 | 3 | 6 |
     | 6M | 256 | 5 | 8 |
     | 10M | 320 | 6 | 10 |
@@ -35,7 +36,7 @@ class BuiltinSettings(Settings):
     | 120M | 768 | 17 | 12 |
     """
 
-    parameters: float = Field(default=10e6, ge=3e6, le=120e6)
+    parameters: float = Field(default=10e6, ge=2e6, le=120e6)
     """How many weights the model has, about; embeddings, which are shared with the output, are counted."""
     vocabulary: int = Field(default=8192, ge=300, le=65536)
     """How many tokens the tokenizer may learn; it may find fewer."""

@@ -5,18 +5,22 @@ from typing import Literal, TypeAlias
 import torch
 from torch import nn
 
+from fathom.training.muon import Muon
+
 Optimizer: TypeAlias = Literal["adamw", "muon"]
 
 BETAS = (0.9, 0.98)
 """Of AdamW."""
 
 
-def optimizers_of(module: nn.Module, kind: Optimizer, *, learning_rate: float, weight_decay: float) -> list[torch.optim.Optimizer]:
+def optimizers_of(
+    module: nn.Module, kind: Optimizer, *, learning_rate: float, weight_decay: float, products: torch.dtype
+) -> list[torch.optim.Optimizer]:
     """The optimisers that together move every weight of `module` that learns, each weight by exactly one of them.
 
     Matrices decay, embeddings, vectors and norms do not. 'adamw' moves all of them. 'muon' (Jordan et al. 2024) moves the matrices
     inside the model by orthogonalised momentum, scaled so that one learning rate serves both (Liu et al., arXiv:2502.16982); AdamW
-    moves the rest.
+    moves the rest. `products` is the type in which Muon multiplies matrices.
     """
     tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -30,7 +34,7 @@ def optimizers_of(module: nn.Module, kind: Optimizer, *, learning_rate: float, w
     )
     optimizers: list[torch.optim.Optimizer] = []
     if inside:
-        optimizers.append(torch.optim.Muon(inside, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+        optimizers.append(Muon(inside, learning_rate=learning_rate, weight_decay=weight_decay, products=products))
     if any(group["params"] for group in groups):
         optimizers.append(torch.optim.AdamW(list(groups), lr=learning_rate, betas=BETAS))
     return optimizers

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object, parse_flag_from_env
+from accelerate.utils import gather_object, parse_flag_from_env, reduce
 
 from fathom.contracts import Recommender
 from fathom.records import Case, Floats, Ints, Ranking
@@ -28,11 +28,13 @@ def processes() -> PartialState:
 def leave() -> None:
     """Take leave of the other processes, after the last thing that is done together.
 
-    A process group lives on in reference cycles after it was destroyed. Its threads must end before Python does: one of them that lets go
-    of a tensor while the interpreter shuts down aborts the whole process.
+    The threads of a process group must end before Python does: one of them that lets go of a tensor while the interpreter shuts down
+    aborts the whole process. And trainers that live on in reference cycles must be gone before the group is: whoever holds it last
+    ends it, and a trainer does so with the interpreter locked, which waits for ever if one of the threads needs the interpreter to end.
     """
     together = processes()
     if together.num_processes > 1:
+        gc.collect()
         together.destroy_process_group()
         gc.collect()
 
@@ -58,6 +60,26 @@ def in_shares(make: Callable[[Sequence[Thing]], Sequence[Made]], things: Sequenc
         return list(make(things))
     mine = cut(len(things))[together.process_index : together.process_index + 1]
     return list(gather_object(list(make(things[mine[0]])) if mine else []))
+
+
+def add_up(tensors: Sequence[torch.Tensor], at_once: int = 2**24) -> None:
+    """Each of `tensors` becomes its sum over the processes of the run, which must all call it together, with the same shapes and type.
+
+    They travel together, up to `at_once` numbers in a message unless one tensor has more: a small model has dozens of tensors, and every
+    message has its delay.
+    """
+    if processes().num_processes == 1:
+        return
+    first = 0
+    while first < len(tensors):
+        last, numbers = first + 1, tensors[first].numel()
+        while last < len(tensors) and numbers + tensors[last].numel() <= at_once:
+            numbers += tensors[last].numel()
+            last += 1
+        message = reduce(torch.cat([tensor.flatten() for tensor in tensors[first:last]]), "sum")
+        for tensor, total in zip(tensors[first:last], message.split([tensor.numel() for tensor in tensors[first:last]]), strict=True):
+            tensor.copy_(total.view_as(tensor))
+        first = last
 
 
 class Shared:

@@ -18,6 +18,7 @@ from fathom.errors import ConfigError, ModelError
 from fathom.settings import Settings
 from fathom.training.keeping import Keeper
 from fathom.training.optimizers import Optimizer, optimizers_of
+from fathom.training.processes import add_up
 from fathom.training.run import Run, progress
 
 Batch = TypeVar("Batch")
@@ -106,13 +107,19 @@ def fit(
     """
     accelerator = Accelerator(mixed_precision="no")  # autocast is entered below, so that losses stay float32
     module.to(accelerator.device)
-    optimizers = optimizers_of(module, settings.optimizer, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
+    in_bfloat16 = computes_in_bfloat16(settings.precision, accelerator.device)
+    optimizers = optimizers_of(
+        module,
+        settings.optimizer,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        products=torch.bfloat16 if in_bfloat16 else torch.float32,
+    )
     setup = settings.model_dump(mode="json", exclude={"checkpoint_seconds"})
     keeper = Keeper(module, optimizers, run.checkpoint(stage), decay=settings.average, setup=setup)
     with accelerator.main_process_first():  # the main process drops log lines beyond the checkpoint, the others find them gone
         at = keeper.resume()
     clock = _Clock(at.seconds, settings.checkpoint_seconds)
-    in_bfloat16 = computes_in_bfloat16(settings.precision, accelerator.device)
     with progress(stage, settings.epochs) as advance, _noise_of_its_own(accelerator.device):
         advance(at.epoch)
         while at.epoch < settings.epochs and not at.over:
@@ -224,8 +231,10 @@ def _finish_gradient(module: nn.Module, accelerator: Accelerator, count: Tensor,
         for parameter, somewhere in zip(learned, touched.tolist(), strict=True):
             if somewhere and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-    for gradient in (parameter.grad for parameter in learned if parameter.grad is not None):
-        gradient.copy_(accelerator.reduce(gradient) / count)
+    gradients = [parameter.grad for parameter in learned if parameter.grad is not None]
+    add_up(gradients)
+    for gradient in gradients:
+        gradient.div_(count)
     return float(nn.utils.clip_grad_norm_(module.parameters(), clip))
 
 

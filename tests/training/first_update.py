@@ -1,4 +1,4 @@
-"""One step of reinforcement on a tiny model, run by one process or by several; the main one saves the weights to the path it is given."""
+"""One step of reinforcement on a tiny model and three steps of Muon, by one process or by several; the main one saves what came of them."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,8 @@ from fathom.language.builtin import tiny
 from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Episode
-from fathom.training.processes import leave, processes
+from fathom.training.muon import Muon
+from fathom.training.processes import add_up, leave, processes
 from fathom.training.reinforce import ReinforceSettings, reinforce
 from fathom.training.rollouts import tape_of
 from fathom.training.run import Run
@@ -27,6 +28,25 @@ CASES = [film_case(history=(17 + place % 5, 18 + place % 7, 20), target=1 + plac
 def small_ids(episode: Episode) -> dict[str, float]:
     own = [token < 150 for token, sampled in zip(tape_of(episode).tokens, tape_of(episode).sampled, strict=True) if sampled]
     return {"total": sum(own) / len(own)}
+
+
+def moved_by_muon() -> torch.Tensor:
+    """The weights of three matrices after three steps along known gradients."""
+    matrices = [torch.zeros(6, 4), torch.zeros(4, 6), torch.zeros(4, 4)]
+    muon = Muon(matrices, learning_rate=0.1, weight_decay=0.1, products=torch.float32)
+    for seed in range(3):
+        for matrix in matrices:
+            matrix.grad = torch.randn(matrix.shape, generator=torch.Generator().manual_seed(seed))
+        muon.step()
+    return torch.cat([matrix.flatten() for matrix in matrices])
+
+
+def added_up() -> torch.Tensor:
+    """Sums over the processes, whose numbers are 1, 2, ...; two of the tensors fit into one message, the last is longer than one."""
+    mine = float(processes().process_index + 1)
+    tensors = [torch.full((3,), mine), torch.full((2, 2), mine), torch.full((9,), 10 * mine)]
+    add_up(tensors, at_once=7)
+    return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 def main(folder: Path) -> None:
@@ -44,10 +64,14 @@ def main(folder: Path) -> None:
         run=Run(folder / "run"),
         stage="rl",
     )
+    muon, added = moved_by_muon(), added_up()
     state = processes()
     if state.is_main_process:
         weights = torch.cat([weight.detach().flatten() for weight in policy.model.parameters()])
-        save_file({"weights": weights, "processes": torch.tensor(state.num_processes)}, folder / "weights.safetensors")
+        save_file(
+            {"weights": weights, "muon": muon, "added": added, "processes": torch.tensor(state.num_processes)},
+            folder / "weights.safetensors",
+        )
     state.wait_for_everyone()
     leave()
     threads = {name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")}

@@ -6,6 +6,7 @@ from torch import nn
 
 from fathom.language.builtin import tiny
 from fathom.language.tokenizer import train_tokenizer
+from fathom.training.muon import Muon
 from fathom.training.optimizers import Optimizer, optimizers_of
 
 TOKENIZER = train_tokenizer(["one line\n"] * 9, 300, markers=[])
@@ -17,7 +18,7 @@ def test_every_weight_is_moved_by_exactly_one(kind: Optimizer) -> None:
     model.model.layers[0].mlp.up_proj.weight.requires_grad_(False)
     moved = [
         id(weight)
-        for optimizer in optimizers_of(model, kind, learning_rate=1e-3, weight_decay=0.1)
+        for optimizer in optimizers_of(model, kind, learning_rate=1e-3, weight_decay=0.1, products=torch.float32)
         for group in optimizer.param_groups
         for weight in group["params"]
     ]
@@ -38,7 +39,7 @@ class Reader(nn.Module):
 
 def test_muon_moves_the_matrices_inside_and_no_embedding_or_output_layer() -> None:
     model = Reader()
-    muon, adamw = optimizers_of(model, "muon", learning_rate=1e-3, weight_decay=0.1)
+    muon, adamw = optimizers_of(model, "muon", learning_rate=1e-3, weight_decay=0.1, products=torch.float32)
     assert muon.param_groups[0]["params"] == [model.inside.weight]
     assert [id(weight) for weight in adamw.param_groups[0]["params"]] == [id(model.experts), id(model.head.weight)]
     assert adamw.param_groups[1]["weight_decay"] == 0.0
@@ -47,13 +48,17 @@ def test_muon_moves_the_matrices_inside_and_no_embedding_or_output_layer() -> No
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_all_matrices_decay_and_embeddings_vectors_and_norms_do_not(kind: Optimizer) -> None:
     model = Reader()
-    groups = [group for optimizer in optimizers_of(model, kind, learning_rate=1e-3, weight_decay=0.1) for group in optimizer.param_groups]
+    groups = [
+        group
+        for optimizer in optimizers_of(model, kind, learning_rate=1e-3, weight_decay=0.1, products=torch.float32)
+        for group in optimizer.param_groups
+    ]
     decaying = {id(weight) for group in groups if group["weight_decay"] for weight in group["params"]}
     assert decaying == {id(weight) for weight in (model.inside.weight, model.head.weight, model.experts)}
 
 
 def test_a_model_without_matrices_inside_needs_no_muon() -> None:
-    (only,) = optimizers_of(nn.Embedding(5, 3), "muon", learning_rate=1e-3, weight_decay=0.1)
+    (only,) = optimizers_of(nn.Embedding(5, 3), "muon", learning_rate=1e-3, weight_decay=0.1, products=torch.float32)
     assert isinstance(only, torch.optim.AdamW)
 
 
@@ -61,9 +66,24 @@ def test_muons_first_step_has_orthogonal_directions_of_the_size_that_was_stated(
     """All singular values of the step are about learning rate x 0.2 x sqrt(longer side), as in arXiv:2502.16982, equation 4."""
     layer = nn.Linear(48, 24, bias=False)
     before = layer.weight.detach().clone()
-    (muon,) = optimizers_of(layer, "muon", learning_rate=0.1, weight_decay=0.0)
+    (muon,) = optimizers_of(layer, "muon", learning_rate=0.1, weight_decay=0.0, products=torch.float32)
     layer.weight.grad = torch.randn(24, 48, generator=torch.Generator().manual_seed(0))
     muon.step()
     values = torch.linalg.svdvals(before - layer.weight.detach()) / (0.1 * 0.2 * 48**0.5)
     assert values.min() > 0.6
     assert values.max() < 1.3
+
+
+@pytest.mark.parametrize(("products", "tolerance"), [(torch.bfloat16, 0.0), (torch.float32, 1e-3)])
+def test_muon_steps_as_torchs_own_does(products: torch.dtype, tolerance: float) -> None:
+    """To the bit in bfloat16, as torch's always computes; in float32 but for bfloat16's rounding, of entries of about .01."""
+    ours, theirs = torch.zeros(12, 20), torch.zeros(12, 20)
+    muon = Muon([ours], learning_rate=0.02, weight_decay=0.1, products=products)
+    reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for seed in range(3):
+        ours.grad = torch.randn(12, 20, generator=torch.Generator().manual_seed(seed))
+        theirs.grad = ours.grad.clone()
+        muon.step()
+        reference.step()
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
+    assert ours.abs().mean() > 5e-3

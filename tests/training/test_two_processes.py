@@ -15,7 +15,8 @@ from fathom.training.run import Run
 SCRIPT = Path(__file__).with_name("first_update.py")
 
 
-def update(folder: Path, launcher: list[str]) -> torch.Tensor:
+def update(folder: Path, launcher: list[str]) -> dict[str, torch.Tensor]:
+    """The weights that `launcher`'s processes end with: of the model, and of matrices that Muon moved."""
     folder.mkdir()
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -24,7 +25,7 @@ def update(folder: Path, launcher: list[str]) -> torch.Tensor:
     assert done.returncode == 0, done.stderr[-3000:]
     saved = load_file(folder / "weights.safetensors")
     assert int(saved["processes"]) == (2 if launcher else 1)
-    return saved["weights"]
+    return saved
 
 
 @pytest.mark.slow
@@ -32,8 +33,11 @@ def test_two_processes_make_the_same_first_update_as_one(tmp_path: Path) -> None
     one = update(tmp_path / "one", [])
     two = update(tmp_path / "two", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
     # Adam's first step is learning_rate in every direction, whatever the gradient's size: rounding moves only directions near zero.
-    assert (two - one).abs().mean() < 1e-6
-    assert_close(two, one, rtol=0, atol=2e-4)
+    assert (two["weights"] - one["weights"]).abs().mean() < 1e-6
+    assert_close(two["weights"], one["weights"], rtol=0, atol=2e-4)
+    assert torch.equal(two["muon"], one["muon"]), "each process orthogonalises its share of the matrices, and the step is the same"
+    assert two["added"].tolist() == [3.0] * 7 + [30.0] * 9
+    assert one["added"].tolist() == [1.0] * 7 + [10.0] * 9
     (alone,), (together,) = (Run(tmp_path / name / "run").metrics("rl") for name in ("one", "two"))
     for name in ("reward/total", "reward_spread", "heldout/characters", "written_tokens", "groups_that_differ"):
         assert alone[f"rl/{name}"] == pytest.approx(together[f"rl/{name}"], abs=1e-6), name
