@@ -52,7 +52,7 @@ WORTH = "worth"
 """The figure by which weights are kept."""
 
 MALFORMED = 1e6
-"""Taken off the worth of weights that too often answer malformed: more than any reward makes up for."""
+"""Taken off the worth of weights that too often answer malformed: more than any reward makes up for; among them the best formed win."""
 
 
 def reinforce(
@@ -123,8 +123,8 @@ def _worth(figures: Mapping[str, float], settings: ReinforceSettings) -> Mapping
     """Validation's figures and, as `WORTH`, by what the weights are chosen."""
     if settings.select not in figures:
         raise ConfigError(f"select is '{settings.select}', which validation does not return{suggestion(settings.select, figures)}")
-    malformed = figures.get("format_valid", 1.0) < settings.least_valid
-    return {**figures, WORTH: figures[settings.select] - (MALFORMED if malformed else 0.0)}
+    formed = figures.get("format_valid", 1.0)
+    return {**figures, WORTH: figures[settings.select] if formed >= settings.least_valid else formed - MALFORMED}
 
 
 class _Journal(TrainerCallback):
