@@ -52,7 +52,7 @@ WORTH = "worth"
 """The figure by which weights are kept."""
 
 MALFORMED = 1e6
-"""Taken off the worth of weights that too often answer malformed: more than any reward makes up for; among them the best formed win."""
+"""Taken off the worth of weights that too often answer malformed, and once more for their share: more than any reward makes up for."""
 
 
 def reinforce(
@@ -124,7 +124,8 @@ def _worth(figures: Mapping[str, float], settings: ReinforceSettings) -> Mapping
     if settings.select not in figures:
         raise ConfigError(f"select is '{settings.select}', which validation does not return{suggestion(settings.select, figures)}")
     formed = figures.get("format_valid", 1.0)
-    return {**figures, WORTH: figures[settings.select] if formed >= settings.least_valid else formed - MALFORMED}
+    off = 0.0 if formed >= settings.least_valid else MALFORMED * (2 - formed)
+    return {**figures, WORTH: figures[settings.select] - off}
 
 
 class _Journal(TrainerCallback):

@@ -102,6 +102,7 @@ def test_weights_that_answer_malformed_are_kept_only_where_none_are_better_forme
     assert torch.equal(kept("start", [(1, 0.9), (2, 0.8), (3, 0.89)]), before)
     assert torch.equal(kept("none", [(1, 0.2), (2, 0.1), (3, 0.3)]), last)
     assert torch.equal(kept("well paid", [(1, 0.8), (2, 0.7), (3, 0.6)]), before), "the best formed of them, however well others are paid"
+    assert torch.equal(kept("no form", [(1, 0), (2, 0), (3, 0)]), last), "the best paid of those that are formed alike"
     middle = kept("middle", [(1, 0.95), (2, 0.95), (3, 0.5)])
     assert not torch.equal(middle, before)
     assert not torch.equal(middle, last)
