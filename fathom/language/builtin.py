@@ -26,7 +26,7 @@ class BuiltinSettings(Settings):
 
     | parameters | width | layers | heads |
     |---|---|---|---|
-    | 2M | 192 | 2 | 6 |
+    | 2.4M | 192 | 2 | 6 |
     | 3M | 192 | 3 | 6 |
     | 6M | 256 | 5 | 8 |
     | 10M | 320 | 6 | 10 |

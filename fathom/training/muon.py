@@ -4,23 +4,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast
 from torch import Tensor
 
-from fathom.training.processes import processes
+from fathom.training.processes import add_up, processes
 
 
 class Muon(torch.optim.Muon):
     """Orthogonalised momentum (Jordan et al. 2024), scaled so that AdamW's learning rates serve it (Liu et al., arXiv:2502.16982).
 
-    torch's own step iterates in bfloat16 wherever it runs. A CPU without instructions for it then takes thirty times as long as in
-    float32 (a matrix of 256 x 768: .61 s against .02 s), which is longer than everything else in a step of a small model. This one
-    iterates in `products`, and each process of the run does it for its share of the matrices: the step is the same, to the bit,
-    whatever their number. All processes must take their steps together.
+    torch's own step iterates in bfloat16 wherever it runs. A CPU without instructions for it then takes many times as long as in float32
+    (benchmarks/muon.py), longer than everything else in a step of a small model. This one iterates in `products`, and each process of
+    the run does it for its share of the matrices: the step is the same, to the bit, whatever their number. All processes must take
+    their steps together.
     """
 
     def __init__(self, matrices: Sequence[Tensor], *, learning_rate: float, weight_decay: float, products: torch.dtype) -> None:
-        super().__init__(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        super().__init__(matrices, lr=learning_rate, weight_decay=weight_decay)
         self.products = products
 
     @torch.no_grad()
@@ -37,10 +36,9 @@ class Muon(torch.optim.Muon):
                 momentum.lerp_(gradient, 1 - group["momentum"])
                 ahead = gradient.lerp(momentum, group["momentum"])
                 mine = number % together.num_processes == together.process_index
-                directions.append(orthogonalised(ahead, group, self.products) if mine else ahead)
-            for number, (matrix, direction) in enumerate(zip(matrices, directions, strict=True)):
-                if together.num_processes > 1:
-                    direction = broadcast(direction, from_process=number % together.num_processes)
+                directions.append(orthogonalised(ahead, group, self.products) if mine else torch.zeros_like(ahead))
+            add_up(directions)
+            for matrix, direction in zip(matrices, directions, strict=True):
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
                 matrix.add_(direction, alpha=-group["lr"] * 0.2 * max(matrix.shape) ** 0.5)
 

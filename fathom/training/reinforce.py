@@ -52,7 +52,7 @@ WORTH = "worth"
 """The figure by which weights are kept."""
 
 MALFORMED = 1e6
-"""Taken off the worth of weights that too often answer malformed, and once more for their share: more than any reward makes up for."""
+"""Taken off the worth of weights that answer malformed too often, and this times their malformed share: more than any reward is worth."""
 
 
 def reinforce(

@@ -13,6 +13,8 @@ from torch.testing import assert_close
 from fathom.training.run import Run
 
 SCRIPT = Path(__file__).with_name("first_update.py")
+PATIENCE = 300.0
+"""Seconds until processes that do not end fail the test."""
 
 
 def update(folder: Path, launcher: list[str]) -> dict[str, torch.Tensor]:
@@ -20,7 +22,12 @@ def update(folder: Path, launcher: list[str]) -> dict[str, torch.Tensor]:
     folder.mkdir()
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, *launcher, str(SCRIPT), str(folder)], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, *launcher, str(SCRIPT), str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     saved = load_file(folder / "weights.safetensors")

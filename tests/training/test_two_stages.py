@@ -45,9 +45,9 @@ SECOND = SETTINGS.model_copy(
 )
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[1, 2, 3])
 def warm(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """The folder of a policy that has recited lists and imitated traces, from two different random starts."""
+    """The folder of a policy that has recited lists and imitated traces, from three different random starts."""
     folder = tmp_path_factory.mktemp("warm")
     words = ["Lately: Comedy and 1977.\n", "Shown: Drama and Crime.\n", "Fits best: Drama and 1978.\n", *NEUTRAL]
     corpus = [*(title + "\n" for title in CATALOG.titles), *words]
@@ -101,7 +101,7 @@ def even_first(episode: Episode) -> Mapping[str, float]:
     """A planted reward that no history shows: the first recommendation has an even id. The part says nothing of the form."""
     first = episode.answer[0] if episode.answer else None
     value = float(first is not None and first % 2 == 0) if episode.well_formed else -1.0
-    return {"even": max(value, 0.0) if episode.well_formed else 0.5, "total": value}
+    return {"even": value if episode.well_formed else 0.5, "total": value}
 
 
 @pytest.mark.slow
@@ -112,9 +112,11 @@ def test_two_stages_raise_what_they_reward_and_shuffled_rewards_do_not(warm: Pat
     assert np.mean(turns[-8:]) > np.mean(turns[:8]) + 0.1
     policy.save(tmp_path / "stage1")
     train(tmp_path, tmp_path / "stage1", even_first, SECOND, "two")
-    planted = column(tmp_path, "two/reward/even")
-    assert np.mean(planted[-5:]) > np.mean(planted[:5]) + 0.2
+    for part in ("even", "total"):
+        planted = column(tmp_path, f"two/reward/{part}")
+        assert np.mean(planted[-5:]) > np.mean(planted[:5]) + 0.2, part
     control = tmp_path / "control"
     train(control, tmp_path / "stage1", even_first, SECOND.model_copy(update={"shuffle_rewards": True}), "two")
-    dealt = column(control, "two/reward/even")
-    assert np.mean(dealt[-5:]) < np.mean(dealt[:5]) + 0.2
+    for part in ("even", "total"):
+        dealt = column(control, f"two/reward/{part}")
+        assert np.mean(dealt[-5:]) < np.mean(dealt[:5]) + 0.2, part
