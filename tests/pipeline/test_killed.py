@@ -30,7 +30,7 @@ retriever:
   texts_per_item: 2
 retriever_refit: {epochs: 1, batch_size: 8}
 language:
-  builtin: {parameters: 2.0e+6, vocabulary: 900, context: 256}
+  builtin: {parameters: 3.0e+6, vocabulary: 900, context: 256}
   windows: {row: 64}
   pretrain: {epochs: 2, batch_size: 8, learning_rate: 2.0e-3, average: 0.9, checkpoint_seconds: 0}
   refit: {epochs: 1, batch_size: 8}
