@@ -5,10 +5,11 @@
 3. `language`      one language model behind one seam: built-in, local, remote
 4. `recommenders`  a history becomes a ranking: popularity, text, SASRec, the retriever
 5. `agents`        language model and retriever take turns: protocol, play, rewards
-6. `training`      experience becomes weights: supervised, traces, two-stage RL
-7. `evaluation`    recommenders are put to the question: ranks, intervals, tests
-8. `reports`       numbers become pages: tables, plots, one HTML file a run
-9. `serving`       people and programs call it
+6. `reasoners`     one language model reasons, then ranks by its hidden state
+7. `training`      experience becomes weights: supervised, traces, reinforcement
+8. `evaluation`    recommenders are put to the question: ranks, intervals, tests
+9. `reports`       numbers become pages: tables, plots, one HTML file a run
+10. `serving`      people and programs call it
 
 In front of them stand `errors`, `settings`, `files`, `records`, `contracts` and `metrics`;
 behind them `recipes`, `pipeline` and `cli`, which put the stages in order.

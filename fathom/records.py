@@ -254,6 +254,25 @@ class Episode:
         return tuple(dict.fromkeys(item for turn in self.turns for item in turn.shown))
 
 
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What a model wrote about one case before it was read out."""
+
+    case: Case
+    text: str
+    """Its words; the read-out string, with which it may have ended them, is not among them."""
+    tape: Tape
+    """Prompt, reasoning and read-out; `sampled` where the model wrote, which the read-out may be or not."""
+    forced: bool
+    """Whether it was read out because its tokens had run out, or its text had ended, without the read-out string."""
+    seconds: float = 0.0
+
+    @property
+    def written(self) -> int:
+        """How many tokens the model sampled."""
+        return sum(self.tape.sampled)
+
+
 def cases_of(histories: Sequence[Sequence[int]]) -> tuple[Case, ...]:
     """Cases without a known target for people never seen before, one a history."""
     return tuple(Case(user=-1, history=tuple(history), target=PAD) for history in histories)

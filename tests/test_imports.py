@@ -24,6 +24,7 @@ FLOW = [
     "language",
     "recommenders",
     "agents",
+    "reasoners",
     "training",
     "evaluation",
     "reports",

@@ -93,6 +93,7 @@ def fit(
     stage: str,
     validate: Validate | None = None,
     micro_batches: Callable[[Batch], Sequence[Batch]] | None = None,
+    together: int = 1,
 ) -> FitReport:
     """How the fit went; `module` holds the best validated weights (the last ones without `validate`) and is in evaluation mode.
 
@@ -100,6 +101,7 @@ def fit(
     `rng`. `loss(module, batch)` returns the sum of the losses and how many there are; it runs under autocast and moves
     what it needs to the module's device. `micro_batches` cuts a batch into pieces that fit into memory: gradients of sums
     are added up over pieces and processes and divided once, so that cutting differently changes nothing but rounding.
+    So many batches in a row as `together` says rest on the weights before the first of them: between these nothing is written down.
 
     Resumes from the stage's checkpoint as if it had never been interrupted: data depend on (seed, epoch), noise on
     (seed, step), the learning rate on the position alone. Logs loss, learning rate, gradient norm each step, and what
@@ -152,7 +154,7 @@ def fit(
                 if accelerator.is_main_process:
                     numbers = {"loss": mean, "learning_rate": rate, "gradient_norm": norm, "epoch": at.epoch, "seconds": at.seconds}
                     run.log(stage, at.step, numbers)
-                    if clock.rang() and at.position < len(epoch):
+                    if at.position % together == 0 and at.position < len(epoch) and clock.rang():
                         keeper.save(at)
             at.epoch, at.position = at.epoch + 1, 0
             advance(1)

@@ -1,4 +1,5 @@
-"""One step of reinforcement on a tiny model and three steps of Muon, by one process or by several; the main one saves what came of them."""
+"""One step of reinforcement on a tiny model, of an agent and of one that reasons and ranks, and three steps of Muon, by one process or by
+several; the main one saves what came of them."""
 
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import reasoning
 from worlds import Shelves, film_case, film_catalog
 
 from fathom.agents.protocol import MARKERS, ProtocolSettings, opening
@@ -16,9 +18,11 @@ from fathom.language.tokenizer import train_tokenizer
 from fathom.records import Episode
 from fathom.training.muon import Muon
 from fathom.training.processes import add_up, leave, processes
+from fathom.training.recpo import RecPOSettings, recpo
 from fathom.training.reinforce import ReinforceSettings, reinforce
 from fathom.training.rollouts import tape_of
 from fathom.training.run import Run
+from fathom.training.supervised import FitSettings
 
 CATALOG = film_catalog()
 PROTOCOL = ProtocolSettings(segment_tokens=10, trajectory_tokens=200, prompt_tokens=150)
@@ -49,6 +53,19 @@ def added_up() -> torch.Tensor:
     return torch.cat([tensor.flatten() for tensor in tensors])
 
 
+def weights_of(policy: LocalPolicy) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for weight in policy.model.parameters()])
+
+
+def reasoned(folder: Path) -> torch.Tensor:
+    """The weights of a model that reasons and ranks after one step of RecPO."""
+    head = reasoning.tiny_head()
+    fit = FitSettings(epochs=1, batch_size=12, learning_rate=3e-3, warmup_share=0, schedule="constant", precision="float32")
+    settings = RecPOSettings(fit=fit, micro_batch=10)
+    recpo(head, reasoning.CASES, reasoning.CATALOG, settings=settings, run=Run(folder / "run"), stage="recpo")
+    return weights_of(head.policy)
+
+
 def main(folder: Path) -> None:
     tokenizer = train_tokenizer([opening(case, CATALOG, PROTOCOL) for case in CASES], 300, markers=MARKERS)
     policy = LocalPolicy(tiny(tokenizer, width=32, layers=1, context=256, seed=1), tokenizer)
@@ -64,14 +81,11 @@ def main(folder: Path) -> None:
         run=Run(folder / "run"),
         stage="rl",
     )
-    muon, added = moved_by_muon(), added_up()
+    reasoner, muon, added = reasoned(folder), moved_by_muon(), added_up()
     state = processes()
     if state.is_main_process:
-        weights = torch.cat([weight.detach().flatten() for weight in policy.model.parameters()])
-        save_file(
-            {"weights": weights, "muon": muon, "added": added, "processes": torch.tensor(state.num_processes)},
-            folder / "weights.safetensors",
-        )
+        made = {"weights": weights_of(policy), "reasoner": reasoner, "muon": muon, "added": added}
+        save_file(made | {"processes": torch.tensor(state.num_processes)}, folder / "weights.safetensors")
     state.wait_for_everyone()
     leave()
     threads = {name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")}

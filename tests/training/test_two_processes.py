@@ -40,11 +40,19 @@ def test_two_processes_make_the_same_first_update_as_one(tmp_path: Path) -> None
     one = update(tmp_path / "one", [])
     two = update(tmp_path / "two", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
     # Adam's first step is learning_rate in every direction, whatever the gradient's size: rounding moves only directions near zero.
-    assert (two["weights"] - one["weights"]).abs().mean() < 1e-6
-    assert_close(two["weights"], one["weights"], rtol=0, atol=2e-4)
+    for model in ("weights", "reasoner"):
+        assert (two[model] - one[model]).abs().mean() < 1e-6, model
+        assert_close(two[model], one[model], rtol=0, atol=2e-4)
     assert torch.equal(two["muon"], one["muon"]), "each process orthogonalises its share of the matrices, and the step is the same"
     assert two["added"].tolist() == [3.0] * 7 + [30.0] * 9
     assert one["added"].tolist() == [1.0] * 7 + [10.0] * 9
+    for name in ("loss", "gradient_norm", "reward", "rank", "written_tokens"):
+        single, shared = (
+            [line[f"recpo/{name}"] for line in Run(tmp_path / folder / "run").metrics("recpo") if f"recpo/{name}" in line]
+            for folder in ("one", "two")
+        )
+        assert len(single) == 1
+        assert single == pytest.approx(shared, rel=1e-4), name
     (alone,), (together,) = (Run(tmp_path / name / "run").metrics("rl") for name in ("one", "two"))
     for name in ("reward/total", "reward_spread", "heldout/characters", "written_tokens", "groups_that_differ"):
         assert alone[f"rl/{name}"] == pytest.approx(together[f"rl/{name}"], abs=1e-6), name

@@ -1,0 +1,214 @@
+"""One decoder, two heads: its language head writes, its last hidden state ranks (R²ec, arXiv:2505.16994, section 3.1).
+
+    h(x) = hidden state after the final norm, behind the read-out string        of a person's prompt and reasoning, or of an item's prompt
+    s(v) = cosine or dot product of h(person) and h(item v);   logits = s / temperature, in float32, over the whole catalogue
+
+The head has no weights of its own: the table of item vectors is what the same model says of the items' prompts.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from fathom.errors import ConfigError, ModelError
+from fathom.files import read_json, write_json
+from fathom.language.policy import LocalPolicy
+from fathom.reasoners.prompts import READ_TOKEN, READOUT, ReasonerSettings, item_prompts
+from fathom.records import PAD, Catalog
+
+Text = tuple[Sequence[int], int]
+"""Tokens that end in the read-out, and at which of them the span begins over which `readout: mean` averages."""
+
+CROWD = 8192
+"""Tokens in one pass through the model: bounds memory, changes nothing but rounding."""
+
+FACTS_FILE, TABLE_FILE = "dual_head.json", "items.safetensors"
+
+
+class DualHead(nn.Module):
+    """A language model that also gives vectors of people and items. What trains it sees all its weights; the table is a buffer."""
+
+    table: Tensor
+    """(N + 1, d) float32: each item's vector as of its last refresh, of unit norm for cosine; row `PAD` is zero."""
+
+    def __init__(self, policy: LocalPolicy, catalog: Catalog, settings: ReasonerSettings) -> None:
+        super().__init__()
+        self.policy = policy
+        self.model: nn.Module = policy.model
+        self.settings = settings
+        self.tail = _tail(policy, settings)
+        """The ids that end every text: the read-out string's, and the dedicated token's if there is one."""
+        room = settings.prompt_tokens + settings.reasoning_tokens + len(self.tail)
+        if room > policy.context:
+            raise ConfigError(
+                f"prompt_tokens {settings.prompt_tokens}, reasoning_tokens {settings.reasoning_tokens} and the read-out's {len(self.tail)} "
+                f"need {room} tokens, but the model reads {policy.context}: write smaller numbers"
+            )
+        self.items = self._item_tokens(catalog)
+        """Per item id the tokens of its prompt; nothing for `PAD`."""
+        width = policy.embeddings.shape[1]
+        self.learned = nn.Embedding(len(self.items), width) if settings.items == "learned" else None
+        if self.learned is not None:
+            nn.init.normal_(self.learned.weight, std=0.02)
+        self.register_buffer("table", torch.zeros(len(self.items), width, device=policy.device))
+        self.to(policy.device)
+
+    @property
+    def n_items(self) -> int:
+        """How many items it ranks; ids run from 1 to this number."""
+        return len(self.items) - 1
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        """The language head, as models of transformers name it: optimisers treat it apart."""
+        head: nn.Module | None = self.policy.decoder.model.get_output_embeddings()
+        return head
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Within, vectors are those that people are served with: no gradients, no dropout, the policy's own precision."""
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad(), self.policy.decoder.autocast():
+                yield
+        finally:
+            self.train(training)
+
+    def read(self, texts: Sequence[Text]) -> Tensor:
+        """(B, d) float32 vectors of texts that end in the read-out; with gradients where they are on. Batch mates change nothing."""
+        if not texts:
+            return torch.zeros(0, self.table.shape[1], device=self.table.device)
+        return torch.cat([self._read(part) for part in _parts(texts)])
+
+    def vectors(self, hidden: Tensor, ends: Tensor, spans: Tensor) -> Tensor:
+        """(M, d) float32, read out at places `ends` (M,) of the hidden states (T, width) of packed texts; of unit norm for cosine.
+
+        `spans` (M,): over how many tokens, up to its end, each `readout: mean` averages.
+        """
+        hidden, ends, spans = hidden.float(), ends.to(hidden.device), spans.to(hidden.device)
+        if self.settings.readout == "mean":
+            owner = torch.repeat_interleave(torch.arange(len(ends), device=hidden.device), spans)
+            within = torch.arange(len(owner), device=hidden.device) - torch.repeat_interleave(spans.cumsum(0) - spans, spans)
+            sums = hidden.new_zeros(len(ends), hidden.shape[1]).index_add(0, owner, hidden[(ends - spans + 1)[owner] + within])
+            read = sums / spans[:, None]
+        else:
+            read = hidden[ends]
+        return normalize(read, dim=1) if self.settings.similarity == "cosine" else read
+
+    def item_vectors(self, items: Sequence[int]) -> Tensor:
+        """(n, d) float32 live vectors of `items`, each from its prompt (or its learned row); with gradients where they are on."""
+        if self.learned is not None:
+            rows: Tensor = self.learned(torch.tensor(items, dtype=torch.long, device=self.table.device)).float()
+            return normalize(rows, dim=1) if self.settings.similarity == "cosine" else rows
+        return self.read([(self.items[item], 0) for item in items])
+
+    def refresh(self, items: Sequence[int] | None = None) -> None:
+        """Write the present vectors of `items` into the table; of all items, if none are named."""
+        chosen = list(range(1, self.n_items + 1)) if items is None else list(items)
+        if chosen:
+            with self.at_rest():
+                self.table[torch.tensor(chosen, device=self.table.device)] = self.item_vectors(chosen)
+
+    def logits(self, people: Tensor, table: Tensor | None = None) -> Tensor:
+        """(B, N + 1) float32 logits of all items for `people` (B, d), -inf in column `PAD`; or (B, n) over the rows of another table."""
+        with torch.autocast(people.device.type, enabled=False):
+            logits = people.float() @ (self.table if table is None else table).float().T / self.settings.temperature
+        if table is None:
+            logits[:, PAD] = -torch.inf
+        return logits
+
+    def add_items(self, catalog: Catalog) -> None:
+        """Take over a longer `catalog`, whose first items are the present ones; only the new ones are encoded. Nothing is trained."""
+        if self.learned is not None:
+            raise ModelError("items is 'learned': a classifier has no vector for an item it was not trained on; train with items: encoded")
+        known = self.n_items
+        tokens = self._item_tokens(catalog)
+        if catalog.n_items < known or tokens[: known + 1] != self.items:
+            raise ModelError(f"the first {known} items of the new catalogue must be the {known} that the model already ranks, unchanged")
+        self.items = tokens
+        self.table = torch.cat([self.table, self.table.new_zeros(catalog.n_items - known, self.table.shape[1])])
+        self.refresh(range(known + 1, catalog.n_items + 1))
+
+    def save(self, folder: Path) -> None:
+        """Write the language model and the table; the table says by which weights and which similarity it was made."""
+        self.policy.save(folder)
+        tensors = {"table": self.table} | ({} if self.learned is None else {"learned": self.learned.weight})
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / TABLE_FILE)
+        write_json(folder / FACTS_FILE, {"settings": self.settings.model_dump(mode="json"), "made_by": _made_by(folder, self.settings)})
+
+    @classmethod
+    def load(cls, folder: Path, catalog: Catalog, *, device: str | torch.device = "cpu") -> "DualHead":
+        """What was saved in `folder`. A table of other weights, another similarity or another catalogue is a `ModelError`."""
+        facts = read_json(folder / FACTS_FILE) if (folder / FACTS_FILE).is_file() else None
+        if not isinstance(facts, dict):
+            raise ModelError(f"{folder}: there is no {FACTS_FILE} in it: it is not the folder of a model that reasons and ranks")
+        settings = ReasonerSettings.model_validate(facts["settings"])
+        if facts["made_by"] != _made_by(folder, settings):
+            raise ModelError(
+                f"{folder}: its item table was made by other weights, or with other settings, than those beside it; save the model again"
+            )
+        head = cls(LocalPolicy.load(folder, device=device), catalog, settings)
+        saved = load_file(folder / TABLE_FILE)
+        if saved["table"].shape != head.table.shape:
+            raise ModelError(
+                f"{folder}: its table has {len(saved['table']) - 1} items, the catalogue {head.n_items}: they do not belong together"
+            )
+        head.table.copy_(saved["table"])
+        if head.learned is not None:
+            head.learned.load_state_dict({"weight": saved["learned"]})
+        return head.eval()
+
+    def _item_tokens(self, catalog: Catalog) -> list[tuple[int, ...]]:
+        prompts = self.policy.table.encode_many(item_prompts(catalog, self.settings))
+        most = min(self.settings.item_tokens, self.policy.context - len(self.tail))
+        return [(), *((*tokens[:most], *self.tail) for tokens in prompts)]
+
+    def _read(self, texts: Sequence[Text]) -> Tensor:
+        """(B, d) float32 of texts that go through the model side by side in one row, without any padding."""
+        tokens, positions, ends = side_by_side([tokens for tokens, _ in texts])
+        spans = torch.tensor([len(tokens) - first for tokens, first in texts])
+        return self.vectors(self.policy.hidden(tokens, positions)[0], ends, spans)
+
+
+def side_by_side(texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Texts in one packed row without padding: tokens and positions (1, T) as `documents` has them, and where each text ends (M,)."""
+    lengths = torch.tensor([len(tokens) for tokens in texts])
+    tokens = torch.tensor(list(chain.from_iterable(texts)), dtype=torch.long)
+    return tokens[None], torch.cat([torch.arange(int(length)) for length in lengths])[None], lengths.cumsum(0) - 1
+
+
+def _tail(policy: LocalPolicy, settings: ReasonerSettings) -> tuple[int, ...]:
+    """The ids of the read-out string, and of the dedicated token if it is the one that is read."""
+    tail = policy.encode(READOUT)
+    if settings.readout != "token":
+        return tail
+    token = policy.encode(READ_TOKEN)
+    if len(token) != 1:
+        raise ConfigError(f"readout is token, but the tokenizer cuts {READ_TOKEN} into {len(token)} tokens: add it, or write readout: last")
+    return tail + token
+
+
+def _parts(texts: Sequence[Text]) -> Iterator[Sequence[Text]]:
+    """`texts` in pieces of at most `CROWD` tokens; a longer text is a piece of its own."""
+    start, held = 0, 0
+    for place, (tokens, _) in enumerate(texts):
+        if held and held + len(tokens) > CROWD:
+            yield texts[start:place]
+            start, held = place, 0
+        held += len(tokens)
+    yield texts[start:]
+
+
+def _made_by(folder: Path, settings: ReasonerSettings) -> str:
+    """What stands for the weights in `folder` and for how vectors are made of them."""
+    told = hashlib.sha256(settings.model_dump_json().encode())
+    for path in sorted(folder.glob("*model*.safetensors")):
+        told.update(path.read_bytes())
+    return told.hexdigest()

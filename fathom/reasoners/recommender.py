@@ -1,0 +1,64 @@
+"""Reason, then rank: a language model recommends by its own hidden state. Keeps the `Recommender` seam."""
+
+from collections.abc import Sequence
+
+from fathom.data.titles import TitleIndex
+from fathom.errors import DataError
+from fathom.items.search import search
+from fathom.reasoners.dual_head import DualHead
+from fathom.reasoners.reasoning import as_text, reason
+from fathom.recommenders.ranked import joined
+from fathom.records import Case, Catalog, Ranking, Reasoning
+
+
+class R2ec:
+    """R²ec (arXiv:2505.16994): one greedy reasoning per person, then one product with the item table. Its table must be fresh."""
+
+    def __init__(self, head: DualHead, catalog: Catalog, *, budget: int | None = None) -> None:
+        """`budget` takes the place of the settings' `reasoning_tokens`: 0 reads out right behind the prompt."""
+        self.head = head
+        self.catalog = catalog
+        self.budget = budget
+
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        """The k items of highest similarity to each person, in float32; ties go to the smaller id."""
+        return self.rank(reason(self.head, cases, self.catalog, budget=self.budget), k, exclude_history=exclude_history)
+
+    def rank(self, reasonings: Sequence[Reasoning], k: int, *, exclude_history: bool = True) -> Ranking:
+        """The same behind reasonings that were written before."""
+        parts = []
+        for start in range(0, len(reasonings), self.head.policy.at_once):
+            batch = reasonings[start : start + self.head.policy.at_once]
+            with self.head.at_rest():
+                people = self.head.read([as_text(reasoning) for reasoning in batch])
+            exclude = [reasoning.case.history if exclude_history else () for reasoning in batch]
+            parts.append(search(people, self.head.table, k, exclude=exclude))
+        return joined(parts, k)
+
+    def add_items(self, items: Catalog) -> range:
+        """Encode `items` behind the present ones, so that they can be recommended at once; returns their ids.
+
+        Attributes that the present catalogue does not have are left out. A title that is taken is a `DataError`.
+        """
+        first = self.catalog.n_items + 1
+        catalog = _behind(self.catalog, items)
+        self.head.add_items(catalog)
+        self.catalog = catalog
+        return range(first, catalog.n_items + 1)
+
+
+def _behind(catalog: Catalog, items: Catalog) -> Catalog:
+    """`catalog` and behind it `items`."""
+    taken = sorted(set(catalog.names) & set(items.names))
+    if taken:
+        raise DataError(f"the catalogue already has an item named '{taken[0]}': give new items names of their own")
+    nothing = tuple(() for _ in items.names)
+    descriptions = (catalog.descriptions or ("",) * catalog.n_items) + (items.descriptions or ("",) * items.n_items)
+    longer = Catalog(
+        catalog.names + items.names,
+        catalog.titles + items.titles,
+        {name: column + items.attributes.get(name, nothing) for name, column in catalog.attributes.items()},
+        descriptions if catalog.descriptions or items.descriptions else (),
+    )
+    TitleIndex(longer)  # two items of one title are refused
+    return longer

@@ -1,0 +1,297 @@
+"""The recommendation head learns to match people with what they took (arXiv:2505.16994, its contrastive loss), and the language head
+to say what is said on the way.
+
+    loss = - mean over read-outs of  log softmax over the batch's items (logits of the one that came next)  +  words * mean token loss
+
+People and items are vectors of the same model, both live. Two kinds of excerpts teach:
+
+- A *window* of a history is read out behind every event at once: the read-out stands as a branch behind each event, sees what happened
+  up to there and its own tokens and nothing else, exactly as behind a prompt that ends there. So one pass through a history asks as
+  often as it has events. This is R²ec without reasoning.
+- A *lesson* is one case with a reasoning, read out behind it. Its words are learned too.
+
+An item that many people took is in most batches, and would be held against everybody in most of them: `popularity` corrects for it
+as sampled softmax does, by the logarithm of how probable it is to be there (Yi et al., RecSys 2019).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fathom.contracts import Validate
+from fathom.language.documents import followed
+from fathom.reasoners.dual_head import DualHead
+from fathom.reasoners.prompts import READOUT, event_lines, frame, user_prompt
+from fathom.records import Case, Catalog
+from fathom.settings import Settings
+from fathom.training.full_softmax import full_softmax
+from fathom.training.processes import cut
+from fathom.training.run import Run
+from fathom.training.supervised import FitReport, FitSettings, fit
+
+
+class ContrastiveSettings(Settings):
+    """How people and items are matched. One example of `fit.batch_size` is one excerpt: a window of a history, or a lesson."""
+
+    fit: FitSettings = FitSettings(epochs=4, batch_size=16, learning_rate=1e-3)
+    """The loop."""
+    words: float = Field(default=0.2, ge=0)
+    """Weight of the words' loss beside the match's: of the events of windows, so that histories are not forgotten, and of reasonings."""
+    popularity: float = Field(default=1.0, ge=0, le=1)
+    """How much of an item's log-probability to be among a batch's items is taken off its logits: 0, the paper's loss; 1, unbiased."""
+
+
+@dataclass(slots=True)
+class Excerpt:
+    """What is read, in tokens, and what is asked about it."""
+
+    tokens: list[int]
+    positions: list[int]
+    """From 0 on; they fall back where a branch begins."""
+    weights: list[float]
+    """Of each token in the words' loss."""
+    ends: list[int] = field(default_factory=list)
+    """Places at which a person is read out."""
+    spans: list[int] = field(default_factory=list)
+    """Over how many tokens, up to its end, each `readout: mean` averages."""
+    targets: list[int] = field(default_factory=list)
+    """The item that came next, for each read-out."""
+
+    def ask(self, target: int, tail: Sequence[int], *, at: int, span: int) -> None:
+        """Read out behind the first `at` tokens; `span` counts the tail's."""
+        self.tokens += tail
+        self.positions += range(at, at + len(tail))
+        self.weights += [0.0] * len(tail)
+        self.ends.append(len(self.tokens) - 1)
+        self.spans.append(span)
+        self.targets.append(target)
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Some excerpts of a batch, and what must be known of the whole of it."""
+
+    excerpts: Sequence[Excerpt]
+    items: tuple[int, ...]
+    """The distinct items of the whole batch, ascending: every piece is compared with all of them."""
+    asked: int
+    """Read-outs of the whole batch."""
+    said: float
+    """Weights of the words of the whole batch."""
+
+    @classmethod
+    def of(cls, excerpts: Sequence[Excerpt]) -> "Readings":
+        """A whole batch."""
+        items = tuple(sorted({target for one in excerpts for target in one.targets}))
+        return cls(excerpts, items, sum(len(one.ends) for one in excerpts), sum(sum(one.weights) for one in excerpts))
+
+    def pieces(self) -> "list[Readings]":
+        """The same, shared out among the processes of the run."""
+        return [replace(self, excerpts=self.excerpts[piece]) for piece in cut(len(self.excerpts))]
+
+
+class Row(NamedTuple):
+    """Excerpts side by side in one row of T tokens, read out at M places."""
+
+    tokens: Tensor
+    """(1, T)"""
+    positions: Tensor
+    """(1, T)"""
+    weights: Tensor
+    """(T,) in the words' loss."""
+    ends: Tensor
+    """(M,) places in the row where a person is read out."""
+    spans: Tensor
+    """(M,)"""
+    targets: Tensor
+    """(M,) the item that came next."""
+
+    @classmethod
+    def of(cls, excerpts: Sequence[Excerpt]) -> "Row":
+        """The row of `excerpts`."""
+        starts = np.cumsum([0, *(len(one.tokens) for one in excerpts)]).tolist()
+        ends = [start + end for start, one in zip(starts, excerpts, strict=False) for end in one.ends]
+        return cls(
+            torch.tensor([[token for one in excerpts for token in one.tokens]], dtype=torch.long),
+            torch.tensor([[position for one in excerpts for position in one.positions]], dtype=torch.long),
+            torch.tensor([weight for one in excerpts for weight in one.weights]),
+            torch.tensor(ends, dtype=torch.long),
+            torch.tensor([span for one in excerpts for span in one.spans], dtype=torch.long),
+            torch.tensor([target for one in excerpts for target in one.targets], dtype=torch.long),
+        )
+
+
+class Person:
+    """One history as tokens: what stands before it and behind it, its events, and the read-out that follows each of them."""
+
+    def __init__(
+        self, before: Sequence[int], events: Sequence[Sequence[int]], items: Sequence[int], behind: Sequence[int], tail: Sequence[int]
+    ) -> None:
+        self._before, self._events, self._items = list(before), events, items
+        self._behind, self._tail = list(behind), list(tail)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def window(self, first: int, stop: int, *, asked: int) -> Excerpt:
+        """The events `first` to `stop`, of which those from `asked` on are asked for.
+
+        An event is asked for behind all events of the window before it; the window's own first one behind the bare prompt.
+        """
+        excerpt = Excerpt(list(self._before), [], [0.0] * len(self._before))
+        edges = []
+        for event in range(first, stop):
+            edges.append(len(excerpt.tokens))
+            if event + 1 < stop:  # the last event is only a target
+                excerpt.tokens += self._events[event]
+                excerpt.weights += [float(event >= asked)] * len(self._events[event])
+        excerpt.positions += range(len(excerpt.tokens))
+        branch = [*self._behind, *self._tail]
+        for event in range(stop - 1, asked - 1, -1):  # from the last one: so that positions fall back wherever a branch begins
+            excerpt.ask(self._items[event], branch, at=edges[event - first], span=len(self._tail))
+        return excerpt
+
+
+class Excerpts(Sequence[Readings]):
+    """The batches of one epoch: every event of every history is asked for once, behind at most `length` events before it, and every
+    lesson once."""
+
+    def __init__(
+        self, people: Sequence[Person], lessons: Sequence[Excerpt], *, length: int, batch_size: int, rng: np.random.Generator
+    ) -> None:
+        made: list[tuple[int, int, int, int] | Excerpt] = [
+            (person, *bounds) for person, one in enumerate(people) for bounds in _cuts(len(one), length, rng)
+        ]
+        made += lessons
+        self._people, self._batch_size = people, batch_size
+        self._made = [made[place] for place in rng.permutation(len(made))]
+
+    def __len__(self) -> int:
+        return -(-len(self._made) // self._batch_size)
+
+    def __getitem__(self, index: int | slice) -> Readings:  # type: ignore[override]
+        assert isinstance(index, int)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return Readings.of([self._excerpt(one) for one in self._made[index * self._batch_size : (index + 1) * self._batch_size]])
+
+    def _excerpt(self, one: tuple[int, int, int, int] | Excerpt) -> Excerpt:
+        if isinstance(one, Excerpt):
+            return one
+        person, first, asked, stop = one
+        return self._people[person].window(first, stop, asked=asked)
+
+
+def match(
+    head: DualHead,
+    histories: Sequence[Case],
+    catalog: Catalog,
+    *,
+    settings: ContrastiveSettings,
+    run: Run,
+    stage: str,
+    lessons: Sequence[Excerpt] = (),
+    validate: Validate | None = None,
+) -> FitReport:
+    """Fit `head` in place to match every event of `histories` (each person's whole history as a case) with what came before it, and
+    every target of `lessons` with the reasoning about it.
+
+    `validate` is called with a fresh table. Resumes where it was killed; the table is fresh at the end.
+    """
+    people = people_of(head, histories, catalog)
+    asked = [item for case in histories for item in case.history] + [item for lesson in lessons for item in lesson.targets]
+    counts = np.bincount(np.asarray(asked, dtype=np.int64), minlength=head.n_items + 1)
+    shares = torch.from_numpy(counts / max(counts.sum(), 1)).to(head.table.device)
+
+    def loss(_: nn.Module, part: Readings) -> tuple[Tensor, Tensor]:
+        return contrastive_loss(head, part, shares=shares, settings=settings)
+
+    def fresh() -> dict[str, float]:
+        assert validate is not None
+        head.refresh()
+        return dict(validate())
+
+    report = fit(
+        head,
+        batches=lambda _, rng: Excerpts(people, lessons, length=head.settings.history_length, batch_size=settings.fit.batch_size, rng=rng),
+        loss=loss,
+        settings=settings.fit,
+        run=run,
+        stage=stage,
+        validate=None if validate is None else fresh,
+        micro_batches=Readings.pieces,
+    )
+    head.refresh()
+    return report
+
+
+def contrastive_loss(head: DualHead, part: Readings, *, shares: Tensor, settings: ContrastiveSettings) -> tuple[Tensor, Tensor]:
+    """The part's share of its batch's loss, and which share of the batch's read-outs it has: shares add up to 1.
+
+    `shares` (N + 1,): each item's of all that is asked. An item is among a batch of M read-outs with probability 1 - (1 - share) ** M.
+    """
+    row = Row.of(part.excerpts)
+    hidden = head.policy.hidden(row.tokens, row.positions)[0]
+    queries = head.vectors(hidden, row.ends, row.spans) / head.settings.temperature
+    items = head.item_vectors(part.items)
+    ids = torch.tensor(part.items, device=items.device)
+    if settings.popularity:
+        present = -torch.expm1(part.asked * torch.log1p(-shares[ids].double().clamp(max=0.999)))
+        bias = -settings.popularity * present.clamp_min(1e-12).log().float()
+        queries = torch.cat([queries, torch.ones_like(queries[:, :1])], dim=1)
+        items = torch.cat([items, bias[:, None]], dim=1)
+    wanted = torch.searchsorted(ids, row.targets.to(ids.device))
+    with torch.autocast(items.device.type, enabled=False):  # in float32 whatever the model computes in, as people are served
+        loss = full_softmax(queries, items, wanted) / part.asked
+    told = row.weights > 0
+    if settings.words and bool(told.any()):
+        before = hidden[followed(row.positions)[0, told].to(hidden.device)]
+        weights, targets = row.weights[told].to(hidden.device), row.tokens[0, told].to(hidden.device)
+        loss = loss + settings.words * full_softmax(before, head.policy.decoder.output, targets, weights=weights) / part.said
+    return loss, torch.tensor(len(row.ends) / part.asked, device=loss.device)
+
+
+def people_of(head: DualHead, histories: Sequence[Case], catalog: Catalog) -> list[Person]:
+    """Whole histories as tokens, laid out as `reasoners.prompts.user_prompt` does."""
+    before, behind = map(head.policy.encode, frame(head.settings))
+    encode = head.policy.table.encode_many
+    return [Person(before, encode(event_lines(case, catalog, head.settings)), case.history, behind, head.tail) for case in histories]
+
+
+def lessons_of(head: DualHead, cases: Sequence[Case], reasonings: Sequence[str], catalog: Catalog) -> list[Excerpt]:
+    """Each case with a reasoning about it, whose words and whose end are to be learned; one too long for its budget is cut."""
+    policy, settings = head.policy, head.settings
+    closing, found = policy.encode(READOUT), []
+    prompts = [user_prompt(case, catalog, settings, count=lambda text: len(policy.encode(text))) for case in cases]
+    encoded = zip(policy.table.encode_many(prompts), policy.table.encode_many(reasonings), strict=True)
+    for case, (prompt, words) in zip(cases, encoded, strict=True):
+        said = words[: settings.reasoning_tokens]
+        excerpt = Excerpt([*prompt, *said], list(range(len(prompt) + len(said))), [0.0] * len(prompt) + [1.0] * len(said))
+        excerpt.ask(case.target, head.tail, at=len(excerpt.tokens), span=len(said) + len(head.tail))
+        if len(said) == len(words):  # the model is to end its reasoning by itself
+            first = len(prompt) + len(said)
+            excerpt.weights[first : first + len(closing)] = [1.0] * len(closing)
+        found.append(excerpt)
+    return found
+
+
+def _cuts(events: int, length: int, rng: np.random.Generator) -> list[tuple[int, int, int]]:
+    """(first read, first asked, end) of windows that ask for each of so many events once, behind at most `length` others.
+
+    Windows of a long history begin at places that change from epoch to epoch; a later one reads half of what came before it again.
+    """
+    if events <= length + 1:
+        return [(0, 0, events)] if events else []
+    stride = max(1, length // 2)
+    lead = int(rng.integers(1, stride + 1)) + length - stride
+    found, done = [(0, 0, lead)], lead
+    while done < events:
+        stop = min(events, done + stride)
+        found.append((max(0, stop - length - 1), done, stop))
+        done = stop
+    return found

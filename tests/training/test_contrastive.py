@@ -1,0 +1,232 @@
+"""The recommendation head learns to match: one read-out behind every event, the same as behind a prompt that ends there."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from reasoning import CATALOG, SETTINGS, tiny_head, tiny_policy
+from torch.nn.functional import cross_entropy
+from worlds import ring_world
+
+from fathom.language.policy import LocalPolicy
+from fathom.reasoners.dual_head import DualHead
+from fathom.reasoners.prompts import ReasonerSettings
+from fathom.reasoners.reasoning import as_text, reason
+from fathom.reasoners.recommender import R2ec
+from fathom.records import PAD, Case, Catalog
+from fathom.training.contrastive import (
+    ContrastiveSettings,
+    Excerpt,
+    Excerpts,
+    Readings,
+    Row,
+    contrastive_loss,
+    lessons_of,
+    match,
+    people_of,
+)
+from fathom.training.run import Run
+from fathom.training.supervised import FitSettings
+
+WALKS = tuple(Case(user, tuple(1 + (user * 7 + step * 3) % 40 for step in range(4 + user)), PAD) for user in range(9))
+FIT = FitSettings(epochs=30, batch_size=8, learning_rate=3e-3, precision="float32")
+PLAIN = ContrastiveSettings(words=0.0, popularity=0.0)
+SHARES = torch.linspace(0.001, 0.05, 41)
+
+
+def epoch(head: DualHead, *, length: int = 6, batch_size: int = 4, seed: int = 0) -> Excerpts:
+    return Excerpts(people_of(head, WALKS, CATALOG), [], length=length, batch_size=batch_size, rng=np.random.default_rng(seed))
+
+
+def whole(head: DualHead, **given: int) -> Readings:
+    return epoch(head, **given)[0]
+
+
+def people_in(head: DualHead, excerpts: Sequence[Excerpt]) -> torch.Tensor:
+    row = Row.of(excerpts)
+    with head.at_rest():
+        return head.vectors(head.policy.hidden(row.tokens, row.positions)[0], row.ends, row.spans)
+
+
+def targets_of(batch: Readings) -> list[int]:
+    return [target for one in batch.excerpts for target in one.targets]
+
+
+def logits_in(head: DualHead, batch: Readings) -> tuple[torch.Tensor, torch.Tensor]:
+    with head.at_rest():
+        logits = people_in(head, batch.excerpts) @ head.item_vectors(batch.items).T / head.settings.temperature
+    return logits, torch.tensor([batch.items.index(target) for target in targets_of(batch)])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"readout": "mean"}, {"readout": "token"}, {"prompt": "long", "prompt_tokens": 400}],
+    ids=["last", "mean", "token", "long"],
+)
+def test_a_read_out_behind_an_event_is_that_of_a_prompt_that_ends_there(settings: dict[str, object]) -> None:
+    head = tiny_head(context=512, **settings)
+    for number, history in enumerate(case.history[:7] for case in WALKS):
+        [person] = people_of(head, [Case(number, history, PAD)], CATALOG)
+        excerpt = person.window(0, len(history), asked=0)
+        cases = [Case(0, history[:place], history[place]) for place in reversed(range(len(history)))]
+        assert excerpt.targets == [case.target for case in cases]
+        with head.at_rest():
+            expected = head.read([as_text(one) for one in reason(head, cases, CATALOG, budget=0)])
+        found = people_in(head, [excerpt])
+        assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_a_later_window_reads_the_events_before_it() -> None:
+    head = tiny_head()
+    history = tuple(range(1, 30))
+    [person] = people_of(head, [Case(0, history, PAD)], CATALOG)
+    excerpt = person.window(10, 17, asked=13)
+    assert excerpt.targets == [history[16], history[15], history[14], history[13]]
+    cases = [Case(0, history[10:stop], PAD) for stop in (16, 15, 14, 13)]
+    with head.at_rest():
+        expected = head.read([as_text(one) for one in reason(head, cases, CATALOG, budget=0)])
+    assert torch.allclose(people_in(head, [excerpt]), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_event_is_asked_for_once_in_an_epoch(seed: int) -> None:
+    head = tiny_head()
+    asked = sorted(target for batch in epoch(head, length=5, seed=seed) for target in targets_of(batch))
+    assert asked == sorted(item for case in WALKS for item in case.history)
+
+
+def test_the_loss_is_cross_entropy_over_the_distinct_items_of_the_batch() -> None:
+    head = tiny_head()
+    batch = whole(head)
+    assert batch.items == tuple(sorted(set(targets_of(batch))))
+    with torch.no_grad():
+        loss, share = contrastive_loss(head, batch, shares=SHARES, settings=PLAIN)
+    logits, wanted = logits_in(head, batch)
+    assert torch.allclose(loss, cross_entropy(logits, wanted), rtol=1e-5)
+    assert float(share) == 1.0
+
+
+def test_the_correction_is_the_logarithm_of_being_among_the_batch() -> None:
+    head = tiny_head()
+    batch = whole(head)
+    with torch.no_grad():
+        loss, _ = contrastive_loss(head, batch, shares=SHARES, settings=PLAIN.model_copy(update={"popularity": 1.0}))
+    logits, wanted = logits_in(head, batch)
+    present = 1 - (1 - SHARES[list(batch.items)].double()) ** len(targets_of(batch))
+    assert torch.allclose(loss.double(), cross_entropy(logits.double() - present.log(), wanted), rtol=1e-5)
+
+
+def test_words_are_learned_as_a_language_model_of_transformers_would() -> None:
+    head = tiny_head()
+    cases = [Case(0, (17, 18), 5), Case(1, (20,), 6)]
+    lessons = lessons_of(head, cases, ["Lately: Comedy.", "Drama and Crime."], CATALOG)
+    batch = Readings.of(lessons)
+    with torch.no_grad():
+        plain, _ = contrastive_loss(head, batch, shares=SHARES, settings=PLAIN)
+        both, _ = contrastive_loss(head, batch, shares=SHARES, settings=PLAIN.model_copy(update={"words": 0.5}))
+        losses = []
+        for lesson in lessons:
+            asked = torch.tensor(lesson.weights) > 0
+            labels = torch.where(asked, torch.tensor(lesson.tokens), -100)
+            logits = head.policy.model(torch.tensor([lesson.tokens])).logits[0, :-1]
+            losses.append(cross_entropy(logits, labels[1:], reduction="sum"))
+    words = torch.stack(losses).sum() / sum(sum(lesson.weights) for lesson in lessons)
+    assert torch.allclose(both - plain, 0.5 * words, rtol=1e-4)
+
+
+def test_a_lesson_is_read_out_where_the_reasoning_it_teaches_would_be() -> None:
+    head = tiny_head(readout="mean")
+    case = Case(0, (17, 18), 5)
+    [one] = reason(head, [case], CATALOG, budget=5)
+    [lesson] = lessons_of(head, [case], [one.text], CATALOG)
+    if tuple(lesson.tokens) == one.tape.tokens:  # its text may be cut into other tokens than were sampled
+        with head.at_rest():
+            expected = head.read([as_text(one)])
+        assert torch.allclose(people_in(head, [lesson]), expected, atol=1e-5)
+    words = head.policy.encode("Lately: Comedy.")
+    [lesson] = lessons_of(head, [case], ["Lately: Comedy."], CATALOG)
+    assert lesson.tokens[-len(words) - len(head.tail) :] == [*words, *head.tail]
+    assert lesson.weights == [0.0] * (len(lesson.tokens) - len(words) - len(head.tail)) + [1.0] * (len(words) + len(head.tail))
+
+
+def test_a_reasoning_longer_than_its_budget_is_cut_and_does_not_teach_to_end_there() -> None:
+    head = tiny_head(reasoning_tokens=3)
+    words = "Lately: Comedy and Drama and Crime, 1977 and 1978."
+    [lesson] = lessons_of(head, [Case(0, (17,), 5)], [words], CATALOG)
+    assert sum(lesson.weights) == 3
+    assert lesson.tokens[-len(head.tail) :] == list(head.tail)
+
+
+def test_the_same_target_twice_is_one_item_and_alone_in_its_batch_costs_nothing() -> None:
+    head = tiny_head()
+    people = people_of(head, [Case(0, (5,), PAD), Case(1, (5,), PAD)], CATALOG)
+    [batch] = Excerpts(people, [], length=6, batch_size=2, rng=np.random.default_rng(0))
+    assert batch.items == (5,)
+    with torch.no_grad():
+        assert float(contrastive_loss(head, batch, shares=SHARES, settings=PLAIN)[0]) == 0.0
+
+
+def test_pieces_of_a_batch_add_up_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, settings = tiny_head(), ContrastiveSettings()
+    batch = epoch(head, batch_size=7)[0]
+    with torch.no_grad():
+        expected, _ = contrastive_loss(head, batch, shares=SHARES, settings=settings)
+        monkeypatch.setattr("fathom.training.contrastive.cut", lambda rows: [slice(0, 2), slice(2, 3), slice(3, rows)])
+        parts = [contrastive_loss(head, piece, shares=SHARES, settings=settings) for piece in batch.pieces()]
+    assert len(parts) == 3
+    assert sum(float(loss) for loss, _ in parts) == pytest.approx(float(expected), rel=1e-5)
+    assert sum(float(share) for _, share in parts) == pytest.approx(1.0)
+
+
+def ring_head(seed: int = 1) -> tuple[DualHead, Catalog, tuple[Case, ...]]:
+    catalog, interactions = ring_world(12, users=24)
+    walks = tuple(Case(user, tuple(interactions.history(user).tolist()), PAD) for user in range(interactions.n_users))
+    policy = tiny_policy(seed)
+    head = DualHead(
+        LocalPolicy(policy.model, policy.tokenizer), catalog, ReasonerSettings.model_validate(SETTINGS.model_dump(exclude_unset=True))
+    )
+    return head, catalog, walks
+
+
+def test_a_planted_pattern_is_found_and_unseen_people_are_served_by_it(tmp_path: Path) -> None:
+    head, catalog, walks = ring_head()
+    asked = [Case(-1, (start % 12 + 1, (start + 1) % 12 + 1), (start + 2) % 12 + 1) for start in range(12)]
+
+    def hits() -> float:
+        return float(np.mean(R2ec(head, catalog, budget=0).recommend(asked, 1).items[:, 0] == [case.target for case in asked]))
+
+    head.refresh()
+    assert hits() < 0.5
+    match(head, walks, catalog, settings=ContrastiveSettings(fit=FIT), run=Run(tmp_path), stage="match")
+    assert hits() == 1.0
+
+
+def test_an_interrupted_fit_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    settings = ContrastiveSettings(fit=FIT.model_copy(update={"epochs": 2, "checkpoint_seconds": 0}))
+
+    class Stop(Exception):
+        pass
+
+    def fitted(folder: Path, *, stop: bool) -> DualHead:
+        head, catalog, walks = ring_head()
+        run = Run(folder)
+        log, logged = run.log, []
+
+        def counted(*given: object, **named: object) -> None:
+            logged.append(given)
+            if stop and len(logged) == 4:
+                raise Stop
+            log(*given, **named)  # type: ignore[arg-type]
+
+        run.log = counted  # type: ignore[method-assign]
+        match(head, walks, catalog, settings=settings, run=run, stage="match")
+        return head
+
+    straight = fitted(tmp_path / "whole", stop=False)
+    with pytest.raises(Stop):
+        fitted(tmp_path / "cut", stop=True)
+    resumed = fitted(tmp_path / "cut", stop=False)
+    for one, other in zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)

@@ -1,0 +1,74 @@
+"""The reasoning learns from the ranking: a cue that only a word can carry is found, and rewards dealt out at random teach nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reasoning import TOKENIZER
+
+from fathom.language.builtin import tiny
+from fathom.language.policy import LocalPolicy
+from fathom.metrics import per_case, ranks_of
+from fathom.reasoners.dual_head import DualHead
+from fathom.reasoners.prompts import ReasonerSettings
+from fathom.reasoners.recommender import R2ec
+from fathom.records import Case, Catalog
+from fathom.training.contrastive import ContrastiveSettings, lessons_of, match
+from fathom.training.recpo import RecPOSettings, recpo
+from fathom.training.run import Run
+from fathom.training.supervised import FitSettings
+
+CATALOG = Catalog(("a", "b", "c", "d"), ("Stop 1", "Stop 2", "Stop 3", "Stop 4"))
+WORDS = ("Drama", "Comedy")
+"""Lead to items 1 and 2, and to items 3 and 4."""
+SETTINGS = RecPOSettings(
+    fit=FitSettings(epochs=10, batch_size=32, learning_rate=3e-4, schedule="constant", precision="float32"),
+    samples=8,
+    micro_batch=256,
+    depth=2,
+    beta=0.0,
+    item_weight=0.0,  # the ranking can learn through the words alone
+    sampling_temperature=0.7,
+    exclude_history=False,
+)
+
+
+def questions(count: int, *, seed: int, told: bool) -> list[Case]:
+    """The target is of the half that the last event's parity says, or, unless `told`, of either half by chance."""
+    rng = np.random.default_rng(seed)
+    histories = rng.integers(1, 5, size=(count, 3))
+    halves = histories[:, -1] % 2 if told else rng.integers(2, size=count)
+    targets = 1 + 2 * halves + rng.integers(2, size=count)
+    return [
+        Case(user, tuple(map(int, history)), int(target)) for user, (history, target) in enumerate(zip(histories, targets, strict=True))
+    ]
+
+
+def ndcg(head: DualHead, cases: list[Case]) -> float:
+    ranking = R2ec(head, CATALOG).recommend(cases, 4, exclude_history=False)
+    return float(per_case("ndcg@1", ranks_of(ranking, np.array([case.target for case in cases]))).mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_words_learn_from_ranks_and_not_from_shuffled_ones(tmp_path: Path, seed: int) -> None:
+    settings = ReasonerSettings(history_length=3, reasoning_tokens=10, prompt_tokens=60, item_tokens=20)
+    head = DualHead(LocalPolicy(tiny(TOKENIZER, width=64, layers=2, context=128, seed=seed), TOKENIZER), CATALOG, settings)
+    cases = questions(200, seed=0, told=False)
+    lessons = lessons_of(head, cases, [WORDS[(case.target - 1) // 2] for case in cases], CATALOG)
+    fit = FitSettings(epochs=6, batch_size=16, learning_rate=3e-3, precision="float32")
+    match(head, [], CATALOG, settings=ContrastiveSettings(fit=fit, words=1.0), run=Run(tmp_path), stage="warm", lessons=lessons)
+    head.policy.save(tmp_path / "warm")
+    asked = questions(96, seed=5, told=True)
+    before, after = ndcg(head, asked), {}
+    for shuffled in (False, True):
+        learner = DualHead(LocalPolicy.load(tmp_path / "warm"), CATALOG, settings)
+        given = SETTINGS.model_copy(update={"shuffle_rewards": shuffled})
+        run = Run(tmp_path / str(shuffled))
+        recpo(learner, questions(96, seed=7, told=True), CATALOG, settings=given, run=run, stage="rl")
+        rewards = [line["rl/reward"] for line in run.metrics("rl") if "rl/reward" in line]
+        after[shuffled] = ndcg(learner, asked), np.mean(rewards[-5:]) - np.mean(rewards[:5])
+    assert after[False][0] > before + 0.15
+    assert after[False][1] > 0.1
+    assert after[True][0] < before + 0.1
+    assert after[True][1] < 0.05
