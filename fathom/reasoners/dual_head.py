@@ -7,7 +7,7 @@ The head has no weights of its own: the table of item vectors is what the same m
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from fathom.contracts import Validate
 from fathom.errors import ConfigError, ModelError
-from fathom.files import read_json, write_json
+from fathom.files import folder_written_aside, read_json, write_json
 from fathom.language.policy import LocalPolicy
 from fathom.reasoners.prompts import READ_TOKEN, READOUT, ReasonerSettings, item_prompts
 from fathom.records import PAD, Catalog
@@ -116,6 +117,17 @@ class DualHead(nn.Module):
             with self.at_rest():
                 self.table[torch.tensor(chosen, device=self.table.device)] = self.item_vectors(chosen)
 
+    def refreshed(self, validate: Validate | None) -> Validate | None:
+        """`validate`, called with a fresh table; None for none."""
+        if validate is None:
+            return None
+
+        def fresh() -> Mapping[str, float]:
+            self.refresh()
+            return validate()
+
+        return fresh
+
     def logits(self, people: Tensor, table: Tensor | None = None) -> Tensor:
         """(B, N + 1) float32 logits of all items for `people` (B, d), -inf in column `PAD`; or (B, n) over the rows of another table."""
         with torch.autocast(people.device.type, enabled=False):
@@ -137,11 +149,12 @@ class DualHead(nn.Module):
         self.refresh(range(known + 1, catalog.n_items + 1))
 
     def save(self, folder: Path) -> None:
-        """Write the language model and the table; the table says by which weights and which similarity it was made."""
-        self.policy.save(folder)
+        """Write the language model and the table, whole or not at all; it says by which weights and which settings it was made."""
         tensors = {"table": self.table} | ({} if self.learned is None else {"learned": self.learned.weight})
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / TABLE_FILE)
-        write_json(folder / FACTS_FILE, {"settings": self.settings.model_dump(mode="json"), "made_by": _made_by(folder, self.settings)})
+        with folder_written_aside(folder) as aside:
+            self.policy.save(aside)
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside / TABLE_FILE)
+            write_json(aside / FACTS_FILE, {"settings": self.settings.model_dump(mode="json"), "made_by": _made_by(aside, self.settings)})
 
     @classmethod
     def load(cls, folder: Path, catalog: Catalog, *, device: str | torch.device = "cpu") -> "DualHead":

@@ -81,7 +81,7 @@ def user_prompt(case: Case, catalog: Catalog, settings: ReasonerSettings, *, cou
     any event is a `ConfigError`.
     """
     before, behind = frame(settings)
-    events = event_lines(case, catalog, settings)[-settings.history_length :]
+    events = event_lines(case, catalog, settings, latest=settings.history_length)
     prompt = before + "".join(events) + behind
     while count is not None and (tokens := count(prompt)) > settings.prompt_tokens:
         if not events:
@@ -94,10 +94,10 @@ def user_prompt(case: Case, catalog: Catalog, settings: ReasonerSettings, *, cou
     return prompt
 
 
-def event_lines(case: Case, catalog: Catalog, settings: ReasonerSettings) -> list[str]:
-    """All events of the case, oldest first, laid out as in the agents' histories, so that one pretraining serves both."""
+def event_lines(case: Case, catalog: Catalog, settings: ReasonerSettings, *, latest: int | None = None) -> list[str]:
+    """The `latest` events of the case (None: all), oldest first, laid out as in the agents' histories: one pretraining serves both."""
     laid_out = ProtocolSettings(
-        history_length=max(1, len(case.history)),
+        history_length=max(1, len(case.history)) if latest is None else latest,
         history_ratings=settings.history_ratings,
         best_rating=settings.best_rating,
         history_times=settings.history_times,

@@ -30,6 +30,7 @@ def reason(
     """
     policy, settings = head.policy, head.settings
     room = settings.reasoning_tokens if budget is None else min(budget, settings.reasoning_tokens)
+    closing = len(policy.encode(READOUT))
     drawn = [row_seed(0, place) for place in range(len(cases))] if seeds is None else seeds
     found: list[Reasoning] = []
     for start in range(0, len(cases), policy.at_once):
@@ -46,7 +47,7 @@ def reason(
                 forced = reply.stop is None
                 own = len(reply.tokens) - reply.spill
                 prompt = conversation.tokens(row)[: len(conversation.tokens(row)) - len(reply.tokens)]
-                behind = reply.tokens[own:] + (head.tail if forced else head.tail[len(policy.encode(READOUT)) :])
+                behind = reply.tokens[own:] + (head.tail if forced else head.tail[closing:])
                 tape = _tape(prompt, reply.tokens[:own], reply.logprobs[:own], behind)
                 tapes.append((tape, reply.text.removesuffix(READOUT) if not forced else reply.text, forced))
         share = (time.perf_counter() - began) / len(chunk)

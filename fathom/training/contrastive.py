@@ -211,11 +211,6 @@ def match(
     def loss(_: nn.Module, part: Readings) -> tuple[Tensor, Tensor]:
         return contrastive_loss(head, part, shares=shares, settings=settings)
 
-    def fresh() -> dict[str, float]:
-        assert validate is not None
-        head.refresh()
-        return dict(validate())
-
     report = fit(
         head,
         batches=lambda _, rng: Excerpts(people, lessons, length=head.settings.history_length, batch_size=settings.fit.batch_size, rng=rng),
@@ -223,7 +218,7 @@ def match(
         settings=settings.fit,
         run=run,
         stage=stage,
-        validate=None if validate is None else fresh,
+        validate=head.refreshed(validate),
         micro_batches=Readings.pieces,
     )
     head.refresh()

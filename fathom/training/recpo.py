@@ -128,11 +128,6 @@ def recpo(
     def loss(_: nn.Module, part: Rollout) -> tuple[Tensor, Tensor]:
         return recpo_loss(head, part, settings)
 
-    def fresh() -> Mapping[str, float]:
-        assert validate is not None
-        head.refresh()
-        return validate()
-
     with head.policy.decoder.heated(settings.sampling_temperature):
         report = fit(
             head,
@@ -141,7 +136,7 @@ def recpo(
             settings=settings.fit,
             run=run,
             stage=stage,
-            validate=None if validate is None else fresh,
+            validate=head.refreshed(validate),
             micro_batches=lambda rollout: rollout.pieces(settings.micro_batch),
             together=settings.passes,
         )
@@ -188,10 +183,9 @@ class Rollouts(Sequence[Rollout]):
         settings, number = self._settings, self._before + batch
         size, samples = settings.fit.batch_size, settings.samples
         people = self._cases[batch * size : (batch + 1) * size]
-        if number % settings.refresh_every == 0:
-            self._head.refresh()
         items = tuple(sorted({case.target for case in people}))
-        self._head.refresh(items)  # before the reward, or it would be that of older items
+        # Before the reward, or it would be that of older items.
+        self._head.refresh(None if number % settings.refresh_every == 0 else items)
         first = number * size * samples
         wanted = [
             (case, row_seed(settings.fit.seed, first + place * samples + sample))
@@ -213,16 +207,19 @@ class Rollouts(Sequence[Rollout]):
 def judged(
     head: DualHead, reasonings: Sequence[Reasoning], items: tuple[int, ...], settings: RecPOSettings, *, number: int = 0
 ) -> tuple[Rollout, dict[str, float]]:
-    """The trajectories with rewards, advantages and winners, and what is logged of them. `number` is the batch's, for `shuffle_rewards`."""
+    """The trajectories with rewards, advantages and winners, and what is logged of them. The table's rows of `items` must be fresh.
+
+    `number` is the batch's, for `shuffle_rewards`.
+    """
+    cases = [reasoning.case for reasoning in reasonings]
     with head.at_rest():
         people = head.read([as_text(reasoning) for reasoning in reasonings])
-        targets = torch.tensor([reasoning.case.target for reasoning in reasonings], device=people.device)
+        targets = torch.tensor([case.target for case in cases], device=people.device)
         logits = head.logits(people)
         if settings.exclude_history:
-            logits = without_history(logits, [reasoning.case for reasoning in reasonings])
+            logits = without_history(logits, cases, {item: item for item in range(1, head.n_items + 1)})
         gains, probabilities, ranks = target_gains(logits, targets, depth=settings.depth, ties=settings.ties)
-        live = head.item_vectors(items)
-        old = item_logprobs(head, people, live, items, [reasoning.case for reasoning in reasonings], settings).cpu()
+        old = item_logprobs(head, people, head.table[list(items)], items, cases, settings).cpu()
     rewards = (settings.beta * probabilities + (1 - settings.beta) * gains).cpu()
     earned = rewards
     if settings.shuffle_rewards:
@@ -288,22 +285,14 @@ def item_logprobs(
     logits = head.logits(people, live)
     place = {item: column for column, item in enumerate(items)}
     if settings.exclude_history:
-        pairs = [
-            (row, place[item])
-            for row, case in enumerate(cases)
-            for item in sorted(set(case.history))
-            if item in place and item != case.target
-        ]
-        if pairs:
-            rows, columns = torch.tensor(pairs, device=logits.device).T
-            logits = logits.index_put((rows, columns), logits.new_tensor(-torch.inf))
+        logits = without_history(logits, cases, place)
     wanted = torch.tensor([place[case.target] for case in cases], device=logits.device)
     return logits.log_softmax(dim=1).gather(1, wanted[:, None]).squeeze(1)
 
 
-def without_history(logits: Tensor, cases: Sequence[Case]) -> Tensor:
-    """(R, N + 1) with -inf where an item is in the case's history and is not its target."""
-    pairs = [(row, item) for row, case in enumerate(cases) for item in set(case.history) if item != case.target]
+def without_history(logits: Tensor, cases: Sequence[Case], column: Mapping[int, int]) -> Tensor:
+    """`logits` (R, n), with -inf where an item is in the case's history and is not its target; `column`: item -> where it stands, if so."""
+    pairs = [(row, column[item]) for row, case in enumerate(cases) for item in set(case.history) if item != case.target and item in column]
     if not pairs:
         return logits
     rows, columns = torch.tensor(pairs, device=logits.device).T

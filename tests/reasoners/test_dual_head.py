@@ -96,6 +96,21 @@ def test_saving_and_loading_changes_nothing(tmp_path: Path) -> None:
     assert np.array_equal(mine.scores, theirs.scores)
 
 
+def test_an_interrupted_save_leaves_the_old_model_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "model"
+    tiny_head().save(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("fathom.reasoners.dual_head.save_file", full)
+    with pytest.raises(OSError, match="no space"):
+        tiny_head(seed=5).save(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"], "nothing half written is left behind"
+
+
 def test_a_table_of_other_weights_or_another_catalogue_is_refused(tmp_path: Path) -> None:
     head, folder = tiny_head(), tmp_path / "model"
     head.save(folder)

@@ -265,7 +265,7 @@ def test_the_rows_of_the_true_items_are_fresh_before_the_reward_and_the_others_w
         part = batches[batch]
         with head.at_rest():
             assert torch.allclose(head.table[list(part.items)], head.item_vectors(part.items), atol=1e-6)
-    assert refreshed == [40, 3, 3, 40, 3, 3]
+    assert refreshed == [40, 3, 40, 3]
 
 
 def test_every_case_is_met_once_and_the_last_batch_is_as_it_comes(tmp_path: Path) -> None:
