@@ -220,16 +220,29 @@ def opening(case: Case, catalog: Catalog, settings: ProtocolSettings, *, count: 
     With `count`, the oldest events are left out until the prompt has at most `prompt_tokens` tokens; an event is left
     out with all its lines or not at all. A prompt that does not even fit without a history is a `ConfigError`.
     """
-    blocks = history_lines(case, catalog, settings)
-    prompt = _filled(settings, blocks)
-    while count is not None and (tokens := count(prompt)) > settings.prompt_tokens:
-        if not blocks:
+    return within(
+        history_lines(case, catalog, settings),
+        lambda events: _filled(settings, events),
+        name=settings.prompt,
+        most=settings.prompt_tokens,
+        count=count,
+    )
+
+
+def within(events: Sequence[str], filled: Callable[[Sequence[str]], str], *, name: str, most: int, count: Count | None) -> str:
+    """The prompt `filled` with as many of the latest events as fit into `most` tokens, each whole; with all of them without `count`.
+
+    A prompt that is too long without any event is a `ConfigError`, which calls it by `name`.
+    """
+    prompt = filled(events)
+    while count is not None and (tokens := count(prompt)) > most:
+        if not events:
             raise ConfigError(
-                f"prompt_tokens is {settings.prompt_tokens}, but the '{settings.prompt}' prompt takes {tokens} tokens without any history: "
+                f"prompt_tokens is {most}, but the '{name}' prompt takes {tokens} tokens without any history: "
                 f"write at least {tokens}, or prompt: compact"
             )
-        del blocks[0]
-        prompt = _filled(settings, blocks)
+        events = events[1:]
+        prompt = filled(events)
     return prompt
 
 

@@ -5,7 +5,6 @@ tokens of its own and never searched for, so no title can move it. `long` explai
 it; `compact` explains nothing, for small models that learn it from the log.
 """
 
-from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from string import Template
@@ -13,7 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from fathom.agents.protocol import ProtocolSettings, history_lines
+from fathom.agents.protocol import Count, ProtocolSettings, history_lines, within
 from fathom.data.titles import single_line
 from fathom.errors import ConfigError, suggestion
 from fathom.records import Case, Catalog
@@ -74,7 +73,7 @@ class ReasonerSettings(Settings):
         return self
 
 
-def user_prompt(case: Case, catalog: Catalog, settings: ReasonerSettings, *, count: Callable[[str], int] | None = None) -> str:
+def user_prompt(case: Case, catalog: Catalog, settings: ReasonerSettings, *, count: Count | None = None) -> str:
     """The prompt of a person, ending where the reasoning begins. Without a history it is that of somebody new.
 
     With `count` the oldest events are left out, whole, until at most `prompt_tokens` remain; a prompt that is too long without
@@ -82,16 +81,7 @@ def user_prompt(case: Case, catalog: Catalog, settings: ReasonerSettings, *, cou
     """
     before, behind = frame(settings)
     events = event_lines(case, catalog, settings, latest=settings.history_length)
-    prompt = before + "".join(events) + behind
-    while count is not None and (tokens := count(prompt)) > settings.prompt_tokens:
-        if not events:
-            raise ConfigError(
-                f"prompt_tokens is {settings.prompt_tokens}, but the '{settings.prompt}' prompt takes {tokens} tokens without any event: "
-                f"write at least {tokens}, or prompt: compact"
-            )
-        del events[0]
-        prompt = before + "".join(events) + behind
-    return prompt
+    return within(events, lambda kept: before + "".join(kept) + behind, name=settings.prompt, most=settings.prompt_tokens, count=count)
 
 
 def event_lines(case: Case, catalog: Catalog, settings: ReasonerSettings, *, latest: int | None = None) -> list[str]:

@@ -53,7 +53,7 @@ def test_the_latest_events_are_shown(length: int) -> None:
 def test_the_oldest_events_give_way_to_the_limit_and_a_limit_below_the_frame_is_refused() -> None:
     settings = ReasonerSettings(prompt_tokens=30)
     assert user_prompt(CASE, CATALOG, settings, count=len) == "User:\nRan\nThe (answer) Man\n"
-    with pytest.raises(ConfigError, match="takes 6 tokens without any event: write at least 6"):
+    with pytest.raises(ConfigError, match="takes 6 tokens without any history: write at least 6"):
         user_prompt(CASE, CATALOG, ReasonerSettings(prompt_tokens=5), count=len)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from interrupting import goes_on
 from reasoning import CATALOG, SETTINGS, tiny_head, tiny_policy
 from torch.nn.functional import cross_entropy
 from worlds import ring_world
@@ -203,27 +204,9 @@ def test_a_planted_pattern_is_found_and_unseen_people_are_served_by_it(tmp_path:
 def test_an_interrupted_fit_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     settings = ContrastiveSettings(fit=FIT.model_copy(update={"epochs": 2, "checkpoint_seconds": 0}))
 
-    class Stop(Exception):
-        pass
-
-    def fitted(folder: Path, *, stop: bool) -> DualHead:
+    def train(run: Run) -> DualHead:
         head, catalog, walks = ring_head()
-        run = Run(folder)
-        log, logged = run.log, []
-
-        def counted(*given: object, **named: object) -> None:
-            logged.append(given)
-            if stop and len(logged) == 4:
-                raise Stop
-            log(*given, **named)  # type: ignore[arg-type]
-
-        run.log = counted  # type: ignore[method-assign]
         match(head, walks, catalog, settings=settings, run=run, stage="match")
         return head
 
-    straight = fitted(tmp_path / "whole", stop=False)
-    with pytest.raises(Stop):
-        fitted(tmp_path / "cut", stop=True)
-    resumed = fitted(tmp_path / "cut", stop=False)
-    for one, other in zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True):
-        assert torch.equal(one, other)
+    goes_on(train, tmp_path, at=4)
