@@ -1,6 +1,6 @@
 """A recipe: YAML plus `--set key.path=value` becomes frozen settings; every error names file, line and the nearest key."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -20,21 +20,40 @@ def load(path: Path, kind: type[SettingsType], *, overrides: Sequence[str] = ())
 
     Raises `ConfigError` with file, line and the nearest known key for anything unknown, missing or out of range.
     """
+    values, places = _written(path, overrides)
+    return _checked(path, values, places, kind)
+
+
+def load_one_of(path: Path, kinds: Mapping[str, type[SettingsType]], *, key: str, overrides: Sequence[str] = ()) -> SettingsType:
+    """The same for the class that the recipe names under `key`; for the first of `kinds`, if it names none."""
+    values, places = _written(path, overrides)
+    name = str(values.get(key, next(iter(kinds))))
+    if name not in kinds:
+        raise ConfigError(f"{places.get((key,), path)}: {key} is '{name}'{suggestion(name, list(kinds))}")
+    return _checked(path, values, places, kinds[name])
+
+
+def dump(settings: Settings) -> str:
+    """The settings as YAML, defaults written out; reading it back gives equal settings."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _written(path: Path, overrides: Sequence[str]) -> tuple[dict[str, object], dict[KeyPath, str]]:
+    """What the file and the overrides say, and where each key was written."""
     values, lines = _read(path)
     places = {keys: f"{path} line {line}" for keys, line in lines.items()}
     for override in overrides:
         at = _override(values, override)
         places = {keys: place for keys, place in places.items() if keys[: len(at)] != at}  # what the file says below it is gone
         places[at] = f"--set {override}"
+    return values, places
+
+
+def _checked(path: Path, values: Mapping[str, object], places: Mapping[KeyPath, str], kind: type[SettingsType]) -> SettingsType:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(path, places, kind, detail) for detail in error.errors())) from error
-
-
-def dump(settings: Settings) -> str:
-    """The settings as YAML, defaults written out; reading it back gives equal settings."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
 
 def _read(path: Path) -> tuple[dict[str, object], dict[KeyPath, int]]:
@@ -87,7 +106,7 @@ def _override(values: dict[str, object], override: str) -> KeyPath:
     return tuple(keys)
 
 
-def _explain(path: Path, places: dict[KeyPath, str], kind: type[Settings], detail: ErrorDetails) -> str:
+def _explain(path: Path, places: Mapping[KeyPath, str], kind: type[Settings], detail: ErrorDetails) -> str:
     """One line for one thing that is wrong: where it was written, key, what was given, what to write."""
     keys = tuple(str(part) for part in detail["loc"])
     place = next((places[keys[:end]] for end in range(len(keys), 0, -1) if keys[:end] in places), str(path))

@@ -169,7 +169,7 @@ def test_an_unknown_model_is_told_with_the_nearest_one(fathom: Shell, run: Path)
     told = fathom.refused("recommend", run, "--history", title, "--model", "retriver")
     assert told == "error --model retriver: a run has no such model; did you mean 'retriever'?"
     assert "did you mean 'popularity'?" in fathom.refused("evaluate", run, "--model", "popularty")
-    assert "only an agent has conversations" in fathom.refused("trace", run, "--model", "sasrec")
+    assert "it recommends without a word" in fathom.refused("trace", run, "--model", "sasrec")
 
 
 @pytest.mark.parametrize("model", ["sasrec", "retriever", "lm", "mix", "agent-warm", "agent"])

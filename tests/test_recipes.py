@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from fathom.errors import ConfigError
-from fathom.recipes import dump, load
+from fathom.recipes import dump, load, load_one_of
 from fathom.settings import Settings
 
 
@@ -22,6 +22,11 @@ class Outer(Settings):
     """How it is trained."""
     other: Inner | None = None
     """Another one, if any."""
+
+
+class Longer(Outer):
+    kind: str = "outer"
+    """Which of them it is."""
 
 
 def written(folder: Path, text: str) -> Path:
@@ -71,3 +76,14 @@ def test_an_override_that_cannot_be_is_told(tmp_path: Path, override: str) -> No
 def test_dump_and_load_round_trip(tmp_path: Path) -> None:
     settings = Outer(name="é: #", training=Inner(samples=7))
     assert load(written(tmp_path, dump(settings)), Outer) == settings
+
+
+def test_a_recipe_may_name_its_kind_and_a_wrong_name_is_told(tmp_path: Path) -> None:
+    kinds: dict[str, type[Outer]] = {"outer": Outer, "longer": Longer}
+    assert type(load_one_of(written(tmp_path, "name: a\n"), kinds, key="kind")) is Outer
+    longer = written(tmp_path, "name: a\nkind: longer\n")
+    assert type(load_one_of(longer, kinds, key="kind")) is Longer
+    with pytest.raises(ConfigError, match="line 2: kind is 'lnger'; did you mean 'longer'"):
+        load_one_of(written(tmp_path, "name: a\nkind: lnger\n"), kinds, key="kind")
+    with pytest.raises(ConfigError, match="--set kind=autre: kind is 'autre'"):
+        load_one_of(longer, kinds, key="kind", overrides=["kind=autre"])

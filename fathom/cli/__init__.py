@@ -26,7 +26,12 @@ app.add_typer(serve.app, name="serve")
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a run, as made by 'fathom run'.", show_default=False)]
 Overrides = Annotated[list[str], typer.Option("--set", help="Change one setting: key.path=value. May be repeated.", show_default=False)]
 ModelName = Annotated[
-    str, typer.Option("--model", help="A row of the run's table: popularity, sasrec, retriever, agent, agent-scored, ...")
+    str,
+    typer.Option(
+        "--model",
+        help="A row of the run's table, such as sasrec; where not given, what the run is about.",
+        show_default=False,
+    ),
 ]
 Line = Annotated[int, typer.Option("--k", min=1, max=1000, help="How many items.")]
 
@@ -57,7 +62,7 @@ def evaluate(
     users: Annotated[int, typer.Option(min=0, help="Judge this many test users, drawn by the run's seed; 0: as the recipe says.")] = 0,
 ) -> None:
     """Judge the models of a run again on its test users and write results.json anew."""
-    from fathom.pipeline.judge import judge_folder
+    from fathom.pipeline.again import judge_folder
 
     judge_folder(folder, models=models, users=users, command=_command())
 
@@ -77,7 +82,7 @@ def compare(
 def recommend(
     folder: RunFolder,
     history: Annotated[str, typer.Option(help="Titles, oldest first, separated by ';'.", show_default=False)],
-    model: ModelName = "agent",
+    model: ModelName = "",
     k: Line = 10,
 ) -> None:
     """Recommend to anybody: a history of titles in, titles out."""
@@ -90,7 +95,7 @@ def recommend(
 def trace(
     folder: RunFolder,
     user: Annotated[str, typer.Option(help="Name of a user; the first test user where not given.", show_default=False)] = "",
-    model: ModelName = "agent",
+    model: ModelName = "",
     tokens: Annotated[bool, typer.Option(help="Show token by token what the model wrote and what was inserted.")] = False,
 ) -> None:
     """Show one conversation between language model and retriever, in colours."""
@@ -102,7 +107,7 @@ def trace(
 @app.command()
 def report(folder: RunFolder) -> None:
     """Write the run's page again: one HTML file without any outside request."""
-    from fathom.pipeline.judge import report_folder
+    from fathom.pipeline.again import report_folder
 
     report_folder(folder)
 

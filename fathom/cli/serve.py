@@ -23,10 +23,13 @@ def retrieval(
     ] = False,
 ) -> None:
     """Serve a run's retriever, for agents that play on other machines. Ask GET /healthz whether it is up."""
-    from fathom.errors import DataError, MissingExtraError
-    from fathom.pipeline.workshop import opened
+    from fathom.errors import ConfigError, DataError, MissingExtraError
+    from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
+    from fathom.pipeline.methods import opened
 
     work = opened(folder)
+    if not isinstance(work, DeepRecWorkshop):
+        raise ConfigError(f"{folder}: a run of '{work.recipe.method}' has no retriever to serve; only one of 'deeprec' has")
     stage = "retriever-fit" if training else "retriever"
     if not work.folder(stage).is_dir():
         raise DataError(

@@ -1,38 +1,30 @@
-"""A finished run is asked: recommend to anybody, show one conversation."""
+"""A finished run is asked: recommend to anybody, show what it thinks about one person."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Grid
 
-from fathom.agents.play import play
-from fathom.agents.recommender import AgentRecommender
 from fathom.contracts import Recommender
 from fathom.data.titles import TitleIndex
 from fathom.errors import ConfigError, DataError, suggestion
-from fathom.pipeline.judge import FINISHES, need, recommenders
-from fathom.pipeline.workshop import AGENTS, Workshop, opened
+from fathom.pipeline.judge import need
+from fathom.pipeline.methods import opened, table_of
+from fathom.pipeline.table import Table
+from fathom.pipeline.workshop import Workshop
 from fathom.records import PAD, Case, Catalog, cases_of
-from fathom.reports.episode import episode_view, token_view
 
 SEARCHED = 20_000
 """Names among which a nearest one is looked for: more would take seconds."""
 
 
-def recommender_of(work: Workshop, model: str) -> Recommender:
+def recommender_of(table: Table, model: str) -> Recommender:
     """The row `model` of the run, ready to recommend; an unknown or unfinished one is a `ConfigError`."""
-    makers = recommenders(work)
-    agents = {f"{agent}{behind}": (agent, finish) for agent in AGENTS for behind, finish in FINISHES.items()}
-    if model in agents:
-        agent, finish = agents[model]
-        need(work, agent)
-        return AgentRecommender(
-            work.policy(agent), work.retriever, work.catalog, settings=work.recipe.protocol, fallback=work.retriever, finish=finish
-        )
+    makers = {**table.recommenders(), **table.served()}
     if model not in makers:
-        raise ConfigError(f"--model {model}: a run has no such model{suggestion(model, [*makers, *agents])}")
-    need(work, model)
+        raise ConfigError(f"--model {model}: a run has no such model{suggestion(model, list(makers))}")
+    need(table, model)
     return makers[model]()
 
 
@@ -40,14 +32,16 @@ def recommend_to(folder: Path, *, history: str, model: str, k: int) -> None:
     """`fathom recommend`: titles in, titles out."""
     work = opened(folder)
     items = resolved(history, work.catalog, work.titles)
-    ranking = recommender_of(work, model).recommend(cases_of([items]), k)
-    table = Table(title=f"{model} for {len(items)} titles", title_justify="left", header_style="bold")
-    table.add_column("", justify="right")
-    table.add_column("title")
-    table.add_column("about", style="dim")
+    table = table_of(work)
+    model = model or table.protagonists[-1]
+    ranking = recommender_of(table, model).recommend(cases_of([items]), k)
+    shown = Grid(title=f"{model} for {len(items)} titles", title_justify="left", header_style="bold")
+    shown.add_column("", justify="right")
+    shown.add_column("title")
+    shown.add_column("about", style="dim")
     for place, item in enumerate((item for item in ranking.items[0].tolist() if item != PAD), start=1):
-        table.add_row(str(place), work.catalog.title(item), ", ".join(work.catalog.values(item)[:4]))
-    Console().print(table)
+        shown.add_row(str(place), work.catalog.title(item), ", ".join(work.catalog.values(item)[:4]))
+    Console().print(shown)
 
 
 def resolved(history: str, catalog: Catalog, titles: TitleIndex) -> tuple[int, ...]:
@@ -64,18 +58,17 @@ def resolved(history: str, catalog: Catalog, titles: TitleIndex) -> tuple[int, .
 
 
 def trace_user(folder: Path, *, user: str, model: str, tokens: bool) -> None:
-    """`fathom trace`: one test conversation in colours."""
+    """`fathom trace`: what a model that speaks says about one test user, in colours."""
     work = opened(folder)
-    if model not in AGENTS:
-        raise ConfigError(f"--model {model}: only an agent has conversations{suggestion(model, AGENTS)}")
+    table = table_of(work)
+    model = model or table.protagonists[-1]
+    if model not in table.protagonists:
+        raise ConfigError(f"--model {model}: it recommends without a word{suggestion(model, table.protagonists)}")
     case = _test_case(work, user)
-    need(work, model)
-    policy = work.policy(model)
-    [episode] = play(policy, work.retriever, [case], work.catalog, work.recipe.protocol, finish="both", titles=work.titles)
+    need(table, model)
     console = Console()
-    console.print(episode_view(episode, work.catalog))
-    if tokens and episode.tape is not None:
-        console.print(token_view(episode.tape, policy.decode))
+    for part in table.trace(model, case, tokens=tokens):
+        console.print(part)
 
 
 def _test_case(work: Workshop, user: str) -> Case:

@@ -9,7 +9,7 @@ from fathom.errors import ConfigError, DataError, suggestion
 from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import Row
 from fathom.evaluation.rows import make_comparisons
-from fathom.pipeline.endpoint import ENDPOINT
+from fathom.pipeline.deeprec.endpoint import ENDPOINT
 from fathom.pipeline.judge import results_of, show
 from fathom.reports.tables import is_oracle
 

@@ -8,12 +8,10 @@ from rich.console import Console
 
 from fathom.evaluation.results import commit, machine, versions
 from fathom.files import remove_unfinished, write_json, write_text
-from fathom.pipeline.deeprec import STAGES
 from fathom.pipeline.launch import helped
-from fathom.pipeline.recipe import Recipe
+from fathom.pipeline.methods import METHODS, recipe_at
 from fathom.pipeline.stages import perform
-from fathom.pipeline.workshop import Workshop
-from fathom.recipes import dump, load
+from fathom.recipes import dump
 from fathom.training.processes import leave
 from fathom.training.run import Run
 from fathom.training.trackers import TrackerName, tracker_for
@@ -29,11 +27,10 @@ The same command goes on where it was stopped, and does again what depends on a 
 | run.json | command, commit, versions, machine |
 | stages.json | what is done, with which fingerprint, in how many seconds |
 | metrics.jsonl | one line a step of every training |
-| dataset/ oracle/ | interactions and catalogue as Parquet and JSON; the built-in world's own distribution |
-| sasrec/ retriever-fit/ retriever/ | recommenders |
-| lm-fit/ lm/ agent-warm/ agent-stage1/ agent-stage2/ agent/ | language models: safetensors, tokenizer, configuration |
+{stages}
 | checkpoints/ | where an unfinished training goes on |
-| ranks/ episodes/ | each row's rank of every test target; every test conversation |
+| ranks/ | each row's rank of every test target |
+| episodes/ | what was said about every test user |
 | results.json | the table (schema fathom-results/1) |
 | report.html | the page: open it in a browser |
 """
@@ -53,7 +50,8 @@ def run_recipe(
 
     `processes` of them share the work on this machine; `tracker` shows the log as it grows.
     """
-    recipe = load(path, Recipe, overrides=overrides)
+    recipe = recipe_at(path, overrides=overrides)
+    method = METHODS[recipe.method]
     folder = out or Path("runs") / recipe.name
     console = Console()
     if os.environ.get("WORLD_SIZE", "1") == "1" and folder.is_dir():  # several processes would take each other's files for leftovers
@@ -62,11 +60,12 @@ def run_recipe(
     try:
         run = Run(folder, tracker=shown)
         write_text(folder / "recipe.yaml", dump(recipe))
-        write_text(folder / "README.md", ABOUT.format(name=recipe.name, command=command))
+        made = "\n".join(f"| {stage.name}/ | {stage.does} |" for stage in method.stages[:-1])
+        write_text(folder / "README.md", ABOUT.format(name=recipe.name, command=command, stages=made))
         write_json(folder / "run.json", {"command": command, "commit": commit(), "versions": versions(), "machine": machine()})
         console.print(f"[bold]{recipe.name}[/] in {folder}" + (f", curves by  {shown.hint}" if shown is not None else ""))
         with helped(processes):
-            perform(STAGES, Workshop(recipe, run, command=command), recipe, folder, until=until, console=console)
+            perform(method.stages, method.workshop(recipe, run, command=command), recipe, folder, until=until, console=console)
             leave()
     finally:
         if shown is not None:

@@ -1,38 +1,30 @@
 """What the stages of a run leave in its folder, opened when it is first needed and then kept."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from fathom.agents.protocol import HISTORY_OPEN, history_lines
 from fathom.contracts import TextEncoder
 from fathom.data.dataset import Dataset
 from fathom.data.splits import SPLITS, hold_out
 from fathom.data.titles import TitleIndex
 from fathom.data.world_oracle import Oracle
-from fathom.errors import ConfigError, DataError, suggestion
+from fathom.errors import DataError, suggestion
 from fathom.items.embed import item_vectors
 from fathom.items.encoders import encoder
 from fathom.pipeline.recipe import Recipe
-from fathom.recommenders.remembered import Remembered
-from fathom.recommenders.retriever import Retriever
 from fathom.recommenders.sasrec import SASRec
 from fathom.records import PAD, Case, Catalog, Floats, Interactions, Ints, Split
-from fathom.training.questions import select_cases
 from fathom.training.run import Run
 
 if TYPE_CHECKING:
     import torch
 
     from fathom.language.policy import LocalPolicy
-    from fathom.recommenders.language import LanguageRecommender
-
-AGENTS = ("agent-warm", "agent-stage1", "agent-stage2", "agent")
-"""The stages that leave an agent's language model behind, in the order of its life; the last one serves."""
 
 
 class Saves(Protocol):
@@ -42,7 +34,8 @@ class Saves(Protocol):
 
 
 class Workshop:
-    """The run folder's contents as objects. Nothing here trains; a stage that is not done yet has nothing to open."""
+    """The run folder's contents as objects: what the runs of all methods have. Nothing here trains; a stage that is not done yet has
+    nothing to open."""
 
     def __init__(self, recipe: Recipe, run: Run, *, command: str = "") -> None:
         self.recipe = recipe
@@ -86,12 +79,12 @@ class Workshop:
 
     @property
     def fit_part(self) -> Interactions:
-        """The training histories without their held-out ends: all that the episodes' retriever and language model may know."""
+        """The training histories without their held-out ends: all that may be known before reinforcement learning."""
         return self._held[0]
 
     @property
     def episode_cases(self) -> tuple[Case, ...]:
-        """Held-out training events: what traces and reinforcement learning ask for."""
+        """Held-out training events: what reinforcement learning and whatever prepares it ask for."""
         return self._held[1]
 
     @cached_property
@@ -123,69 +116,6 @@ class Workshop:
     def sasrec(self) -> SASRec:
         """The sequential recommender beside which everything stands."""
         return SASRec.load(self.folder("sasrec"))
-
-    @cached_property
-    def episode_retriever(self) -> Retriever:
-        """The retriever that never saw the episodes' targets."""
-        return Retriever.load(self.folder("retriever-fit"), self.catalog, self.encoder)
-
-    @cached_property
-    def retriever(self) -> Retriever:
-        """The retriever that serves: continued on whole training histories."""
-        return Retriever.load(self.folder("retriever"), self.catalog, self.encoder)
-
-    @cached_property
-    def _episode_shares(self) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
-        """The held-out events of two disjoint groups of people, drawn by the recipe's seed: for traces, and for reinforcement learning."""
-        people = np.unique([case.user for case in self.episode_cases])
-        order = np.random.default_rng(self.recipe.seed).permutation(people)
-        asked = set(order[: int(len(order) * self.recipe.episodes.reinforce_share)].tolist())
-        return (
-            tuple(case for case in self.episode_cases if case.user not in asked),
-            tuple(case for case in self.episode_cases if case.user in asked),
-        )
-
-    @property
-    def trace_cases(self) -> tuple[Case, ...]:
-        """Held-out events that the warm start learns from."""
-        return self._episode_shares[0]
-
-    @cached_property
-    def questions(self) -> list[tuple[Case, ...]]:
-        """Held-out events that stage 1 and stage 2 of reinforcement learning ask for: within the retriever's reach."""
-        hardest = min(self.recipe.episodes.hardest, self.catalog.n_items)
-        return select_cases(self._episode_shares[1], self.episode_retriever, hardest=hardest, parts=2, seed=self.recipe.seed)
-
-    def histories(self, interactions: Interactions) -> list[list[str]]:
-        """Per user the events as the language model reads them: lines as in the protocol, oldest first."""
-        everything = self.recipe.protocol.model_copy(update={"history_length": max(1, interactions.n_events)})
-        return [history_lines(case, self.catalog, everything) for case in whole_histories(interactions)]
-
-    def language_prompt(self, policy: "LocalPolicy", events: int) -> Callable[[Case], str]:
-        """Renders a case's latest `events` as `policy` met them in training: whole ones, as many as leave a row room for a title."""
-        language = self.recipe.language
-        latest = self.recipe.protocol.model_copy(update={"history_length": events})
-        longest = max(map(len, policy.table.encode_many([title + "\n" for title in self.catalog.titles])))
-        room = min(language.windows.row, policy.context) - len(policy.encode(HISTORY_OPEN)) - longest
-
-        def prompt(case: Case) -> str:
-            events = history_lines(case, self.catalog, latest)
-            taken = np.cumsum([len(tokens) for tokens in policy.table.encode_many(events[::-1])])
-            return HISTORY_OPEN + "".join(events[len(events) - int(np.searchsorted(taken, room, side="right")) :])
-
-        return prompt
-
-    def language_recommender(self, stage: str, events: int) -> "LanguageRecommender":
-        """The language model of the stage called `stage` by itself: the likelihood of each title after the latest `events`."""
-        from fathom.recommenders.language import LanguageRecommender
-
-        policy = self.policy(stage)
-        return LanguageRecommender(policy, self.catalog, self.language_prompt(policy, events))
-
-    @cached_property
-    def language_row(self) -> Remembered:
-        """The row `lm`; the row `mix` is asked the same cases, so it remembers what it said."""
-        return Remembered(self.language_recommender("lm", self.recipe.language.prompt_events))
 
     @cached_property
     def device(self) -> "torch.device":
@@ -221,6 +151,14 @@ def whole_histories(interactions: Interactions) -> tuple[Case, ...]:
     )
 
 
+def in_two(cases: Sequence[Case], share: float, *, seed: int) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """The cases of two disjoint groups of people, drawn by `seed`; the second group is `share` of them."""
+    people = np.unique([case.user for case in cases])
+    order = np.random.default_rng(seed).permutation(people)
+    second = set(order[: int(len(order) * share)].tolist())
+    return tuple(case for case in cases if case.user not in second), tuple(case for case in cases if case.user in second)
+
+
 def sampled(cases: tuple[Case, ...], count: int, *, seed: int) -> tuple[Case, ...]:
     """`count` of the cases, drawn without replacement by `seed` and kept in their order; all of them for 0 or too few."""
     if not count or count >= len(cases):
@@ -245,12 +183,3 @@ def data_folder(name: str) -> Path:
         f"the data set '{name}' is neither at {places[0]} nor at {places[1]} (FATHOM_DATA names the folder that holds data sets, "
         f"'fathom data get {name}' would download one){suggestion(name, [place.name for place in below.glob('*/')])}"
     )
-
-
-def opened(folder: Path) -> Workshop:
-    """The workshop of a run folder that exists; a `ConfigError` says what is missing otherwise."""
-    from fathom.recipes import load
-
-    if not (folder / "recipe.yaml").is_file():
-        raise ConfigError(f"{folder}: not the folder of a run (it has no recipe.yaml); 'fathom run RECIPE --out {folder}' makes one")
-    return Workshop(load(folder / "recipe.yaml", Recipe), Run(folder))

@@ -15,11 +15,12 @@ from rich.console import Console
 from fathom.agents.episodes import load_episodes
 from fathom.agents.protocol import BEGIN_ITEMS, BEGIN_PREF, END_ITEMS, END_PREF
 from fathom.errors import ModelError
-from fathom.pipeline.deeprec import STAGES
+from fathom.pipeline.deeprec.recipe import DeepRecRecipe, EndpointSettings
+from fathom.pipeline.deeprec.stages import STAGES
+from fathom.pipeline.deeprec.table import DeepRecTable
+from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
 from fathom.pipeline.judge import judge, summarise
-from fathom.pipeline.recipe import EndpointSettings, Recipe
 from fathom.pipeline.stages import perform
-from fathom.pipeline.workshop import Workshop
 from fathom.training.run import Run
 
 COST = 100
@@ -61,7 +62,7 @@ def url() -> Iterator[str]:
 
 
 FIT = {"epochs": 1, "batch_size": 8, "precision": "float32"}
-RECIPE = Recipe.model_validate(
+RECIPE = DeepRecRecipe.model_validate(
     {
         "name": "remote",
         "world": {"films": 60, "users": 20, "events": 8},
@@ -79,7 +80,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with its data and its retriever."""
     folder = tmp_path_factory.mktemp("trained")
     stages = [stage for stage in STAGES if stage.name in ("dataset", "retriever-fit", "retriever")]
-    perform(stages, Workshop(RECIPE, Run(folder)), RECIPE, folder, until="", console=Console(quiet=True))
+    perform(stages, DeepRecWorkshop(RECIPE, Run(folder)), RECIPE, folder, until="", console=Console(quiet=True))
     return folder
 
 
@@ -89,15 +90,15 @@ def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return shutil.copytree(trained, tmp_path / "run")
 
 
-def workshop(folder: Path, url: str, **changes: object) -> Workshop:
+def workshop(folder: Path, url: str, **changes: object) -> DeepRecWorkshop:
     endpoint = EndpointSettings.model_validate({"base_url": url, "model": "m", "users": 6, "parallel": 2, "retries": 0, **changes})
-    return Workshop(RECIPE.model_copy(update={"endpoint": endpoint}), Run(folder))
+    return DeepRecWorkshop(RECIPE.model_copy(update={"endpoint": endpoint}), Run(folder))
 
 
 def test_an_endpoint_gets_a_row_over_its_own_users(folder: Path, url: str) -> None:
     work = workshop(folder, url)
-    judge(work, models=("retriever", "endpoint"))
-    results = summarise(work, command="test")
+    judge(DeepRecTable(work), models=("retriever", "endpoint"))
+    results = summarise(DeepRecTable(work), command="test")
     row, retriever = results.row("endpoint"), results.row("retriever")
     assert row is not None
     assert retriever is not None
@@ -116,8 +117,8 @@ def test_an_endpoint_gets_a_row_over_its_own_users(folder: Path, url: str) -> No
 def test_what_was_answered_once_is_not_asked_again_and_still_counted(folder: Path, url: str) -> None:
     for _ in range(2):
         work = workshop(folder, url)
-        judge(work, models=("endpoint",))
-        row = summarise(work, command="test").row("endpoint")
+        judge(DeepRecTable(work), models=("endpoint",))
+        row = summarise(DeepRecTable(work), command="test").row("endpoint")
         assert row is not None
         assert row.metrics["endpoint_tokens"] == 2 * COST
     assert len(Endpoint.asked) == 12
@@ -125,8 +126,8 @@ def test_what_was_answered_once_is_not_asked_again_and_still_counted(folder: Pat
 
 def test_a_budget_leaves_the_users_that_were_finished(folder: Path, url: str) -> None:
     work = workshop(folder, url, token_budget=5 * COST + 1)
-    judge(work, models=("endpoint",))
-    row = summarise(work, command="test").row("endpoint")
+    judge(DeepRecTable(work), models=("endpoint",))
+    row = summarise(DeepRecTable(work), command="test").row("endpoint")
     assert row is not None
     assert row.users == 2
     assert row.metrics["endpoint_tokens"] == 2 * COST
@@ -135,4 +136,4 @@ def test_a_budget_leaves_the_users_that_were_finished(folder: Path, url: str) ->
 
 def test_a_budget_for_nobody_is_an_error(folder: Path, url: str) -> None:
     with pytest.raises(ModelError, match="the token budget of 1 is used up"):
-        judge(workshop(folder, url, token_budget=1), models=("endpoint",))
+        judge(DeepRecTable(workshop(folder, url, token_budget=1)), models=("endpoint",))

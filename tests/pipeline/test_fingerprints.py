@@ -6,17 +6,17 @@ from typing import Any, cast
 import pytest
 from tiny import RECIPE
 
-from fathom.pipeline.deeprec import STAGES
-from fathom.pipeline.recipe import Recipe
+from fathom.pipeline.deeprec.recipe import DeepRecRecipe
+from fathom.pipeline.deeprec.stages import STAGES
+from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
 from fathom.pipeline.stages import fingerprint
-from fathom.pipeline.workshop import Workshop
 from fathom.training.run import Run
 
 
 class Watched:
     """A recipe that notes which of its settings are read."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: DeepRecRecipe) -> None:
         self._recipe = recipe
         self.read: set[str] = set()
 
@@ -28,13 +28,13 @@ class Watched:
 @pytest.mark.slow
 def test_every_setting_that_a_stage_reads_is_in_its_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
-    recipe = Recipe.model_validate(RECIPE)
+    recipe = DeepRecRecipe.model_validate(RECIPE)
     covered: dict[str, set[str]] = {}
     for stage in STAGES[:-1]:  # the last one prints all settings
         watched = Watched(recipe)
-        stage.do(Workshop(cast(Recipe, watched), Run(tmp_path / "run")))
+        stage.do(DeepRecWorkshop(cast(DeepRecRecipe, watched), Run(tmp_path / "run")))
         covered[stage.name] = set(stage.settings).union(*(covered[name] for name in stage.needs))
-        assert watched.read & set(Recipe.model_fields) <= covered[stage.name], stage.name
+        assert watched.read & set(DeepRecRecipe.model_fields) <= covered[stage.name], stage.name
 
 
 @pytest.mark.slow
@@ -46,8 +46,8 @@ def test_the_first_language_model_is_the_same_whatever_its_fingerprint_leaves_ou
     above = dict.fromkeys(language.needs, "")
     products, fingerprints = [], []
     for name, protocol in (("one", RECIPE["protocol"]), ("two", {**RECIPE["protocol"], **changed})):  # type: ignore[dict-item]
-        recipe = Recipe.model_validate({**RECIPE, "protocol": protocol})
-        work = Workshop(recipe, Run(tmp_path / name))
+        recipe = DeepRecRecipe.model_validate({**RECIPE, "protocol": protocol})
+        work = DeepRecWorkshop(recipe, Run(tmp_path / name))
         for stage in STAGES:
             if stage.name in ("dataset", "lm-fit"):
                 stage.do(work)
@@ -63,7 +63,7 @@ def test_what_the_language_model_leaves_out_of_its_fingerprint_the_agent_takes_i
     warm = next(stage for stage in STAGES if stage.name == "agent-warm")
     above = dict.fromkeys(warm.needs, "")
     one, two = (
-        Recipe.model_validate({**RECIPE, "protocol": {**RECIPE["protocol"], "segment_tokens": length}})  # type: ignore[dict-item]
+        DeepRecRecipe.model_validate({**RECIPE, "protocol": {**RECIPE["protocol"], "segment_tokens": length}})  # type: ignore[dict-item]
         for length in (80, 81)
     )
     assert fingerprint(warm, one, above) != fingerprint(warm, two, above)

@@ -10,9 +10,9 @@ import pytest
 from fathom.data.dataset import Dataset
 from fathom.data.splits import SPLITS
 from fathom.data.world import WorldSettings, build_world
-from fathom.pipeline import deeprec
-from fathom.pipeline.recipe import Recipe
-from fathom.pipeline.workshop import Workshop
+from fathom.pipeline.deeprec import stages
+from fathom.pipeline.deeprec.recipe import DeepRecRecipe
+from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
 from fathom.recommenders.popular import Popularity
 from fathom.records import Case, Interactions, Ranking
 from fathom.training.run import Run
@@ -55,7 +55,7 @@ def after_the_cut(interactions: Interactions, split: str) -> np.ndarray:
 
 def learned_from(dataset: Dataset, folder: Path, split: str) -> dict[str, object]:
     """All that the stages from `sasrec` to `agent` learn from, of a run on `dataset`."""
-    recipe = Recipe.model_validate(
+    recipe = DeepRecRecipe.model_validate(
         {
             "name": "leaks",
             "world": WORLD,
@@ -67,7 +67,7 @@ def learned_from(dataset: Dataset, folder: Path, split: str) -> dict[str, object
         }
     )
     dataset.save(folder / "dataset")
-    work = Workshop(recipe, Run(folder))
+    work = DeepRecWorkshop(recipe, Run(folder))
     work.__dict__["episode_retriever"] = ByNumber(dataset.catalog.n_items)  # where the cached property would keep a trained one
     return {
         "sasrec, retriever": work.split.train.items.tolist(),
@@ -76,7 +76,7 @@ def learned_from(dataset: Dataset, folder: Path, split: str) -> dict[str, object
         "counts": work.counts.tolist(),
         "lm-fit": work.histories(work.fit_part),
         "lm, agent": work.histories(work.split.train),
-        "tokenizer": deeprec._corpus(work),
+        "tokenizer": stages._corpus(work),
         "conversations of agent": work.episode_cases,
         "traces of agent-warm": work.trace_cases,
         "questions of agent-stage1 and agent-stage2": work.questions,

@@ -19,11 +19,12 @@ from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import read
 from fathom.language.policy import LocalPolicy
 from fathom.pipeline.ask import recommender_of
-from fathom.pipeline.deeprec import STAGES
+from fathom.pipeline.deeprec.recipe import DeepRecRecipe
+from fathom.pipeline.deeprec.stages import STAGES
+from fathom.pipeline.deeprec.table import DeepRecTable
+from fathom.pipeline.deeprec.workshop import AGENTS, DeepRecWorkshop
 from fathom.pipeline.judge import summarise
-from fathom.pipeline.recipe import Recipe
 from fathom.pipeline.stages import perform
-from fathom.pipeline.workshop import AGENTS, Workshop
 from fathom.recommenders.language import LanguageRecommender
 from fathom.records import Case, Ending
 from fathom.training.pretrain import WindowSettings
@@ -67,10 +68,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def recipe(folder: Path, *, lora: int) -> Recipe:
+def recipe(folder: Path, *, lora: int) -> DeepRecRecipe:
     fit = {"epochs": 1, "batch_size": 8, "learning_rate": 3e-3, "precision": "float32"}
     stage = {"steps": 1, "prompts": 2, "samples": 2, "micro_batch": 2, "learning_rate": 1e-5, "preflight": "warn"}
-    return Recipe.model_validate(
+    return DeepRecRecipe.model_validate(
         {
             "name": "outside",
             "world": FILMS,
@@ -110,7 +111,7 @@ def recipe(folder: Path, *, lora: int) -> Recipe:
 def test_a_model_from_a_folder_goes_through_every_stage(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: int) -> None:
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
     made = recipe(folder, lora=lora)
-    work = Workshop(made, Run(tmp_path), command="test")
+    work = DeepRecWorkshop(made, Run(tmp_path), command="test")
     perform(STAGES, work, made, tmp_path, until="", console=Console(quiet=True))
     results = read(tmp_path / "results.json")
     for name in ("lm", "mix", "agent-warm", "agent-stage1", "agent-stage2", "agent", "agent-scored"):
@@ -118,7 +119,7 @@ def test_a_model_from_a_folder_goes_through_every_stage(folder: Path, tmp_path: 
         assert row is not None
         assert row.users == 6
     for name in ("mix", "agent", "agent-scored"):  # whoever asks for a row of the table gets what was judged
-        asked = recommender_of(work, name).recommend(work.test_cases, 20)
+        asked = recommender_of(DeepRecTable(work), name).recommend(work.test_cases, 20)
         assert asked.items.tolist() == Evaluation.load(tmp_path / "ranks" / f"{name}.parquet").items.tolist()
     assert (tmp_path / "agent" / "adapter_config.json").is_file() == bool(lora)
     kept = tmp_path / "episodes" / "agent-stage2.jsonl.gz"
@@ -128,7 +129,7 @@ def test_a_model_from_a_folder_goes_through_every_stage(folder: Path, tmp_path: 
     # One conversation is won by its own answer: the strict comparison shows it, the one of what is served knows only the kept ranks.
     won = replace(episodes[0], answer=(episodes[0].case.target,), ending=Ending.ANSWERED, faults=())
     save_episodes(kept, [won, *(replace(episode, ending=Ending.UNREADABLE) for episode in episodes[1:])])
-    again = summarise(work, command="test")
+    again = summarise(DeepRecTable(work), command="test")
     strict = {(told.a, told.b): told for told in again.comparisons if told.metric == "strict_ndcg@10"}
     agents = [(f"{agent}{finish}", f"agent-warm{finish}") for finish in ("", "-scored") for agent in AGENTS[1:]]
     assert list(strict) == agents
@@ -178,7 +179,7 @@ def test_a_history_too_long_for_a_row_loses_its_oldest_events_whole(folder: Path
     made = recipe(folder, lora=0)
     made = made.model_copy(update={"language": made.language.model_copy(update={"windows": WindowSettings(row=256)})})
     build_world(FILMS).dataset.save(tmp_path / "dataset")
-    work, policy = Workshop(made, Run(tmp_path)), LocalPolicy.load(folder)
+    work, policy = DeepRecWorkshop(made, Run(tmp_path)), LocalPolicy.load(folder)
     longest = max(len(policy.encode(title + "\n")) for title in work.catalog.titles)
     prompt = work.language_prompt(policy, 200)(Case(0, tuple(range(1, 41)), 50))
     lines = history_lines(Case(0, tuple(range(1, 41)), 50), work.catalog, made.protocol.model_copy(update={"history_length": 40}))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fathom.errors import ConfigError
-from fathom.pipeline.deeprec import STAGES
-from fathom.pipeline.recipe import Recipe
+from fathom.pipeline.deeprec.recipe import DeepRecRecipe
+from fathom.pipeline.deeprec.stages import STAGES
 from fathom.recipes import dump, load
 
 RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").glob("*.yaml"))
@@ -14,11 +14,11 @@ RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").glob("*.yaml"
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_reads_and_survives_being_written(path: Path, tmp_path: Path) -> None:
-    recipe = load(path, Recipe)
+    recipe = load(path, DeepRecRecipe)
     assert recipe.name == path.stem
     again = tmp_path / "again.yaml"
     again.write_text(dump(recipe), encoding="utf-8")
-    assert load(again, Recipe) == recipe
+    assert load(again, DeepRecRecipe) == recipe
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -35,7 +35,7 @@ def test_a_recipe_says_its_command(path: Path) -> None:
     ],
 )
 def test_a_control_is_the_demo_but_for_what_it_controls(control: str, differs: set[str]) -> None:
-    demo, other = (flat(load(RECIPES[0].parent / f"{name}.yaml", Recipe).model_dump(mode="json")) for name in ("demo", control))
+    demo, other = (flat(load(RECIPES[0].parent / f"{name}.yaml", DeepRecRecipe).model_dump(mode="json")) for name in ("demo", control))
     found = {key for key in demo.keys() | other.keys() if demo.get(key) != other.get(key)}
     assert found == differs | {"name"}, "write the controls anew:  python scripts/controls.py"
 
@@ -49,8 +49,8 @@ def flat(values: dict[str, object], above: str = "") -> dict[str, object]:
 
 
 def test_every_setting_of_a_recipe_belongs_to_a_stage() -> None:
-    belongs = {name for stage in STAGES for name in stage.settings} | {"name"}
-    assert belongs == set(Recipe.model_fields)
+    belongs = {name for stage in STAGES for name in stage.settings} | {"method", "name"}
+    assert belongs == set(DeepRecRecipe.model_fields)
 
 
 def test_stages_need_only_what_comes_before() -> None:
@@ -76,5 +76,5 @@ def test_a_recipe_that_cannot_be_is_told(tmp_path: Path, text: str, said: str) -
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as error:
-        load(path, Recipe)
+        load(path, DeepRecRecipe)
     assert said in str(error.value)

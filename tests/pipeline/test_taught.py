@@ -6,10 +6,10 @@ import pytest
 from tiny import RECIPE
 
 from fathom.agents.protocol import BEGIN_ITEMS, END_ITEMS, ProtocolSettings
-from fathom.pipeline.agent import traced
-from fathom.pipeline.deeprec import STAGES
-from fathom.pipeline.recipe import Recipe
-from fathom.pipeline.workshop import Workshop
+from fathom.pipeline.deeprec.agent import traced
+from fathom.pipeline.deeprec.recipe import DeepRecRecipe
+from fathom.pipeline.deeprec.stages import STAGES
+from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
 from fathom.training.run import Run
 
 
@@ -18,7 +18,7 @@ from fathom.training.run import Run
 def test_traces_have_lists_of_the_taught_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taught: int, lines: int) -> None:
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
     protocol = {**RECIPE["protocol"], "items_per_call": 11, "items_taught": taught}  # type: ignore[dict-item]
-    work = Workshop(Recipe.model_validate({**RECIPE, "protocol": protocol}), Run(tmp_path))
+    work = DeepRecWorkshop(DeepRecRecipe.model_validate({**RECIPE, "protocol": protocol}), Run(tmp_path))
     for stage in STAGES:
         if stage.name in ("dataset", "retriever-fit", "lm-fit"):
             stage.do(work)
@@ -36,8 +36,8 @@ def test_the_language_model_learns_from_the_taught_lists_alone(tmp_path: Path, m
     products = []
     for played, taught in ((11, 13), (13, 0), (11, 0)):
         protocol = {**RECIPE["protocol"], "items_per_call": played, "items_taught": taught}  # type: ignore[dict-item]
-        recipe = Recipe.model_validate({**RECIPE, "language": language, "protocol": protocol})
-        work = Workshop(recipe, Run(tmp_path / f"{played}-{taught}"))
+        recipe = DeepRecRecipe.model_validate({**RECIPE, "language": language, "protocol": protocol})
+        work = DeepRecWorkshop(recipe, Run(tmp_path / f"{played}-{taught}"))
         for stage in STAGES:
             if stage.name in ("dataset", "lm-fit"):
                 stage.do(work)

@@ -21,7 +21,7 @@ from fathom.errors import ConfigError, MissingExtraError, ModelError
 from fathom.language.engine import LocalConversation
 from fathom.language.policy import LocalPolicy
 from fathom.language.vllm import VllmPolicy
-from fathom.pipeline.recipe import Recipe
+from fathom.pipeline.deeprec.recipe import DeepRecRecipe
 from fathom.training.rollouts import judged_again
 
 
@@ -173,7 +173,7 @@ def test_bad_input(url: str) -> None:
         VllmPolicy(policy, "http://127.0.0.1:9", retries=0)
     told = {"name": "x", "world": {}, "protocol": {"constrained": True}, "stage2": {"vllm": url}}
     with pytest.raises(ValidationError, match=r"stage2\.vllm is .* protocol\.constrained is true"):
-        Recipe.model_validate(told)
+        DeepRecRecipe.model_validate(told)
 
 
 def test_rows_without_room_write_nothing(url: str) -> None:

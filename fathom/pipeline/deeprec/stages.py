@@ -6,82 +6,43 @@ meets its tools as it will meet them in service. `retriever`, `lm` and, last of 
 histories for the test.
 """
 
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
-from rich.console import Console
-
 from fathom.agents.protocol import MARKERS
-from fathom.data.filters import k_core, rating_at_least
-from fathom.data.sources import read
-from fathom.data.world import build_world
 from fathom.items.text import item_texts
-from fathom.language.builtin import build
-from fathom.language.policy import LocalPolicy, Precision
-from fathom.language.tokenizer import train_tokenizer
-from fathom.pipeline.agent import continue_agent, learn_to_ask, learn_to_recommend, warm_start
-from fathom.pipeline.judge import judge, report, show, summarise
+from fathom.pipeline.deeprec.agent import continue_agent, learn_to_ask, learn_to_recommend, warm_start
+from fathom.pipeline.deeprec.table import DeepRecTable
+from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
+from fathom.pipeline.groundwork import ASKED, DATASET, SASREC, first_policy, forget
+from fathom.pipeline.judge import judge_all
 from fathom.pipeline.stages import Stage
-from fathom.pipeline.workshop import Workshop, cache_folder, data_folder
+from fathom.pipeline.workshop import cache_folder
 from fathom.recommenders.popular import Popularity
 from fathom.records import Call, Interactions, cases_of
 from fathom.training.pretrain import pretrain
-from fathom.training.processes import processes
 from fathom.training.recitation import Recitations
 from fathom.training.retrieval import train_retriever
-from fathom.training.sequential import train_sasrec
 from fathom.training.traces import TraceSettings, build_traces
 
 SAMPLED = 1000
 """Conversations from which the tokenizer learns the protocol's words."""
 
 
-def make_dataset(work: Workshop) -> None:
-    """The built-in world, or the source after its filters."""
-    world, source = work.recipe.world, work.recipe.source
-    if world is not None:
-        built = build_world(world)
-        built.oracle.save(work.folder("oracle"))
-        built.dataset.save(work.folder("dataset"))
-    elif source is not None:
-        dataset = read(data_folder(source.name))
-        if source.least_rating:
-            dataset = rating_at_least(dataset, source.least_rating)
-        if source.core:
-            dataset = k_core(dataset, source.core, source.core)
-        dataset.save(work.folder("dataset"))
-    Console().print(f"  {work.dataset.summary()}", highlight=False)
-
-
-def fit_sasrec(work: Workshop) -> None:
-    """The sequential recommender beside which everything stands, on whole training histories."""
-    model = train_sasrec(
-        work.split.train, work.valid_cases, n_items=work.catalog.n_items, settings=work.recipe.sasrec, run=work.run, stage="sasrec"
-    )
-    work.keep(model, "sasrec")
-
-
-def fit_episode_retriever(work: Workshop) -> None:
+def fit_episode_retriever(work: DeepRecWorkshop) -> None:
     """The retriever that never sees the held-out ends."""
     _fit_retriever(work, work.fit_part, "retriever-fit")
 
 
-def fit_serving_retriever(work: Workshop) -> None:
+def fit_serving_retriever(work: DeepRecWorkshop) -> None:
     """The same retriever, continued on whole training histories."""
     _fit_retriever(work, work.split.train, "retriever")
 
 
-def fit_first_language_model(work: Workshop) -> None:
+def fit_first_language_model(work: DeepRecWorkshop) -> None:
     """The built-in model from random weights, or one from outside: catalogue text and histories without their held-out ends."""
     recipe = work.recipe.language
-    if recipe.model == "builtin":
-        tokenizer = train_tokenizer(_corpus(work), recipe.builtin.vocabulary, markers=MARKERS)
-        seed, titles, vectors = work.recipe.seed, work.catalog.titles, work.vectors[1:]
-        policy = build(recipe.builtin, tokenizer, seed=seed, titles=titles, vectors=vectors, device=work.device)
-    else:  # on an accelerator, large models from outside compute in bfloat16, when they talk and when they learn
-        precision: Precision = "bfloat16" if work.device.type == "cuda" else "float32"
-        policy = LocalPolicy.load(recipe.model, device=work.device, precision=precision, lora=recipe.lora or None)
+    policy = first_policy(work, lambda: _corpus(work), MARKERS)
     pretrain(
         policy,
         work.histories(work.fit_part),
@@ -102,7 +63,7 @@ def fit_first_language_model(work: Workshop) -> None:
     work.keep(policy, "lm-fit")
 
 
-def fit_language_model(work: Workshop) -> None:
+def fit_language_model(work: DeepRecWorkshop) -> None:
     """The same language model, continued on whole training histories: the row `lm`."""
     policy = work.policy("lm-fit")
     recipe = work.recipe.language
@@ -110,18 +71,12 @@ def fit_language_model(work: Workshop) -> None:
     work.keep(policy, "lm")
 
 
-def judge_all(work: Workshop) -> None:
+def judge_agents(work: DeepRecWorkshop) -> None:
     """Ask every model the same test cases, print the table, write the page."""
-    judge(work, again=False)  # what another recipe had left is gone by now
-    if not processes().is_main_process:
-        return
-    results = summarise(work, command=work.command)
-    console = Console()
-    show(results, console)
-    console.print(f"page: {report(work, results)}")
+    judge_all(DeepRecTable(work), command=work.command)
 
 
-def _fit_retriever(work: Workshop, interactions: Interactions, stage: str) -> None:
+def _fit_retriever(work: DeepRecWorkshop, interactions: Interactions, stage: str) -> None:
     recipe = work.recipe
     refit = stage == "retriever"
     retriever = train_retriever(
@@ -160,7 +115,7 @@ class _BestSellers:
         return [tuple(islice((item for item in order if item not in call.exclude), call.k)) for call in calls]
 
 
-def _corpus(work: Workshop) -> list[str]:
+def _corpus(work: DeepRecWorkshop) -> list[str]:
     """What the tokenizer is trained on: titles as often as they were taken, catalogue text, and conversations with their own words."""
     titles = [event for history in work.histories(work.fit_part) for event in history]
     traces = build_traces(
@@ -176,23 +131,9 @@ def _corpus(work: Workshop) -> list[str]:
     return [*titles, *item_texts(work.catalog), *(trace.episode.text for trace in traces)]
 
 
-def forget(*names: str) -> Callable[[Workshop], None]:
-    """How a stage begins: its folders, checkpoint and log lines are removed, so that nothing of other settings remains."""
-
-    def begin(work: Workshop) -> None:
-        for name in names:
-            shutil.rmtree(work.folder(name), ignore_errors=True)
-            work.run.checkpoint(name).clear()
-            work.run.forget_after(name, -1)
-
-    return begin
-
-
-DATA = ("world", "source")
-ASKED = (*DATA, "split", "valid_users", "seed", "hold_out")
 STAGES = (
-    Stage("dataset", "interactions and catalogue", (), DATA, make_dataset, forget("dataset", "oracle"), alone=True),
-    Stage("sasrec", "the sequential baseline", ("dataset",), (*ASKED, "sasrec"), fit_sasrec, forget("sasrec")),
+    DATASET,
+    SASREC,
     Stage(
         "retriever-fit",
         "the retriever of the episodes, blind to their targets",
@@ -251,7 +192,7 @@ STAGES = (
         "every model is asked the same test cases",
         ("sasrec", "retriever", "lm", "agent"),
         ("test_users", "endpoint"),
-        judge_all,
+        judge_agents,
         forget("ranks", "episodes"),
     ),
 )

@@ -12,8 +12,8 @@ from fathom.agents.rewards import Judge, RememberedTexts, Similarity, ndcg_of_ta
 from fathom.contracts import Tool
 from fathom.language.policy import LocalPolicy
 from fathom.metrics import ndcg, ranks_of
-from fathom.pipeline.judge import FINISHES, mixed
-from fathom.pipeline.workshop import Workshop
+from fathom.pipeline.deeprec.table import FINISHES, mixed
+from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
 from fathom.records import Case, Episode
 from fathom.training.imitate import imitate
 from fathom.training.processes import in_shares, processes
@@ -29,7 +29,7 @@ WATCHED = 200
 """Validation conversations after each epoch of the warm start: enough to tell epochs apart, few enough to be quick."""
 
 
-def warm_start(work: Workshop) -> None:
+def warm_start(work: DeepRecWorkshop) -> None:
     """Imitate traces that know how they ended; histories are mixed in, so that they are not forgotten."""
     recipe = work.recipe
     policy = work.policy("lm-fit")
@@ -46,7 +46,7 @@ def warm_start(work: Workshop) -> None:
     work.keep(policy, "agent-warm")
 
 
-def traced(work: Workshop, policy: LocalPolicy) -> list[Trace]:
+def traced(work: DeepRecWorkshop, policy: LocalPolicy) -> list[Trace]:
     """Traces of held-out training events, played with the retriever that never saw them."""
     recipe = work.recipe
     teacher = None
@@ -73,20 +73,20 @@ def traced(work: Workshop, policy: LocalPolicy) -> list[Trace]:
     return in_shares(share, chosen(len(work.trace_cases), recipe.traces, seed=recipe.seed))
 
 
-def learn_to_ask(work: Workshop) -> None:
+def learn_to_ask(work: DeepRecWorkshop) -> None:
     """Stage 1: process rewards alone."""
     recipe = work.recipe
     _reinforce(work, "agent-warm", "agent-stage1", recipe.stage1, stage1(recipe.rewards, RememberedTexts(work.encoder.encode)), half=0)
 
 
-def learn_to_recommend(work: Workshop) -> None:
+def learn_to_recommend(work: DeepRecWorkshop) -> None:
     """Stage 2: format and outcome rewards."""
     recipe = work.recipe
     similarity = Similarity(work.vectors, work.episode_retriever.item_vectors)
     _reinforce(work, "agent-stage1", "agent-stage2", recipe.stage2, stage2(recipe.rewards, similarity), half=1)
 
 
-def continue_agent(work: Workshop) -> None:
+def continue_agent(work: DeepRecWorkshop) -> None:
     """The agent that serves: its own conversations, what really followed, and whole training histories."""
     policy, recipe = work.policy("agent-stage2"), work.recipe
 
@@ -122,7 +122,7 @@ def continue_agent(work: Workshop) -> None:
 
 
 def agent_figures(
-    work: Workshop, policy: LocalPolicy, cases: Sequence[Case], *, finish: Finish = "written", rewards: Judge | None = None
+    work: DeepRecWorkshop, policy: LocalPolicy, cases: Sequence[Case], *, finish: Finish = "written", rewards: Judge | None = None
 ) -> dict[str, float]:
     """How the agent does on validation cases, greedily, with the retriever that serves; misses are strict.
 
@@ -149,7 +149,7 @@ def agent_figures(
     }
 
 
-def _reinforce(work: Workshop, before: str, after: str, settings: ReinforceSettings, rewards: Judge, *, half: int) -> None:
+def _reinforce(work: DeepRecWorkshop, before: str, after: str, settings: ReinforceSettings, rewards: Judge, *, half: int) -> None:
     policy = work.policy(before)
     retrieve: Tool = work.episode_retriever
     if work.recipe.retrieval:

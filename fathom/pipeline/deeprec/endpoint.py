@@ -18,8 +18,9 @@ from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import Difference
 from fathom.evaluation.rows import make_comparisons
 from fathom.files import read_json, write_json
-from fathom.pipeline.recipe import EndpointSettings
-from fathom.pipeline.workshop import Workshop, cache_folder, sampled
+from fathom.pipeline.deeprec.recipe import EndpointSettings
+from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
+from fathom.pipeline.workshop import cache_folder, sampled
 from fathom.records import Episode
 from fathom.training.run import progress
 
@@ -30,7 +31,7 @@ OTHERS = ("retriever", "lm", "agent", "agent-scored")
 """With whom the endpoint is compared, on its own users alone."""
 
 
-def judge_endpoint(work: Workshop) -> None:
+def judge_endpoint(work: DeepRecWorkshop) -> None:
     """Let the endpoint play; leaves its ranks, its episodes and what they cost in the run folder."""
     settings = work.recipe.endpoint
     if settings is None:
@@ -44,7 +45,7 @@ def judge_endpoint(work: Workshop) -> None:
     evaluation.save(work.folder("ranks") / f"{ENDPOINT}.parquet")
 
 
-def played(work: Workshop, settings: EndpointSettings, *, progress: Callable[[int], None]) -> tuple[list[Episode], int]:
+def played(work: DeepRecWorkshop, settings: EndpointSettings, *, progress: Callable[[int], None]) -> tuple[list[Episode], int]:
     """The finished conversations, in the order of the test cases, and the tokens that they cost, those of cached answers counted too.
 
     Cases are played in a random order, so that those which a budget leaves out are a random part.
@@ -92,7 +93,7 @@ def long_protocol(protocol: ProtocolSettings) -> ProtocolSettings:
     )
 
 
-def endpoint_figures(work: Workshop, users: int) -> dict[str, float]:
+def endpoint_figures(work: DeepRecWorkshop, users: int) -> dict[str, float]:
     """`endpoint_tokens`: tokens, read and written, per user."""
     kept = read_json(work.folder("episodes") / f"{ENDPOINT}.json")
     tokens = kept.get("tokens") if isinstance(kept, dict) else None

@@ -1,0 +1,73 @@
+"""Where every run begins: its data, and the sequential recommender beside which everything stands."""
+
+import shutil
+from collections.abc import Callable
+
+from rich.console import Console
+
+from fathom.data.filters import k_core, rating_at_least
+from fathom.data.sources import read
+from fathom.data.world import build_world
+from fathom.language.builtin import build
+from fathom.language.policy import LocalPolicy, Precision
+from fathom.language.tokenizer import train_tokenizer
+from fathom.pipeline.stages import Stage
+from fathom.pipeline.workshop import Workshop, data_folder
+from fathom.training.sequential import train_sasrec
+
+DATA = ("world", "source")
+ASKED = (*DATA, "split", "valid_users", "seed", "hold_out")
+"""The fields of a recipe that say what is learned from and what is asked."""
+
+
+def make_dataset(work: Workshop) -> None:
+    """The built-in world, or the source after its filters."""
+    world, source = work.recipe.world, work.recipe.source
+    if world is not None:
+        built = build_world(world)
+        built.oracle.save(work.folder("oracle"))
+        built.dataset.save(work.folder("dataset"))
+    elif source is not None:
+        dataset = read(data_folder(source.name))
+        if source.least_rating:
+            dataset = rating_at_least(dataset, source.least_rating)
+        if source.core:
+            dataset = k_core(dataset, source.core, source.core)
+        dataset.save(work.folder("dataset"))
+    Console().print(f"  {work.dataset.summary()}", highlight=False)
+
+
+def fit_sasrec(work: Workshop) -> None:
+    """The sequential recommender beside which everything stands, on whole training histories."""
+    model = train_sasrec(
+        work.split.train, work.valid_cases, n_items=work.catalog.n_items, settings=work.recipe.sasrec, run=work.run, stage="sasrec"
+    )
+    work.keep(model, "sasrec")
+
+
+def first_policy(work: Workshop, corpus: Callable[[], list[str]], markers: tuple[str, ...]) -> LocalPolicy:
+    """The built-in model from random weights, its tokenizer trained on `corpus()`, or the recipe's model from outside."""
+    recipe = work.recipe.language
+    if recipe.model == "builtin":
+        tokenizer = train_tokenizer(corpus(), recipe.builtin.vocabulary, markers=markers)
+        seed, titles, vectors = work.recipe.seed, work.catalog.titles, work.vectors[1:]
+        return build(recipe.builtin, tokenizer, seed=seed, titles=titles, vectors=vectors, device=work.device)
+    # On an accelerator, large models from outside compute in bfloat16, when they talk and when they learn.
+    precision: Precision = "bfloat16" if work.device.type == "cuda" else "float32"
+    return LocalPolicy.load(recipe.model, device=work.device, precision=precision, lora=recipe.lora or None)
+
+
+def forget(*names: str) -> Callable[[Workshop], None]:
+    """How a stage begins: its folders, checkpoint and log lines are removed, so that nothing of other settings remains."""
+
+    def begin(work: Workshop) -> None:
+        for name in names:
+            shutil.rmtree(work.folder(name), ignore_errors=True)
+            work.run.checkpoint(name).clear()
+            work.run.forget_after(name, -1)
+
+    return begin
+
+
+DATASET = Stage("dataset", "interactions and catalogue", (), DATA, make_dataset, forget("dataset", "oracle"), alone=True)
+SASREC = Stage("sasrec", "the sequential baseline", ("dataset",), (*ASKED, "sasrec"), fit_sasrec, forget("sasrec"))

@@ -1,0 +1,56 @@
+"""The methods that a recipe may name. A new one is a folder beside `deeprec` and a line in `METHODS`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fathom.errors import ConfigError
+from fathom.pipeline.deeprec.recipe import DeepRecRecipe
+from fathom.pipeline.deeprec.stages import STAGES
+from fathom.pipeline.deeprec.table import DeepRecTable
+from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
+from fathom.pipeline.recipe import Recipe
+from fathom.pipeline.stages import Stage
+from fathom.pipeline.table import Table
+from fathom.pipeline.workshop import Workshop
+from fathom.recipes import load_one_of
+from fathom.training.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How a recipe becomes a run."""
+
+    recipe: type[Recipe]
+    """What its recipes say."""
+    workshop: Callable[..., Workshop]
+    """Opens the run's folder: recipe, run, and what was typed as `command`."""
+    stages: Sequence[Stage[Any]]
+    """What is done, in order."""
+    table: Callable[[Any], Table]
+    """How the run in a workshop is judged."""
+
+
+METHODS: Mapping[str, Method] = {
+    "deeprec": Method(DeepRecRecipe, DeepRecWorkshop, STAGES, DeepRecTable),
+}
+"""Name in the recipe -> method; the first one is meant where a recipe names none."""
+
+
+def recipe_at(path: Path, *, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe written in the file `path`, after `overrides` such as 'stage2.steps=10'."""
+    return load_one_of(path, {name: method.recipe for name, method in METHODS.items()}, key="method", overrides=overrides)
+
+
+def opened(folder: Path) -> Workshop:
+    """The workshop of a run folder that exists; a `ConfigError` says what is missing otherwise."""
+    if not (folder / "recipe.yaml").is_file():
+        raise ConfigError(f"{folder}: not the folder of a run (it has no recipe.yaml); 'fathom run RECIPE --out {folder}' makes one")
+    recipe = recipe_at(folder / "recipe.yaml")
+    return METHODS[recipe.method].workshop(recipe, Run(folder))
+
+
+def table_of(work: Workshop) -> Table:
+    """How the run in `work` is judged."""
+    return METHODS[work.recipe.method].table(work)

@@ -1,0 +1,92 @@
+"""What is different from method to method when a run is judged: the rows, how they come about, who is compared with whom."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.console import RenderableType
+
+from fathom.contracts import Recommender
+from fathom.evaluation.evaluate import Evaluation
+from fathom.evaluation.results import Difference, Row
+from fathom.pipeline.workshop import Workshop
+from fathom.recommenders.popular import Popularity
+from fathom.recommenders.textual import TextRecommender
+from fathom.records import Case
+from fathom.reports.page import PageData
+
+BLIND_ORACLE = "oracle-without-ratings"
+"""In a planted world, the best that can be done without ratings: a model above it has read them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """A model that recommends in words or after them: it is heard once for all of its rows, and its words are kept."""
+
+    rows: tuple[str, ...]
+    """Its rows in the table."""
+    ready: bool
+    """Whether it is there to be heard."""
+    judge: Callable[[], None]
+    """Hears it about every test case; leaves the rows' ranks and its words in the run folder."""
+
+
+class Table(ABC):
+    """The table of one run. `judge.py` fills it; a method says what is in it."""
+
+    needs: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Row -> the stages that must have left their products for it; the other rows need no training."""
+    pairs: ClassVar[Sequence[tuple[str, str]]]
+    """Who is compared with whom, where both rows exist."""
+    protagonists: ClassVar[Sequence[str]]
+    """The rows that a page may be about, in the order of their lives: the last one that exists is it, and is who serves."""
+
+    def __init__(self, work: Workshop) -> None:
+        self.work = work
+
+    @abstractmethod
+    def recommenders(self) -> Mapping[str, Callable[[], Recommender]]:
+        """Name of each row that says nothing -> how it is made, in the order of the table."""
+
+    @abstractmethod
+    def speakers(self) -> Mapping[str, Speaker]:
+        """Name -> who speaks, in the order of the table."""
+
+    @abstractmethod
+    def served(self) -> Mapping[str, Callable[[], Recommender]]:
+        """Row of a speaker -> how it is made as whoever recommends to anybody."""
+
+    @abstractmethod
+    def rows(self, evaluations: Mapping[str, Evaluation]) -> tuple[list[Row], list[Difference]]:
+        """A row for each evaluation, and the comparisons that are this method's own."""
+
+    @abstractmethod
+    def told(self, page: PageData) -> PageData:
+        """The page with what its protagonist said."""
+
+    @abstractmethod
+    def trace(self, name: str, case: Case, *, tokens: bool) -> list[RenderableType]:
+        """What the protagonist called `name` says about a case, for a terminal; with `tokens` also token by token."""
+
+    def spared(self, name: str) -> float:
+        """Seconds that the row `name` did not spend because another one had done its work."""
+        del name
+        return 0.0
+
+    def floors(self) -> dict[str, Callable[[], Recommender]]:
+        """What everybody must beat."""
+        work = self.work
+        return {
+            "popularity": lambda: Popularity(work.split.train, work.catalog.n_items),
+            "text": lambda: TextRecommender(work.vectors),
+            "sasrec": lambda: work.sasrec,
+        }
+
+    def ceilings(self) -> dict[str, Callable[[], Recommender]]:
+        """What nobody can beat, where it is known."""
+        oracle, world = self.work.oracle, self.work.recipe.world
+        if oracle is None:
+            return {}
+        blind = {BLIND_ORACLE: oracle.without_ratings} if world is not None and world.planted else {}
+        return {**blind, "oracle": lambda: oracle}
