@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from fathom.errors import ConfigError
+from fathom.pipeline.deeprec import stages as deeprec
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe
-from fathom.pipeline.deeprec.stages import STAGES
 from fathom.pipeline.deeprec.table import DeepRecTable
 from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
+from fathom.pipeline.r2ec import stages as r2ec
+from fathom.pipeline.r2ec.recipe import R2ecRecipe
+from fathom.pipeline.r2ec.table import R2ecTable
+from fathom.pipeline.r2ec.workshop import R2ecWorkshop
 from fathom.pipeline.recipe import Recipe
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.table import Table
@@ -33,7 +37,8 @@ class Method:
 
 
 METHODS: Mapping[str, Method] = {
-    "deeprec": Method(DeepRecRecipe, DeepRecWorkshop, STAGES, DeepRecTable),
+    "deeprec": Method(DeepRecRecipe, DeepRecWorkshop, deeprec.STAGES, DeepRecTable),
+    "r2ec": Method(R2ecRecipe, R2ecWorkshop, r2ec.STAGES, R2ecTable),
 }
 """Name in the recipe -> method; the first one is meant where a recipe names none."""
 

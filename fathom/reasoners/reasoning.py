@@ -57,6 +57,17 @@ def reason(
     return found
 
 
+def shortened(reasoning: Reasoning, head: DualHead, budget: int) -> Reasoning:
+    """The same reasoning, read out after at most `budget` of its tokens."""
+    tape = reasoning.tape
+    if reasoning.written <= budget:
+        return reasoning
+    own = slice(tape.prompt, tape.prompt + budget)
+    cut = _tape(tape.tokens[: tape.prompt], tape.tokens[own], tape.logprobs[own], head.tail)
+    share = budget / reasoning.written
+    return Reasoning(reasoning.case, head.policy.decode(tape.tokens[own]), cut, True, reasoning.seconds * share)
+
+
 def as_text(reasoning: Reasoning) -> Text:
     """The tape as the head reads it, the mean beginning with the reasoning."""
     return reasoning.tape.tokens, reasoning.tape.prompt

@@ -47,6 +47,18 @@ class R2ec:
         return range(first, catalog.n_items + 1)
 
 
+class Reasoned:
+    """Finished reasonings as a recommender of the very cases they are about, at most one a user."""
+
+    def __init__(self, reasoner: R2ec, reasonings: Sequence[Reasoning]) -> None:
+        self._reasoner = reasoner
+        self._reasonings = {reasoning.case.user: reasoning for reasoning in reasonings}
+
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        """The items of highest similarity behind the kept reasonings."""
+        return self._reasoner.rank([self._reasonings[case.user] for case in cases], k, exclude_history=exclude_history)
+
+
 def _behind(catalog: Catalog, items: Catalog) -> Catalog:
     """`catalog` and behind it `items`."""
     taken = sorted(set(catalog.names) & set(items.names))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from fathom.records import Catalog, Ending, Episode, Turn
+from fathom.records import Case, Catalog, Ending, Episode, Turn
 from fathom.reports.episode import ENDINGS
 
 FIRST = 10
@@ -24,7 +24,6 @@ def episode_card(episode: Episode, catalog: Catalog, number: int) -> str:
     """One episode as an HTML article; `number` counts from 1 and names its anchor."""
     kind, verdict = outcome(episode)
     target = episode.case.target
-    who = f"user {episode.case.user}" if episode.case.user >= 0 else "somebody new"
     turns: list[str] = []
     first_seen: dict[int, int] = {}
     for place, turn in enumerate(episode.turns, start=1):
@@ -32,13 +31,21 @@ def episode_card(episode: Episode, catalog: Catalog, number: int) -> str:
         for item in turn.shown:
             first_seen.setdefault(item, place)
     faults = f'<p class="faults">Failed checks: {escape(", ".join(episode.faults))}</p>' if episode.faults else ""
-    heading = escape(catalog.title(target)) if target else "An open question"
+    return (
+        f"{case_head(episode.case, catalog, number, kind=kind, verdict=verdict)}{history_list(episode.case, catalog)}"
+        f'<ol class="timeline">{"".join(turns)}{_answer(episode, catalog, first_seen)}</ol>{faults}</article>'
+    )
+
+
+def case_head(case: Case, catalog: Catalog, number: int, *, kind: str, verdict: str) -> str:
+    """The beginning of a card: whose it is, what came next, what became of it. The article stays open."""
+    who = f"user {case.user}" if case.user >= 0 else "somebody new"
+    heading = escape(catalog.title(case.target)) if case.target else "An open question"
     return (
         f'<article class="episode" id="episode-{number}" data-outcome="{kind}" tabindex="-1" aria-labelledby="episode-{number}-title">'
-        f'<header><p class="overline">Episode {number} · {who}{" · next came" if target else ""}</p>'
+        f'<header><p class="overline">Episode {number} · {who}{" · next came" if case.target else ""}</p>'
         f'<h3 id="episode-{number}-title">{heading}</h3>'
         f'<p class="chip {kind}">{escape(verdict)}</p></header>'
-        f'{_history(episode, catalog)}<ol class="timeline">{"".join(turns)}{_answer(episode, catalog, first_seen)}</ol>{faults}</article>'
     )
 
 
@@ -54,9 +61,10 @@ def outcome(episode: Episode) -> tuple[str, str]:
     return "miss", "shown, but not listed" if episode.case.target in episode.retrieved else "never shown"
 
 
-def _history(episode: Episode, catalog: Catalog) -> str:
-    items = episode.case.history[-LATEST:]
-    before = len(episode.case.history) - len(items)
+def history_list(case: Case, catalog: Catalog) -> str:
+    """The latest events of a history."""
+    items = case.history[-LATEST:]
+    before = len(case.history) - len(items)
     told = ([f"<li>{before} before</li>"] if before else []) + [f"<li>{escape(catalog.title(item))}</li>" for item in items]
     return f'<div class="history"><p class="label">History</p><ol>{"".join(told)}</ol></div>'
 
@@ -70,11 +78,11 @@ def _turn(turn: Turn, number: int, target: int, catalog: Catalog, *, first_seen:
     came = (
         "nothing came back" if not turn.shown else f"{len(turn.shown)} came back, {'all' if new == len(turn.shown) else new or 'none'} new"
     )
-    lines = [_item(item, target, catalog, note="seen before" if item in first_seen else "") for item in turn.shown]
+    lines = [item_line(item, target, catalog, note="seen before" if item in first_seen else "") for item in turn.shown]
     return (
         f'<li class="turn"><p class="label">Turn {number}</p>{thought}'
         f'<p class="asks"><span class="label">asks for</span>{asked}</p>'
-        f'<p class="came">{came}</p>{_list(lines, folded=target not in turn.shown[FIRST:])}</li>'
+        f'<p class="came">{came}</p>{item_list(lines, folded=target not in turn.shown[FIRST:])}</li>'
     )
 
 
@@ -87,12 +95,12 @@ def _answer(episode: Episode, catalog: Catalog, first_seen: Mapping[int, int]) -
             if item is None:
                 written.append(f'<li class="unknown"><span>{escape(NUMBER.sub("", line))}</span><em>names no item</em></li>')
             else:
-                written.append(_item(item, target, catalog, note=_origin(item, first_seen)))
-        lists.append(f'<div><p class="label">Final list</p>{_list(written, folded=False)}</div>')
+                written.append(item_line(item, target, catalog, note=_origin(item, first_seen)))
+        lists.append(f'<div><p class="label">Final list</p>{item_list(written, folded=False)}</div>')
     if episode.scored:
-        ranked = [_item(item, target, catalog, note=_origin(item, first_seen)) for item in episode.scored]
+        ranked = [item_line(item, target, catalog, note=_origin(item, first_seen)) for item in episode.scored]
         lists.append(
-            f'<div><p class="label">By the model’s likelihood</p>{_list(ranked, folded=target not in episode.scored[FIRST:])}</div>'
+            f'<div><p class="label">By the model’s likelihood</p>{item_list(ranked, folded=target not in episode.scored[FIRST:])}</div>'
         )
     said = f'<p class="thought">{escape(episode.conclusion.strip())}</p>' if episode.conclusion.strip() else ""
     ended = "" if episode.ending is Ending.ANSWERED else f'<p class="came failed">How it ended: {escape(ENDINGS[episode.ending])}.</p>'
@@ -103,7 +111,7 @@ def _origin(item: int, first_seen: Mapping[int, int]) -> str:
     return f"turn {first_seen[item]}" if item in first_seen else "never shown"
 
 
-def _item(item: int, target: int, catalog: Catalog, *, note: str) -> str:
+def item_line(item: int, target: int, catalog: Catalog, *, note: str) -> str:
     """One line of a list; the target is marked for the eye and for the ear."""
     kind = "target" if item == target else "seen" if note == "seen before" else ""
     spoken = '<span class="spoken"> (what came next)</span>' if item == target else ""
@@ -112,7 +120,7 @@ def _item(item: int, target: int, catalog: Catalog, *, note: str) -> str:
     return f"<li{marked}><span>{escape(catalog.title(item))}{spoken}</span>{told}</li>"
 
 
-def _list(lines: Sequence[str], *, folded: bool) -> str:
+def item_list(lines: Sequence[str], *, folded: bool) -> str:
     """A numbered list; what lies beyond the first ten unfolds, and is unfolded where the target stands in it."""
     if len(lines) <= FIRST:
         return f'<ol class="items">{"".join(lines)}</ol>' if lines else ""

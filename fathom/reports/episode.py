@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from fathom.records import Catalog, Ending, Episode, Tape, Turn
+from fathom.records import Case, Catalog, Ending, Episode, Tape, Turn
 
 THOUGHT, WISH, TARGET, QUIET, FAULT = "italic", "bold cyan", "bold green", "dim", "bold red"
 MARK = "★"
@@ -30,7 +30,10 @@ ENDINGS = {
 
 def episode_view(episode: Episode, catalog: Catalog, *, history: int = 10, shown: int = 10) -> Group:
     """The conversation for a terminal: the last `history` items, each turn with the first `shown` items, the list, the verdict."""
-    parts: list[RenderableType] = [Rule(Text(_title(episode, catalog)), align="left", style="cyan"), _history(episode, catalog, history)]
+    parts: list[RenderableType] = [
+        Rule(Text(case_title(episode.case, catalog)), align="left", style="cyan"),
+        history_text(episode.case, catalog, history),
+    ]
     seen: set[int] = set()
     for number, turn in enumerate(episode.turns, start=1):
         parts += [Text(), *_turn(turn, number, episode.case.target, catalog, seen=seen, shown=shown)]
@@ -59,14 +62,16 @@ def token_view(tape: Tape, decode: Callable[[Sequence[int]], str]) -> Group:
     return Group(legend, Text(), words)
 
 
-def _title(episode: Episode, catalog: Catalog) -> str:
-    target = f", then took {catalog.title(episode.case.target)}" if episode.case.target else ""
-    return f"user {episode.case.user}{target}" if episode.case.user >= 0 else f"somebody new{target}"
+def case_title(case: Case, catalog: Catalog) -> str:
+    """Whose case it is, and what came next."""
+    target = f", then took {catalog.title(case.target)}" if case.target else ""
+    return f"user {case.user}{target}" if case.user >= 0 else f"somebody new{target}"
 
 
-def _history(episode: Episode, catalog: Catalog, most: int) -> Text:
-    items = episode.case.history[-most:]
-    left_out = len(episode.case.history) - len(items)
+def history_text(case: Case, catalog: Catalog, most: int) -> Text:
+    """The latest `most` events of a history on one line."""
+    items = case.history[-most:]
+    left_out = len(case.history) - len(items)
     told = ([f"… {left_out} before"] if left_out else []) + [catalog.title(item) for item in items]
     return Text.assemble(("history  ", "bold"), (" · ".join(told) or "none", QUIET))
 

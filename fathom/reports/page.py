@@ -12,13 +12,24 @@ from string import Template
 
 from fathom.evaluation.results import Results
 from fathom.files import write_text
-from fathom.records import Catalog, Episode
+from fathom.records import Catalog, Episode, Reasoning
 from fathom.reports import sections
 from fathom.reports.cards import episode_card, outcome
+from fathom.reports.reasoning import reasoning_card, reasoning_outcome
 from fathom.reports.tables import SHOWN, comparison_words, p_words
 
 READ = 10
 """Episodes that are shown to be read."""
+
+KEYS = (
+    ("format_valid", "{:.1%}", "well-formed episodes"),
+    ("turns", "{:.1f}", "retrievals per user"),
+    ("tokens", "{:.0f}", "tokens written per user"),
+)
+"""Figures of the agent at the top of the page: metric, how it is written, what it is."""
+
+BEHIND = {"retriever": "against its retriever alone", "r2ec-no-reason": "against no reasoning"}
+"""Row that the page's own is compared with at the top -> in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,10 @@ class PageData:
     """What the reader should know before the numbers: what leaks, what was not run."""
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     """Stage of the run -> wall-clock seconds it took, in order."""
+    reasonings: Sequence[Reasoning] = ()
+    """Reasonings of `agent`, where it reasons instead of talking, in the order of their cases."""
+    lists: Sequence[Sequence[int]] = ()
+    """What was ranked first behind each of them."""
 
 
 def render(page: PageData) -> str:
@@ -59,7 +74,9 @@ def render(page: PageData) -> str:
         table=sections.figures_table(results, agent=page.agent),
         comparisons=sections.comparisons(results, agent=page.agent),
         training=sections.training(page.log),
-        behaviour=sections.behaviour(results.row(page.agent), page.episodes),
+        behaviour=sections.reasoning(results.row(page.agent), page.reasonings)
+        if page.reasonings
+        else sections.behaviour(results.row(page.agent), page.episodes),
         reading=_reading(page),
         facts=_facts(page),
         cost=sections.cost_table(results),
@@ -74,11 +91,9 @@ def write_page(path: Path, page: PageData) -> None:
     write_text(path, render(page))
 
 
-def chosen(episodes: Sequence[Episode], most: int = READ) -> list[Episode]:
-    """At most `most` episodes, evenly spread over the order of the cases: nobody picked the good ones."""
-    if len(episodes) <= most:
-        return list(episodes)
-    return [episodes[number * len(episodes) // most] for number in range(most)]
+def chosen(count: int, most: int = READ) -> list[int]:
+    """The places of at most `most` of so many episodes, evenly spread over the order of the cases: nobody picked the good ones."""
+    return list(range(count)) if count <= most else [number * count // most for number in range(most)]
 
 
 def _keys(page: PageData) -> str:
@@ -92,10 +107,10 @@ def _keys(page: PageData) -> str:
         else []
     )
     for found in page.results.comparisons:
-        if (found.a, found.b, found.metric) == (page.agent, "retriever", SHOWN[0]) and found.ratio is not None:
+        if (found.a, found.metric) == (page.agent, SHOWN[0]) and found.b in BEHIND and found.ratio is not None:
             gain = comparison_words(found, page.results).partition("NDCG@10 ")[2].partition(" %")[0]
-            told.append((f"{gain} %", "against its retriever alone", p_words(found.p)))
-    for name, style, words in (("format_valid", "{:.1%}", "well-formed episodes"), ("turns", "{:.1f}", "retrievals per user")):
+            told.append((f"{gain} %", BEHIND[found.b], p_words(found.p)))
+    for name, style, words in KEYS:
         if name in row.metrics:
             told.append((style.format(row.metrics[name]).replace("%", " %"), words, ""))
     told.append((f"{row.seconds / row.users:.2f} s", "per user", f"{row.users:,} users asked"))
@@ -121,22 +136,30 @@ def _interval_words(low: dict[str, float], high: dict[str, float]) -> str:
 
 
 def _reading(page: PageData) -> str:
-    """The episodes to read, with buttons that show one kind alone."""
-    read = chosen(page.episodes)
+    """The episodes or reasonings to read, with buttons that show one kind alone."""
+    count, named = (len(page.reasonings), "reasonings") if page.reasonings else (len(page.episodes), "episodes")
+    read = chosen(count)
     if not read:
         return '<p class="quiet">No episodes were kept.</p>'
-    kinds = [outcome(episode)[0] for episode in read]
+    kinds, cards = [], []
+    for number, place in enumerate(read, start=1):
+        if page.reasonings:
+            reasoning, items = page.reasonings[place], page.lists[place]
+            kinds.append(reasoning_outcome(reasoning, items)[0])
+            cards.append(reasoning_card(reasoning, items, page.catalog, number))
+        else:
+            kinds.append(outcome(page.episodes[place])[0])
+            cards.append(episode_card(page.episodes[place], page.catalog, number))
     buttons = "".join(
         f'<button type="button" data-show="{kind}" aria-pressed="{"true" if kind == "all" else "false"}">{name} '
         f"<span>{len(kinds) if kind == 'all' else kinds.count(kind)}</span></button>"
         for kind, name in (("all", "All"), ("hit", "Found"), ("miss", "Missed"), ("failed", "Failed"))
         if kind == "all" or kind in kinds
     )
-    cards = "".join(episode_card(episode, page.catalog, number) for number, episode in enumerate(read, start=1))
-    how = f"{len(read)} of {len(page.episodes):,} episodes of {page.agent}, evenly spread over the users; nobody picked them."
+    how = f"{len(read)} of {count:,} {named} of {page.agent}, evenly spread over the users; nobody picked them."
     return (
         f'<p class="quiet">{escape(how)} <span class="keys"><kbd>j</kbd> and <kbd>k</kbd> go from one to the next.</span></p>'
-        f'<div class="filter" role="group" aria-label="Which episodes are shown">{buttons}</div>{cards}'
+        f'<div class="filter" role="group" aria-label="Which episodes are shown">{buttons}</div>{"".join(cards)}'
     )
 
 

@@ -6,7 +6,7 @@ from html import escape
 
 from fathom.evaluation.results import Difference, Results, Row
 from fathom.files import Json
-from fathom.records import Episode
+from fathom.records import Episode, Reasoning
 from fathom.reports.episode import ENDINGS
 from fathom.reports.plots import column_chart, interval_mark, line_chart, short
 from fathom.reports.tables import ORACLE, SHOWN, comparison_words, grid, metric_title
@@ -153,7 +153,7 @@ def behaviour(row: Row | None, episodes: Sequence[Episode]) -> str:
             column_chart(_shares(turns, len(episodes)), label="Share of episodes by number of turns"),
         )
     ]
-    by_turn = _by_turn(row.metrics if row is not None else {})
+    by_turn = _along("ndcg@10/turns=", row.metrics if row is not None else {})
     if by_turn:
         told = "NDCG@10 of the list that the first t retrievals give"
         charts.append(_chart("Worth of a turn", told, line_chart(by_turn, label=told, smooth=False)))
@@ -167,6 +167,18 @@ def behaviour(row: Row | None, episodes: Sequence[Episode]) -> str:
     lists = _meters("How episodes end", ended, len(episodes))
     lists += _meters("Format checks that fail", faults, len(episodes)) if faults else ""
     return f'<div class="charts">{"".join(charts)}</div><div class="meters">{lists}</div>'
+
+
+def reasoning(row: Row | None, reasonings: Sequence[Reasoning]) -> str:
+    """How the model reasons: how long, what each further token is worth, how often it is cut off."""
+    lengths = [one.written for one in reasonings]
+    charts = [_chart("Length", "tokens the model wrote, share of users", column_chart(_histogram(lengths), label="Tokens per reasoning"))]
+    curve = _along("ndcg@10/tokens=", row.metrics if row is not None else {})
+    if len(curve) > 1:
+        told = "NDCG@10 where the model is read out after at most so many tokens"
+        charts.append(_chart("Worth of a token", told, line_chart(curve, label=told, smooth=False)))
+    ended = Counter("read out because its tokens had run out" if one.forced else "ended by itself" for one in reasonings)
+    return f'<div class="charts">{"".join(charts)}</div><div class="meters">{_meters("How reasonings end", ended, len(reasonings))}</div>'
 
 
 def cost_table(results: Results) -> str:
@@ -242,8 +254,8 @@ def _chart(title: str, told: str, drawing: str, *, value: str = "") -> str:
     return f'<figure class="small"><figcaption><span><b>{escape(title)}</b>{note}</span>{last}</figcaption>{drawing}</figure>'
 
 
-def _by_turn(metrics: Mapping[str, float]) -> list[tuple[float, float]]:
-    prefix = "ndcg@10/turns="
+def _along(prefix: str, metrics: Mapping[str, float]) -> list[tuple[float, float]]:
+    """The figures whose names are `prefix` and a number, by that number."""
     return sorted((float(name.removeprefix(prefix)), value) for name, value in metrics.items() if name.startswith(prefix))
 
 

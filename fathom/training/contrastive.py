@@ -27,7 +27,7 @@ from fathom.contracts import Validate
 from fathom.language.documents import followed
 from fathom.reasoners.dual_head import DualHead
 from fathom.reasoners.prompts import READOUT, event_lines, frame, user_prompt
-from fathom.records import Case, Catalog
+from fathom.records import Case, Catalog, Reasoning
 from fathom.settings import Settings
 from fathom.training.full_softmax import full_softmax
 from fathom.training.processes import cut
@@ -258,19 +258,50 @@ def people_of(head: DualHead, histories: Sequence[Case], catalog: Catalog) -> li
     return [Person(before, encode(event_lines(case, catalog, head.settings)), case.history, behind, head.tail) for case in histories]
 
 
-def lessons_of(head: DualHead, cases: Sequence[Case], reasonings: Sequence[str], catalog: Catalog) -> list[Excerpt]:
-    """Each case with a reasoning about it, whose words and whose end are to be learned; one too long for its budget is cut."""
+def lessons_of(
+    head: DualHead, cases: Sequence[Case], reasonings: Sequence[str], catalog: Catalog, *, behind_words: bool = True
+) -> list[Excerpt]:
+    """Each case with a reasoning about it, whose words are to be learned; one too long for its budget is cut.
+
+    The target is asked for behind the words, or else behind the prompt alone: where the words know the target.
+    """
     policy, settings = head.policy, head.settings
     closing, found = policy.encode(READOUT), []
     prompts = [user_prompt(case, catalog, settings, count=lambda text: len(policy.encode(text))) for case in cases]
     encoded = zip(policy.table.encode_many(prompts), policy.table.encode_many(reasonings), strict=True)
     for case, (prompt, words) in zip(cases, encoded, strict=True):
         said = words[: settings.reasoning_tokens]
+        ending = closing if len(said) == len(words) else ()  # the model is to end its reasoning by itself
         excerpt = Excerpt([*prompt, *said], list(range(len(prompt) + len(said))), [0.0] * len(prompt) + [1.0] * len(said))
-        excerpt.ask(case.target, head.tail, at=len(excerpt.tokens), span=len(said) + len(head.tail))
-        if len(said) == len(words):  # the model is to end its reasoning by itself
+        if behind_words:
+            excerpt.ask(case.target, head.tail, at=len(excerpt.tokens), span=len(said) + len(head.tail))
             first = len(prompt) + len(said)
-            excerpt.weights[first : first + len(closing)] = [1.0] * len(closing)
+            excerpt.weights[first : first + len(ending)] = [1.0] * len(ending)
+        else:
+            excerpt.tokens += ending
+            excerpt.positions += range(len(excerpt.positions), len(excerpt.tokens))
+            excerpt.weights += [1.0] * len(ending)
+            excerpt.ask(case.target, head.tail, at=len(prompt), span=len(head.tail))
+        found.append(excerpt)
+    return found
+
+
+def lessons_behind(
+    head: DualHead, reasonings: Sequence[Reasoning], *, own_weight: float, rng: np.random.Generator, cut: float
+) -> list[Excerpt]:
+    """Each case with what the model itself said about it, each of its own words with `own_weight`, and the target asked for behind them.
+
+    A share `cut` of the reasonings ends earlier, anywhere: so that the model can be read out after any number of words.
+    """
+    found = []
+    for reasoning in reasonings:
+        tape, kept = reasoning.tape, reasoning.written
+        if rng.random() < cut:
+            kept = int(rng.integers(0, kept + 1))
+        length = tape.prompt + kept
+        weights = [own_weight * own for own in tape.sampled[:length]]
+        excerpt = Excerpt(list(tape.tokens[:length]), list(range(length)), weights)
+        excerpt.ask(reasoning.case.target, head.tail, at=length, span=kept + len(head.tail))
         found.append(excerpt)
     return found
 

@@ -12,15 +12,16 @@ import pytest
 from listening import listening
 from rich.console import Console
 
-from fathom.agents.episodes import load_episodes
 from fathom.agents.protocol import BEGIN_ITEMS, BEGIN_PREF, END_ITEMS, END_PREF
 from fathom.errors import ModelError
+from fathom.evaluation.said import load_said
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe, EndpointSettings
 from fathom.pipeline.deeprec.stages import STAGES
 from fathom.pipeline.deeprec.table import DeepRecTable
 from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
 from fathom.pipeline.judge import judge, summarise
 from fathom.pipeline.stages import perform
+from fathom.records import Episode
 from fathom.training.run import Run
 
 COST = 100
@@ -109,7 +110,7 @@ def test_an_endpoint_gets_a_row_over_its_own_users(folder: Path, url: str) -> No
     assert told.b == "retriever"
     assert len(Endpoint.asked) == 12
     assert all("Something" not in prompt.partition("Assistant:")[0] for prompt in Endpoint.asked)
-    episodes = load_episodes(folder / "episodes" / "endpoint.jsonl.gz")
+    episodes = load_said(folder / "episodes" / "endpoint.jsonl.gz", Episode)
     order = [case.user for case in work.test_cases]
     assert sorted((episode.case.user for episode in episodes), key=order.index) == [episode.case.user for episode in episodes]
 

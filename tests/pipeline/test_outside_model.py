@@ -12,11 +12,11 @@ from rich.console import Console
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from fathom.agents.episodes import load_episodes, save_episodes
 from fathom.agents.protocol import HISTORY_OPEN, history_lines
 from fathom.data.world import WorldSettings, build_world
 from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import read
+from fathom.evaluation.said import load_said, save_said
 from fathom.language.policy import LocalPolicy
 from fathom.pipeline.ask import recommender_of
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe
@@ -26,7 +26,7 @@ from fathom.pipeline.deeprec.workshop import AGENTS, DeepRecWorkshop
 from fathom.pipeline.judge import summarise
 from fathom.pipeline.stages import perform
 from fathom.recommenders.language import LanguageRecommender
-from fathom.records import Case, Ending
+from fathom.records import Case, Ending, Episode
 from fathom.training.pretrain import WindowSettings
 from fathom.training.run import Run
 
@@ -123,12 +123,12 @@ def test_a_model_from_a_folder_goes_through_every_stage(folder: Path, tmp_path: 
         assert asked.items.tolist() == Evaluation.load(tmp_path / "ranks" / f"{name}.parquet").items.tolist()
     assert (tmp_path / "agent" / "adapter_config.json").is_file() == bool(lora)
     kept = tmp_path / "episodes" / "agent-stage2.jsonl.gz"
-    episodes = load_episodes(kept)
+    episodes = load_said(kept, Episode)
     assert len(episodes) == 6
 
     # One conversation is won by its own answer: the strict comparison shows it, the one of what is served knows only the kept ranks.
     won = replace(episodes[0], answer=(episodes[0].case.target,), ending=Ending.ANSWERED, faults=())
-    save_episodes(kept, [won, *(replace(episode, ending=Ending.UNREADABLE) for episode in episodes[1:])])
+    save_said(kept, [won, *(replace(episode, ending=Ending.UNREADABLE) for episode in episodes[1:])])
     again = summarise(DeepRecTable(work), command="test")
     strict = {(told.a, told.b): told for told in again.comparisons if told.metric == "strict_ndcg@10"}
     agents = [(f"{agent}{finish}", f"agent-warm{finish}") for finish in ("", "-scored") for agent in AGENTS[1:]]

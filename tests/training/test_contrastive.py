@@ -13,8 +13,8 @@ from worlds import ring_world
 
 from fathom.language.policy import LocalPolicy
 from fathom.reasoners.dual_head import DualHead
-from fathom.reasoners.prompts import ReasonerSettings
-from fathom.reasoners.reasoning import as_text, reason
+from fathom.reasoners.prompts import READOUT, ReasonerSettings
+from fathom.reasoners.reasoning import as_text, reason, shortened
 from fathom.reasoners.recommender import R2ec
 from fathom.records import PAD, Case, Catalog
 from fathom.training.contrastive import (
@@ -24,6 +24,7 @@ from fathom.training.contrastive import (
     Readings,
     Row,
     contrastive_loss,
+    lessons_behind,
     lessons_of,
     match,
     people_of,
@@ -155,6 +156,40 @@ def test_a_reasoning_longer_than_its_budget_is_cut_and_does_not_teach_to_end_the
     [lesson] = lessons_of(head, [Case(0, (17,), 5)], [words], CATALOG)
     assert sum(lesson.weights) == 3
     assert lesson.tokens[-len(head.tail) :] == list(head.tail)
+
+
+def test_words_that_know_the_target_are_learned_and_not_read() -> None:
+    head, case = tiny_head(), Case(0, (17, 25), 5)
+    words = CATALOG.title(5) + "\n"
+    [lesson] = lessons_of(head, [case], [words], CATALOG, behind_words=False)
+    [plain] = reason(head, [case], CATALOG, budget=0)
+    own, closing = len(head.policy.encode(words)), len(head.policy.encode(READOUT))
+    assert sum(lesson.weights) == own + closing
+    with torch.no_grad():
+        row = Row.of([lesson])
+        hidden = head.policy.hidden(row.tokens, row.positions)[0]
+        read = head.vectors(hidden, row.ends, row.spans)
+        expected = head.read([as_text(plain)])
+    assert torch.allclose(read, expected, atol=1e-5), "the same as if nothing had been said"
+
+
+@pytest.mark.parametrize("cut", [0.0, 1.0])
+def test_behind_its_own_words_the_model_is_read_as_in_service(cut: float) -> None:
+    head = tiny_head()
+    cases = [Case(0, (17, 25), 5), Case(1, (3,), 9), Case(2, (35, 36, 17), 1)]
+    reasonings = reason(head, cases, CATALOG, temperature=1.0, seeds=[4, 5, 6])
+    lessons = lessons_behind(head, reasonings, own_weight=0.5, rng=np.random.default_rng(0), cut=cut)
+    fewer = [shortened(one, head, sum(weight > 0 for weight in lesson.weights)) for one, lesson in zip(reasonings, lessons, strict=True)]
+    if not cut:
+        assert [one.written for one in fewer] == [one.written for one in reasonings]
+    else:
+        assert sum(one.written for one in fewer) < sum(one.written for one in reasonings)
+    with torch.no_grad():
+        row = Row.of(lessons)
+        hidden = head.policy.hidden(row.tokens, row.positions)[0]
+        assert torch.allclose(head.vectors(hidden, row.ends, row.spans), head.read([as_text(one) for one in fewer]), atol=1e-5)
+    assert row.targets.tolist() == [5, 9, 1]
+    assert set(row.weights.tolist()) == {0.0, 0.5}
 
 
 def test_the_same_target_twice_is_one_item_and_alone_in_its_batch_costs_nothing() -> None:

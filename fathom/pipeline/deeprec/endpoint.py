@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from rich.console import Console
 
-from fathom.agents.episodes import save_episodes
 from fathom.agents.play import play
 from fathom.agents.protocol import ProtocolSettings
 from fathom.agents.recommender import Played
@@ -17,6 +16,7 @@ from fathom.errors import ConfigError
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import Difference
 from fathom.evaluation.rows import make_comparisons
+from fathom.evaluation.said import save_said
 from fathom.files import read_json, write_json
 from fathom.pipeline.deeprec.recipe import EndpointSettings
 from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
@@ -38,7 +38,7 @@ def judge_endpoint(work: DeepRecWorkshop) -> None:
         raise ConfigError("--model endpoint: the recipe names no endpoint; write endpoint: {base_url: ..., model: ...}")
     with progress(f"judging {ENDPOINT}", min(settings.users, len(work.test_cases))) as advance:
         episodes, tokens = played(work, settings, progress=advance)
-    save_episodes(work.folder("episodes") / f"{ENDPOINT}.jsonl.gz", episodes)
+    save_said(work.folder("episodes") / f"{ENDPOINT}.jsonl.gz", episodes)
     write_json(work.folder("episodes") / f"{ENDPOINT}.json", {"tokens": tokens})
     cases = [episode.case for episode in episodes]
     evaluation = evaluate(Played(episodes, "written", work.retriever), cases)

@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 from rich.console import RenderableType
 
-from fathom.agents.episodes import load_episodes, save_episodes
 from fathom.agents.play import play
 from fathom.agents.recommender import AgentRecommender, Played
 from fathom.contracts import Recommender
@@ -16,6 +15,7 @@ from fathom.evaluation.agent import Finish, answer_ranks
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import Difference, Row
 from fathom.evaluation.rows import STRICT, make_comparisons, make_row
+from fathom.evaluation.said import load_said, save_said
 from fathom.pipeline.deeprec.endpoint import ENDPOINT, endpoint_comparisons, endpoint_figures, judge_endpoint
 from fathom.pipeline.deeprec.workshop import AGENTS, DeepRecWorkshop
 from fathom.pipeline.table import BLIND_ORACLE, Speaker, Table
@@ -145,7 +145,7 @@ def _judge_agent(work: DeepRecWorkshop, name: str) -> None:
         episodes = in_shares(share, work.test_cases)
     if not together.is_main_process:
         return
-    save_episodes(work.folder("episodes") / f"{name}.jsonl.gz", episodes)
+    save_said(work.folder("episodes") / f"{name}.jsonl.gz", episodes)
     for suffix, finish in FINISHES.items():
         evaluation = evaluate(Played(episodes, finish, work.retriever), work.test_cases)
         played = replace(evaluation, seconds=evaluation.seconds + sum(episode.seconds for episode in episodes))
@@ -155,7 +155,7 @@ def _judge_agent(work: DeepRecWorkshop, name: str) -> None:
 def _episodes(work: DeepRecWorkshop, name: str) -> Sequence[Episode]:
     """The conversations behind the row `name`; none where nobody talked."""
     agent = name.removesuffix(SCORED)
-    return load_episodes(work.folder("episodes") / f"{agent}.jsonl.gz") if agent in (*AGENTS, ENDPOINT) else ()
+    return load_said(work.folder("episodes") / f"{agent}.jsonl.gz", Episode) if agent in (*AGENTS, ENDPOINT) else ()
 
 
 def _finish(name: str) -> Finish:

@@ -1,4 +1,4 @@
-"""Episodes come back from their file as they went in; a broken file is told."""
+"""Episodes and reasonings come back from their file as they went in; a broken file is told."""
 
 import gzip
 import math
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fathom.agents.episodes import load_episodes, save_episodes
 from fathom.errors import DataError
-from fathom.records import Case, Ending, Episode, Tape, Turn
+from fathom.evaluation.said import load_said, save_said
+from fathom.records import Case, Ending, Episode, Reasoning, Tape, Turn
 
 EPISODE = Episode(
     case=Case(user=3, history=(1, 2), target=5, ratings=(4.0, 3.5), times=(-1, 7)),
@@ -27,27 +27,33 @@ EPISODE = Episode(
 
 def test_episodes_survive_the_file(tmp_path: Path) -> None:
     path = tmp_path / "episodes.jsonl.gz"
-    save_episodes(path, [EPISODE, EPISODE])
-    assert load_episodes(path) == [EPISODE, EPISODE]
+    save_said(path, [EPISODE, EPISODE])
+    assert load_said(path, Episode) == [EPISODE, EPISODE]
     first = path.read_bytes()
-    save_episodes(path, [EPISODE, EPISODE])
+    save_said(path, [EPISODE, EPISODE])
     assert path.read_bytes() == first
+
+
+def test_reasonings_survive_the_file(tmp_path: Path) -> None:
+    reasoning = Reasoning(EPISODE.case, "é", Tape(tokens=(1, 2), sampled=(False, True), logprobs=(0.0, -0.5), prompt=1), forced=True)
+    save_said(tmp_path / "reasonings.jsonl.gz", [reasoning])
+    assert load_said(tmp_path / "reasonings.jsonl.gz", Reasoning) == [reasoning]
 
 
 def test_a_missing_rating_survives_the_file(tmp_path: Path) -> None:
     path = tmp_path / "episodes.jsonl.gz"
     case = Case(user=3, history=(1,), target=5, ratings=(math.nan,))
-    save_episodes(path, [Episode(case, (), "", (), (), (), (), Ending.UNREADABLE, "")])
-    assert math.isnan(load_episodes(path)[0].case.ratings[0])
+    save_said(path, [Episode(case, (), "", (), (), (), (), Ending.UNREADABLE, "")])
+    assert math.isnan(load_said(path, Episode)[0].case.ratings[0])
 
 
 def test_a_broken_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "episodes.jsonl.gz"
     path.write_bytes(gzip.compress(b'[{"case": 1}]\n'))
-    with pytest.raises(DataError, match="line 1: not an episode"):
-        load_episodes(path)
+    with pytest.raises(DataError, match="line 1: not what Fathom writes there"):
+        load_said(path, Episode)
     path.write_bytes(b"no")
     with pytest.raises(DataError, match="not a whole compressed file"):
-        load_episodes(path)
+        load_said(path, Episode)
     with pytest.raises(DataError, match="no such file"):
-        load_episodes(tmp_path / "other")
+        load_said(tmp_path / "other", Episode)

@@ -1,0 +1,67 @@
+"""What a recipe of R²ec says: one settings class for each stage, in the order of the stages."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from fathom.pipeline.recipe import Recipe
+from fathom.reasoners.prompts import ReasonerSettings
+from fathom.training.contrastive import ContrastiveSettings
+from fathom.training.recpo import RecPOSettings
+from fathom.training.supervised import FitSettings
+from fathom.training.thoughts import ThoughtSettings
+
+
+class LessonSettings(ContrastiveSettings):
+    """Reasonings are learned from, among histories, so that these are not forgotten."""
+
+    histories: float = Field(default=0.3, ge=0, le=1)
+    """Share of the people whose whole histories are read beside the reasonings, drawn by the recipe's seed."""
+    most: int = Field(default=0, ge=0)
+    """The most cases that are reasoned about, drawn by the recipe's seed; 0: all."""
+
+
+class OwnWordsSettings(LessonSettings):
+    """The model's own reasonings are learned from."""
+
+    temperature: float = Field(default=0.7, gt=0, le=2)
+    """Logits of words are divided by it when they are written."""
+    own_weight: float = Field(default=0.0, ge=0)
+    """Of its own words in the words' loss."""
+    cut: float = Field(default=0.2, ge=0, le=1)
+    """Share of the reasonings that end early, anywhere, so that the model can be read out after any number of words."""
+
+
+class R2ecRecipe(Recipe):
+    """R²ec from random weights, or from a language model that exists."""
+
+    method: Literal["r2ec"] = "r2ec"
+    """Which method it is a recipe of."""
+    reasoner: ReasonerSettings = ReasonerSettings()
+    """What the model is shown, how long it reasons, how it is read out."""
+    reinforce_share: float = Field(default=0.4, gt=0, lt=1)
+    """Share of the people whose held-out events only reinforcement learning asks for."""
+    match: ContrastiveSettings = ContrastiveSettings()
+    """People and items are matched, without reasoning, on histories without their held-out ends."""
+    match_refit: ContrastiveSettings = ContrastiveSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=3e-4))
+    """Continued on whole histories, for the row `r2ec-no-reason`."""
+    thoughts: ThoughtSettings = ThoughtSettings()
+    """What reasonings are made of before they are rewarded."""
+    words: LessonSettings = LessonSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=5e-4), words=1.0)
+    """The model learns what may be said."""
+    warm: OwnWordsSettings = OwnWordsSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=3e-4))
+    """It learns to match behind what it says itself, for the row `r2ec-warm`."""
+    recpo: RecPOSettings = RecPOSettings()
+    """Words and match learn from ranks, for the row `r2ec-recpo`."""
+    questions: int = Field(default=0, ge=0)
+    """The most held-out events that reinforcement learning asks for, drawn by `seed`; 0: all of its people."""
+    refit: OwnWordsSettings = OwnWordsSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=3e-4))
+    """Continued on whole histories and its own reasonings, for the row `r2ec`: it serves."""
+    budgets: tuple[int, ...] = (0, 2, 4, 8)
+    """After so many tokens of its reasoning `r2ec` is read out as well: what are they worth?"""
+
+    @model_validator(mode="after")
+    def _it_reasons(self) -> Self:
+        if not self.reasoner.reasoning_tokens:
+            raise ValueError("reasoner.reasoning_tokens is 0, but every row except r2ec-no-reason reasons: write how many tokens")
+        return self

@@ -1,0 +1,225 @@
+"""R²ec, stage by stage (arXiv:2505.16994): data, language model, matching without a word, words, matching behind words, RecPO.
+
+Read `STAGES` at the foot first. The paper begins with a language model of billions of weights, which can reason; a small model has
+nothing to say until it is taught. So it first learns to match people and items without reasoning (`match-fit`); then what may be said
+(`r2ec-words`), from what really followed; then to match behind what it says itself, right or wrong (`r2ec-warm`). Only then
+do words and match learn from ranks (`r2ec-recpo`). All of this knows the training histories without their held-out ends.
+`r2ec-no-reason` and `r2ec` are continued on whole ones for the test.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fathom.agents.play import row_seed
+from fathom.items.text import item_texts
+from fathom.metrics import ndcg, ranks_of
+from fathom.pipeline.groundwork import ASKED, DATASET, SASREC, first_policy, forget
+from fathom.pipeline.judge import judge_all
+from fathom.pipeline.r2ec.recipe import LessonSettings, OwnWordsSettings
+from fathom.pipeline.r2ec.table import R2ecTable
+from fathom.pipeline.r2ec.workshop import R2ecWorkshop
+from fathom.pipeline.stages import Stage
+from fathom.pipeline.workshop import sampled, whole_histories
+from fathom.reasoners.dual_head import DualHead
+from fathom.reasoners.prompts import READ_TOKEN, READOUT, item_prompts
+from fathom.reasoners.reasoning import reason
+from fathom.reasoners.recommender import R2ec
+from fathom.records import Case, Interactions, Reasoning
+from fathom.training.contrastive import Excerpt, lessons_behind, lessons_of, match
+from fathom.training.pretrain import pretrain
+from fathom.training.processes import Shared, in_shares
+from fathom.training.recpo import recpo
+from fathom.training.thoughts import thoughts
+
+
+def fit_first_language_model(work: R2ecWorkshop) -> None:
+    """The built-in model from random weights, or one from outside: catalogue text and histories without their held-out ends."""
+    recipe = work.recipe.language
+    policy = first_policy(work, lambda: _corpus(work), (READOUT, READ_TOKEN))
+    pretrain(
+        policy,
+        work.histories(work.fit_part),
+        texts=item_texts(work.catalog),
+        text_share=recipe.texts,
+        windows=recipe.windows,
+        settings=recipe.pretrain,
+        run=work.run,
+        stage="lm-fit",
+    )
+    work.keep(policy, "lm-fit")
+
+
+def match_without_reasoning(work: R2ecWorkshop) -> None:
+    """Every event is matched with what came before it, held-out ends left out."""
+    head = DualHead(work.policy("lm-fit"), work.catalog, work.recipe.reasoner)
+    match(
+        head,
+        whole_histories(work.fit_part),
+        work.catalog,
+        settings=work.recipe.match,
+        run=work.run,
+        stage="match-fit",
+        validate=lambda: figures(work, head, budget=0),
+    )
+    work.keep(head, "match-fit")
+
+
+def continue_without_reasoning(work: R2ecWorkshop) -> None:
+    """The same on whole histories: the row `r2ec-no-reason`."""
+    head = work.head("match-fit")
+    match(
+        head,
+        whole_histories(work.split.train),
+        work.catalog,
+        settings=work.recipe.match_refit,
+        run=work.run,
+        stage="r2ec-no-reason",
+        validate=lambda: figures(work, head, budget=0),
+    )
+    work.keep(head, "r2ec-no-reason")
+
+
+def learn_words(work: R2ecWorkshop) -> None:
+    """What may be said: made up from what really followed, among histories."""
+    head, recipe = work.head("match-fit"), work.recipe
+    cases = sampled(work.lesson_cases, recipe.words.most, seed=recipe.seed)
+    said = thoughts(cases, work.catalog, seed=recipe.seed, settings=recipe.thoughts)
+    lessons = lessons_of(head, cases, said, work.catalog, behind_words=False)
+    _learn(work, head, "r2ec-words", lessons, work.fit_part, recipe.words, budget=0)
+
+
+def learn_behind_words(work: R2ecWorkshop) -> None:
+    """To match behind what the model says itself."""
+    head, recipe = work.head("r2ec-words"), work.recipe
+    lessons = own_lessons(work, head, sampled(work.lesson_cases, recipe.warm.most, seed=recipe.seed), recipe.warm)
+    _learn(work, head, "r2ec-warm", lessons, work.fit_part, recipe.warm)
+
+
+def learn_from_ranks(work: R2ecWorkshop) -> None:
+    """RecPO."""
+    head = work.head("r2ec-warm")
+    recpo(
+        head,
+        work.questions,
+        work.catalog,
+        settings=work.recipe.recpo,
+        run=work.run,
+        stage="r2ec-recpo",
+        validate=lambda: figures(work, head),
+    )
+    work.keep(head, "r2ec-recpo")
+
+
+def continue_reasoning(work: R2ecWorkshop) -> None:
+    """The model that serves: whole histories, and its own reasonings about all held-out events."""
+    head, recipe = work.head("r2ec-recpo"), work.recipe
+    lessons = own_lessons(work, head, sampled(work.episode_cases, recipe.refit.most, seed=recipe.seed), recipe.refit)
+    _learn(work, head, "r2ec", lessons, work.split.train, recipe.refit)
+
+
+def judge_reasoners(work: R2ecWorkshop) -> None:
+    """Ask every model the same test cases, print the table, write the page."""
+    judge_all(R2ecTable(work), command=work.command)
+
+
+def own_lessons(work: R2ecWorkshop, head: DualHead, cases: Sequence[Case], settings: OwnWordsSettings) -> list[Excerpt]:
+    """The cases with what the model says about them, and their targets behind it."""
+    seeds = [row_seed(work.recipe.seed, place) for place in range(len(cases))]
+
+    def share(part: Sequence[tuple[Case, int]]) -> list[Reasoning]:
+        return reason(head, [case for case, _ in part], work.catalog, temperature=1.0, seeds=[seed for _, seed in part])
+
+    with head.policy.decoder.heated(settings.temperature):
+        reasonings = in_shares(share, list(zip(cases, seeds, strict=True)))
+    rng = np.random.default_rng(work.recipe.seed)
+    return lessons_behind(head, reasonings, own_weight=settings.own_weight, rng=rng, cut=settings.cut)
+
+
+def figures(work: R2ecWorkshop, head: DualHead, *, budget: int | None = None) -> dict[str, float]:
+    """How the model does on the validation cases; its table must be fresh."""
+    cases = work.valid_cases
+    ranking = Shared(R2ec(head, work.catalog, budget=budget)).recommend(cases, 10)
+    targets = np.array([case.target for case in cases], dtype=np.int64)
+    return {"ndcg@10": float(ndcg(ranks_of(ranking, targets), 10).mean())}
+
+
+def _learn(
+    work: R2ecWorkshop,
+    head: DualHead,
+    stage: str,
+    lessons: Sequence[Excerpt],
+    interactions: Interactions,
+    settings: LessonSettings,
+    *,
+    budget: int | None = None,
+) -> None:
+    match(
+        head,
+        work.some_histories(interactions, settings.histories),
+        work.catalog,
+        settings=settings,
+        run=work.run,
+        stage=stage,
+        lessons=lessons,
+        validate=lambda: figures(work, head, budget=budget),
+    )
+    work.keep(head, stage)
+
+
+def _corpus(work: R2ecWorkshop) -> list[str]:
+    """What the tokenizer is trained on: titles as often as they were taken, items' prompts and texts, reasonings."""
+    recipe = work.recipe
+    titles = [event for history in work.histories(work.fit_part) for event in history]
+    said = thoughts(work.lesson_cases, work.catalog, seed=recipe.seed, settings=recipe.thoughts)
+    return [*titles, *item_prompts(work.catalog, recipe.reasoner), *item_texts(work.catalog), *said]
+
+
+STAGES = (
+    DATASET,
+    SASREC,
+    Stage(
+        "lm-fit",
+        "the language model reads the catalogue and histories",
+        ("dataset",),
+        (*ASKED, "encoder", "language", "reasoner", "thoughts", "reinforce_share"),
+        fit_first_language_model,
+        forget("lm-fit"),
+    ),
+    Stage(
+        "match-fit",
+        "matches people and items without a word",
+        ("lm-fit",),
+        ("match",),
+        match_without_reasoning,
+        forget("match-fit"),
+    ),
+    Stage(
+        "r2ec-no-reason",
+        "the same, continued on whole histories",
+        ("match-fit",),
+        ("match_refit",),
+        continue_without_reasoning,
+        forget("r2ec-no-reason"),
+    ),
+    Stage("r2ec-words", "learns what may be said", ("match-fit",), ("words",), learn_words, forget("r2ec-words")),
+    Stage("r2ec-warm", "learns to match behind its own words", ("r2ec-words",), ("warm",), learn_behind_words, forget("r2ec-warm")),
+    Stage(
+        "r2ec-recpo",
+        "words and match learn from ranks",
+        ("r2ec-warm",),
+        ("recpo", "questions"),
+        learn_from_ranks,
+        forget("r2ec-recpo"),
+    ),
+    Stage("r2ec", "the same, continued on whole histories: it serves", ("r2ec-recpo",), ("refit",), continue_reasoning, forget("r2ec")),
+    Stage(
+        "results",
+        "every model is asked the same test cases",
+        ("sasrec", "r2ec-no-reason", "r2ec"),
+        ("test_users", "budgets"),
+        judge_reasoners,
+        forget("ranks", "episodes"),
+    ),
+)
+"""R²ec in order."""

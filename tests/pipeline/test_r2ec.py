@@ -1,0 +1,117 @@
+"""R²ec goes its whole way on a tiny world: every stage, judged, asked, traced, and its page says what was thought."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from fathom.cli import app
+from fathom.errors import ConfigError
+from fathom.evaluation.evaluate import Evaluation
+from fathom.evaluation.results import read
+from fathom.evaluation.said import load_said
+from fathom.pipeline.ask import recommender_of
+from fathom.pipeline.r2ec.recipe import R2ecRecipe
+from fathom.pipeline.r2ec.stages import STAGES
+from fathom.pipeline.r2ec.table import R2ecTable
+from fathom.pipeline.r2ec.workshop import REASONERS, R2ecWorkshop
+from fathom.pipeline.stages import perform
+from fathom.recipes import dump, load
+from fathom.records import Reasoning
+from fathom.training.run import Run
+
+FIT = {"epochs": 1, "batch_size": 8, "precision": "float32"}
+RECIPE = {
+    "method": "r2ec",
+    "name": "tiny",
+    "world": {"films": 60, "users": 24, "events": 9},
+    "valid_users": 4,
+    "test_users": 6,
+    "encoder": "hashing",
+    "hold_out": {"share": 0.4, "most": 4},
+    "sasrec": {"model": {"width": 16, "length": 16}, "fit": FIT},
+    "language": {"builtin": {"parameters": 2e6, "vocabulary": 600, "context": 256}, "windows": {"row": 64}, "pretrain": FIT},
+    "reasoner": {"history_length": 6, "reasoning_tokens": 8, "prompt_tokens": 80, "item_tokens": 60},
+    "match": {"fit": FIT},
+    "match_refit": {"fit": FIT},
+    "words": {"fit": FIT},
+    "warm": {"fit": FIT},
+    "recpo": {"fit": {**FIT, "learning_rate": 1e-4}, "samples": 3, "micro_batch": 8},
+    "refit": {"fit": FIT},
+    "budgets": [0, 3],
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> R2ecWorkshop:
+    folder = tmp_path_factory.mktemp("r2ec")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FATHOM_CACHE", str(folder / "cache"))
+        recipe = R2ecRecipe.model_validate(RECIPE)
+        (folder / "recipe.yaml").write_text(dump(recipe), encoding="utf-8")
+        work = R2ecWorkshop(recipe, Run(folder), command="test")
+        perform(STAGES, work, recipe, folder, until="", console=Console(quiet=True))
+    return work
+
+
+def test_every_row_is_judged_and_says_what_it_cost(run: R2ecWorkshop) -> None:
+    results = read(run.run.folder / "results.json")
+    assert [row.model for row in results.rows] == ["popularity", "text", "sasrec", "r2ec-no-reason", *REASONERS, "oracle"]
+    assert {row.users for row in results.rows} == {6}
+    for name in REASONERS:
+        row = results.row(name)
+        assert row is not None
+        assert 0 < row.metrics["tokens"] <= 8
+        assert row.metrics["context_tokens"] > row.metrics["tokens"]
+        assert 0 <= row.metrics["forced"] <= 1
+    last = results.row("r2ec")
+    assert last is not None
+    assert {"ndcg@10/tokens=0", "ndcg@10/tokens=3"} <= last.metrics.keys()
+    assert ("r2ec", "r2ec-no-reason") in {(told.a, told.b) for told in results.comparisons}
+
+
+def test_whoever_asks_gets_what_was_judged(run: R2ecWorkshop) -> None:
+    for name in ("r2ec-no-reason", *REASONERS):
+        asked = recommender_of(R2ecTable(run), name).recommend(run.test_cases, 20)
+        assert asked.items.tolist() == Evaluation.load(run.run.folder / "ranks" / f"{name}.parquet").items.tolist()
+
+
+def test_what_was_thought_can_be_traced_and_stands_on_the_page(run: R2ecWorkshop) -> None:
+    folder = run.run.folder
+    reasonings = load_said(folder / "episodes" / "r2ec.jsonl.gz", Reasoning)
+    assert [reasoning.case for reasoning in reasonings] == list(run.test_cases)
+    user = run.dataset.interactions.users[reasonings[2].case.user]
+    told = CliRunner().invoke(app, ["trace", str(folder), "--user", user, "--tokens"])
+    assert told.exit_code == 0, told.output
+    assert "ranks the whole catalogue" in told.output
+    first = reasonings[2].text.split("\n")[0].strip()
+    assert first[:30] in " ".join(told.output.split())
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("<article") == 6
+    assert "Ranked behind it" in page
+    assert "Worth of a token" in page
+
+
+def test_nothing_after_the_training_cut_is_learned_from(run: R2ecWorkshop) -> None:
+    later = {(case.user, case.target, len(case.history)) for case in (*run.split.valid, *run.split.test)}
+    asked = {(case.user, case.target, len(case.history)) for case in (*run.lesson_cases, *run.questions)}
+    assert asked
+    assert not asked & later
+    assert not {case.user for case in run.lesson_cases} & {case.user for case in run.questions}
+    held = {(case.user, len(case.history)) for case in run.episode_cases}
+    lengths = np.diff(run.fit_part.offsets).tolist()
+    assert all(lengths[user] <= place for user, place in held)
+
+
+def test_a_recipe_says_that_it_must_reason(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("method: r2ec\nname: a\nworld: {}\nreasoner: {reasoning_tokens: 0}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"reasoner.reasoning_tokens is 0, but every row except r2ec-no-reason reasons"):
+        load(path, R2ecRecipe)
+
+
+def test_every_setting_of_a_recipe_belongs_to_a_stage() -> None:
+    belongs = {name for stage in STAGES for name in stage.settings} | {"method", "name"}
+    assert belongs == set(R2ecRecipe.model_fields)
