@@ -48,11 +48,29 @@ def run(
     tracker: Annotated[
         Literal["tensorboard", "trackio"] | None, typer.Option(help="Show the curves there while they grow, beside metrics.jsonl.")
     ] = None,
+    like: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder of another run: what it has done with the same settings is taken over. May be repeated.", show_default=False
+        ),
+    ] = [],  # noqa: B006
 ) -> None:
     """Train, judge and report what a recipe describes. The same command again goes on where it was stopped."""
     from fathom.pipeline.run import run_recipe
 
-    run_recipe(recipe, out=out, overrides=overrides, until=until, command=_command(), processes=processes, tracker=tracker)
+    run_recipe(recipe, out=out, overrides=overrides, until=until, command=_command(), processes=processes, tracker=tracker, like=like)
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="YAML file that names a recipe and its variants.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs; runs/<name> where not given.", show_default=False)] = None,
+    processes: Annotated[int, typer.Option(min=0, help="As of 'fathom run'.")] = 1,
+) -> None:
+    """Run variants of a recipe and show on one page which change pays. What two of them share is done once."""
+    from fathom.pipeline.sweep import sweep_file
+
+    sweep_file(file, out=out, processes=processes, command=_command())
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """Where every run begins: its data, and the sequential recommender beside which everything stands."""
 
-import shutil
 from collections.abc import Callable
 
 from rich.console import Console
@@ -57,17 +56,5 @@ def first_policy(work: Workshop, corpus: Callable[[], list[str]], markers: tuple
     return LocalPolicy.load(recipe.model, device=work.device, precision=precision, lora=recipe.lora or None)
 
 
-def forget(*names: str) -> Callable[[Workshop], None]:
-    """How a stage begins: its folders, checkpoint and log lines are removed, so that nothing of other settings remains."""
-
-    def begin(work: Workshop) -> None:
-        for name in names:
-            shutil.rmtree(work.folder(name), ignore_errors=True)
-            work.run.checkpoint(name).clear()
-            work.run.forget_after(name, -1)
-
-    return begin
-
-
-DATASET = Stage("dataset", "interactions and catalogue", (), DATA, make_dataset, forget("dataset", "oracle"), alone=True)
-SASREC = Stage("sasrec", "the sequential baseline", ("dataset",), (*ASKED, "sasrec"), fit_sasrec, forget("sasrec"))
+DATASET = Stage("dataset", "interactions and catalogue", (), DATA, make_dataset, leaves=("dataset", "oracle"), alone=True)
+SASREC = Stage("sasrec", "the sequential baseline", ("dataset",), (*ASKED, "sasrec"), fit_sasrec)

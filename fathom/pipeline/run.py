@@ -6,11 +6,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fathom.errors import ConfigError
 from fathom.evaluation.results import commit, machine, versions
 from fathom.files import remove_unfinished, write_json, write_text
 from fathom.pipeline.launch import helped
 from fathom.pipeline.methods import METHODS, recipe_at
-from fathom.pipeline.stages import perform
+from fathom.pipeline.stages import perform, take_over
 from fathom.recipes import dump
 from fathom.training.processes import leave
 from fathom.training.run import Run
@@ -45,10 +46,12 @@ def run_recipe(
     command: str,
     processes: int = 1,
     tracker: TrackerName | None = None,
+    like: Sequence[Path] = (),
 ) -> None:
     """Perform the stages of the recipe at `path` that are not done yet, in `out` or runs/<name>.
 
-    `processes` of them share the work on this machine; `tracker` shows the log as it grows.
+    `processes` of them share the work on this machine; `tracker` shows the log as it grows; what the runs in the folders `like` have
+    done with the very same settings is taken over.
     """
     recipe = recipe_at(path, overrides=overrides)
     method = METHODS[recipe.method]
@@ -56,16 +59,22 @@ def run_recipe(
     console = Console()
     if os.environ.get("WORLD_SIZE", "1") == "1" and folder.is_dir():  # several processes would take each other's files for leftovers
         remove_unfinished(folder)
-    shown = tracker_for(tracker, folder) if tracker is not None and os.environ.get("RANK", "0") == "0" else None
+    main = os.environ.get("RANK", "0") == "0"
+    shown = tracker_for(tracker, folder) if tracker is not None and main else None
     try:
         run = Run(folder, tracker=shown)
         write_text(folder / "recipe.yaml", dump(recipe))
         made = "\n".join(f"| {stage.name}/ | {stage.does} |" for stage in method.stages[:-1])
         write_text(folder / "README.md", ABOUT.format(name=recipe.name, command=command, stages=made))
         write_json(folder / "run.json", {"command": command, "commit": commit(), "versions": versions(), "machine": machine()})
+        for other in like if main else ():
+            if not (other / "stages.json").is_file():
+                raise ConfigError(f"--like {other}: not the folder of a run (it has no stages.json)")
+            if taken := take_over(method.stages, recipe, other, run):
+                console.print(f"taken over from {other}: {', '.join(taken)}", highlight=False)
         console.print(f"[bold]{recipe.name}[/] in {folder}" + (f", curves by  {shown.hint}" if shown is not None else ""))
         with helped(processes):
-            perform(method.stages, method.workshop(recipe, run, command=command), recipe, folder, until=until, console=console)
+            perform(method.stages, method.workshop(recipe, run, command=command), recipe, run, until=until, console=console)
             leave()
     finally:
         if shown is not None:

@@ -8,7 +8,9 @@ import ctypes
 import gc
 import hashlib
 import json
+import os
 import resource
+import shutil
 import sys
 import threading
 import time
@@ -23,6 +25,7 @@ from fathom.errors import ConfigError, suggestion
 from fathom.files import read_json, write_json
 from fathom.settings import Settings
 from fathom.training.processes import processes
+from fathom.training.run import Run
 
 Work = TypeVar("Work")
 
@@ -42,12 +45,17 @@ class Stage(Generic[Work]):
     settings: tuple[str, ...]
     """Fields of the recipe that change its products."""
     do: Callable[[Work], None]
-    begin: Callable[[Work], None]
-    """Clears what an attempt with other settings left behind."""
+    leaves: tuple[str, ...] = ()
+    """Folders of the run that hold its products, and nobody else's; left out: one of its own name."""
     unread: tuple[str, ...] = ()
     """What of these fields leaves its products as they are, with dotted names: a change of it does not do the stage anew."""
     alone: bool = False
     """Only the main process does it; the others wait."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where its products are, within the run folder."""
+        return self.leaves or (self.name,)
 
 
 def fingerprint(stage: Stage[Work], recipe: Settings, above: dict[str, str]) -> str:
@@ -63,8 +71,9 @@ def fingerprint(stage: Stage[Work], recipe: Settings, above: dict[str, str]) -> 
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, folder: Path, *, until: str, console: Console) -> None:
-    """Do every stage that is not done yet, in order; the record in `folder`/stages.json makes a second call cheap."""
+def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, run: Run, *, until: str, console: Console) -> None:
+    """Do every stage that is not done yet, in order; the record in the run's stages.json makes a second call cheap."""
+    folder = run.folder
     names = [stage.name for stage in stages]
     if until and until not in names:
         raise ConfigError(f"--until {until}: there is no such stage{suggestion(until, names)}")
@@ -85,7 +94,7 @@ def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, folder:
             if not same:
                 record[stage.name] = {"fingerprint": mark, "done": False, "seconds": 0.0, "peak_mb": 0.0}
             if not same and together.is_main_process:
-                stage.begin(work)
+                _clear(stage, run)
                 write_json(folder / "stages.json", record)
             together.wait_for_everyone()
             if together.is_main_process or not stage.alone:
@@ -98,6 +107,50 @@ def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, folder:
 def stage_seconds(folder: Path) -> dict[str, float]:
     """Stage -> seconds it took over all attempts, of the stages that are done."""
     return {name: float(str(entry["seconds"])) for name, entry in _read_record(folder / "stages.json").items() if entry.get("done")}
+
+
+def take_over(stages: Sequence[Stage[Work]], recipe: Settings, other: Path, run: Run) -> list[str]:
+    """What the run in the folder `other` has done with the very same settings becomes this run's own; returns the stages' names.
+
+    The last stage, which judges, is never taken over. Files are linked where the file system can: nobody ever writes into one again.
+    """
+    theirs, record = _read_record(other / "stages.json"), _read_record(run.folder / "stages.json")
+    above: dict[str, str] = {}
+    taken = []
+    for stage in stages[:-1]:
+        mark = above[stage.name] = fingerprint(stage, recipe, above)
+        entry = theirs.get(stage.name, {})
+        if entry.get("fingerprint") != mark or not entry.get("done") or record.get(stage.name, {}).get("done"):
+            continue
+        _clear(stage, run)
+        for name in stage.folders:
+            if (other / name).is_dir():
+                shutil.copytree(other / name, run.folder / name, copy_function=_link)
+        run.take_over(Run(other), stage.name)
+        record[stage.name] = entry
+        write_json(run.folder / "stages.json", record)
+        taken.append(stage.name)
+    return taken
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
+def _clear(stage: Stage[Work], run: Run) -> None:
+    """Remove the stage's folders, checkpoint and log lines, so that nothing of other settings remains."""
+    for name in stage.folders:
+        shutil.rmtree(run.folder / name, ignore_errors=True)
+    run.checkpoint(stage.name).clear()
+    run.forget_after(stage.name, -1)
+
+
+def stage_marks(folder: Path) -> dict[str, str]:
+    """Stage -> fingerprint it was done with, of the stages that are done."""
+    return {name: str(entry["fingerprint"]) for name, entry in _read_record(folder / "stages.json").items() if entry.get("done")}
 
 
 def _perform_one(stage: Stage[Work], work: Work, record: dict[str, dict[str, object]], folder: Path | None) -> None:

@@ -68,6 +68,15 @@ class Run:
             if self._tracker is not None:
                 self._tracker.restart(kept)
 
+    def take_over(self, other: "Run", stage: str) -> None:
+        """Append what `other` logged of `stage`."""
+        lines = [line for line in other.log_lines() if line["stage"] == stage]
+        if lines:
+            kept = [*self.log_lines(), *lines]
+            write_text(self._log, "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept))
+            if self._tracker is not None:
+                self._tracker.restart(kept)
+
     def log_lines(self) -> list[dict[str, Json]]:
         """All finished lines; one that is no JSON object is a `DataError` with its number."""
         if not self._log.exists():

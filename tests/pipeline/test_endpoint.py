@@ -81,7 +81,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with its data and its retriever."""
     folder = tmp_path_factory.mktemp("trained")
     stages = [stage for stage in STAGES if stage.name in ("dataset", "retriever-fit", "retriever")]
-    perform(stages, DeepRecWorkshop(RECIPE, Run(folder)), RECIPE, folder, until="", console=Console(quiet=True))
+    perform(stages, DeepRecWorkshop(RECIPE, Run(folder)), RECIPE, Run(folder), until="", console=Console(quiet=True))
     return folder
 
 

@@ -112,7 +112,7 @@ def test_a_model_from_a_folder_goes_through_every_stage(folder: Path, tmp_path: 
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
     made = recipe(folder, lora=lora)
     work = DeepRecWorkshop(made, Run(tmp_path), command="test")
-    perform(STAGES, work, made, tmp_path, until="", console=Console(quiet=True))
+    perform(STAGES, work, made, Run(tmp_path), until="", console=Console(quiet=True))
     results = read(tmp_path / "results.json")
     for name in ("lm", "mix", "agent-warm", "agent-stage1", "agent-stage2", "agent", "agent-scored"):
         row = results.row(name)

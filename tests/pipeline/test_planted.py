@@ -21,7 +21,7 @@ def made(folder: Path, *, planted: bool) -> DeepRecWorkshop:
     """A run folder with its world alone."""
     recipe = DeepRecRecipe(name="control", world=WorldSettings(films=200, users=400, planted=planted))
     work = DeepRecWorkshop(recipe, Run(folder))
-    perform(STAGES, work, recipe, folder, until="dataset", console=Console(quiet=True))
+    perform(STAGES, work, recipe, Run(folder), until="dataset", console=Console(quiet=True))
     return work
 
 

@@ -1,5 +1,7 @@
 """R²ec goes its whole way on a tiny world: every stage, judged, asked, traced, and its page says what was thought."""
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from fathom.pipeline.r2ec.recipe import R2ecRecipe
 from fathom.pipeline.r2ec.stages import STAGES
 from fathom.pipeline.r2ec.table import R2ecTable
 from fathom.pipeline.r2ec.workshop import REASONERS, R2ecWorkshop
-from fathom.pipeline.stages import perform
+from fathom.pipeline.stages import perform, stage_marks
+from fathom.pipeline.sweep import own_seconds, sweep_file
 from fathom.recipes import dump, load
 from fathom.records import Reasoning
 from fathom.training.run import Run
@@ -52,7 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> R2ecWorkshop:
         recipe = R2ecRecipe.model_validate(RECIPE)
         (folder / "recipe.yaml").write_text(dump(recipe), encoding="utf-8")
         work = R2ecWorkshop(recipe, Run(folder), command="test")
-        perform(STAGES, work, recipe, folder, until="", console=Console(quiet=True))
+        perform(STAGES, work, recipe, Run(folder), until="", console=Console(quiet=True))
     return work
 
 
@@ -115,3 +118,40 @@ def test_a_recipe_says_that_it_must_reason(tmp_path: Path) -> None:
 def test_every_setting_of_a_recipe_belongs_to_a_stage() -> None:
     belongs = {name for stage in STAGES for name in stage.settings} | {"method", "name"}
     assert belongs == set(R2ecRecipe.model_fields)
+
+
+@pytest.mark.slow
+def test_a_sweep_does_once_what_its_variants_share(run: R2ecWorkshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FATHOM_CACHE", str(run.run.folder / "cache"))
+    (tmp_path / "tiny.yaml").write_text(dump(run.recipe), encoding="utf-8")
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text("recipe: tiny.yaml\nrow: r2ec\nbeside: [text]\nvariants: {whole: [], fewer: ['budgets=[0]', 'refit.cut=0.9']}\n")
+    out = tmp_path / "out"
+    shutil.copytree(run.run.folder, out / "whole")
+    told = CliRunner().invoke(app, ["sweep", str(sweep), "--out", str(out)])
+    assert told.exit_code == 0, told.output
+    results = read(out / "results.json")
+    assert [row.model for row in results.rows] == ["text", "whole", "fewer"]
+    assert [(one.a, one.b) for one in results.comparisons] == [("fewer", "whole"), ("whole", "text")]
+    marks = [stage_marks(out / name) for name in ("whole", "fewer")]
+    assert {stage for stage, mark in marks[0].items() if marks[1][stage] != mark} == {"r2ec", "results"}
+    spent = own_seconds([out / "whole", out / "fewer"])
+    assert spent["fewer"] < spent["whole"]
+    assert "fewer" in (out / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("variants", "said"),
+    [
+        ("{a: [], b: ['recpo.betta=0']}", "unknown setting 'recpo.betta'; did you mean 'beta'?"),
+        ("{a: [], b/c: []}", "the variant 'b/c' would be a folder elsewhere"),
+        ("{a: []}", "at least 2"),
+    ],
+)
+def test_a_wrong_sweep_is_told_before_anything_is_run(tmp_path: Path, variants: str, said: str) -> None:
+    (tmp_path / "tiny.yaml").write_text(dump(R2ecRecipe.model_validate(RECIPE)), encoding="utf-8")
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(f"recipe: tiny.yaml\nrow: r2ec\nvariants: {variants}\n")
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        sweep_file(sweep, out=tmp_path / "out", processes=1, command="test")
+    assert not (tmp_path / "out").exists()

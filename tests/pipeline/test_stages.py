@@ -12,8 +12,9 @@ from rich.console import Console
 from fathom.errors import ConfigError
 from fathom.files import read_json
 from fathom.pipeline import stages
-from fathom.pipeline.stages import Stage, perform, stage_seconds
+from fathom.pipeline.stages import Stage, perform, stage_seconds, take_over
 from fathom.settings import Settings
+from fathom.training.run import Run
 
 
 class Recipe(Settings):
@@ -26,28 +27,33 @@ class Recipe(Settings):
 class Log:
     """What the stages did, in order; `breaks` names a stage that fails."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.did: list[str] = []
         self.breaks = ""
 
 
 def stage(name: str, needs: tuple[str, ...], settings: tuple[str, ...]) -> Stage[Log]:
     def do(log: Log) -> None:
+        product = log.folder / name
+        if not product.is_dir():
+            log.did.append(f"begin {name}")
+        product.mkdir(exist_ok=True)
         log.did.append(f"do {name}")
         if log.breaks == name:
             raise RuntimeError("the power went out")
 
-    return Stage(name=name, does="", needs=needs, settings=settings, do=do, begin=lambda log: log.did.append(f"begin {name}"))
+    return Stage(name=name, does="", needs=needs, settings=settings, do=do)
 
 
 STAGES = (stage("one", (), ("first",)), stage("two", ("one",), ("second",)))
 
 
 def performed(folder: Path, recipe: Recipe, *, until: str = "", breaks: str = "") -> list[str]:
-    log = Log()
+    log = Log(folder)
     log.breaks = breaks
     try:
-        perform(STAGES, log, recipe, folder, until=until, console=Console(quiet=True))
+        perform(STAGES, log, recipe, Run(folder), until=until, console=Console(quiet=True))
     except RuntimeError:
         log.did.append("broken")
     return log.did
@@ -87,8 +93,8 @@ def test_the_time_of_an_attempt_that_is_killed_counts(tmp_path: Path, monkeypatc
             time.sleep(0.02)
             left.append(float(read_json(tmp_path / "stages.json")["one"]["seconds"]))  # type: ignore[index,arg-type,call-overload]
 
-    long = Stage(name="one", does="", needs=(), settings=(), do=work_long, begin=lambda _: None)
-    perform((long,), Log(), Recipe(), tmp_path, until="", console=Console(quiet=True))
+    long = Stage(name="one", does="", needs=(), settings=(), do=work_long)
+    perform((long,), Log(tmp_path), Recipe(), Run(tmp_path), until="", console=Console(quiet=True))
     assert stage_seconds(tmp_path)["one"] >= left[-1] >= 0.1
 
 
@@ -109,8 +115,40 @@ def test_what_a_stage_has_freed_goes_back_to_the_system(tmp_path: Path) -> None:
         del pieces
         held = resident()
 
-    greedy = Stage(name="greedy", does="", needs=(), settings=(), do=do, begin=lambda log: None)
-    perform((greedy,), Log(), Recipe(), tmp_path, until="", console=Console(quiet=True))
+    greedy = Stage(name="greedy", does="", needs=(), settings=(), do=do)
+    perform((greedy,), Log(tmp_path), Recipe(), Run(tmp_path), until="", console=Console(quiet=True))
 
     assert held - resident() > 150e6
     assert len(kept) == 100
+
+
+THREE = (*STAGES, stage("results", ("two",), ()))
+
+
+def all_done(folder: Path, recipe: Recipe) -> list[str]:
+    log = Log(folder)
+    perform(THREE, log, recipe, Run(folder), until="", console=Console(quiet=True))
+    return log.did
+
+
+def test_what_another_run_has_done_with_the_same_settings_is_taken_over(tmp_path: Path) -> None:
+    all_done(tmp_path / "a", Recipe())
+    (tmp_path / "a" / "one" / "product").write_text("made once")
+    Run(tmp_path / "a").log("one", 1, {"loss": 2.0})
+    Run(tmp_path / "a").log("two", 1, {"loss": 3.0})
+    run = Run(tmp_path / "b")
+    assert take_over(THREE, Recipe(second=2), tmp_path / "a", run) == ["one"]
+    assert (tmp_path / "b" / "one" / "product").read_text() == "made once"
+    assert run.metrics("one") == [{"step": 1, "one/loss": 2.0}]
+    assert run.metrics("two") == []
+    assert stage_seconds(tmp_path / "b").keys() == {"one"}
+    assert all_done(tmp_path / "b", Recipe(second=2)) == ["begin two", "do two", "begin results", "do results"]
+
+
+def test_nothing_is_taken_over_twice_or_where_it_is_not_the_same(tmp_path: Path) -> None:
+    all_done(tmp_path / "a", Recipe())
+    all_done(tmp_path / "b", Recipe())
+    assert take_over(THREE, Recipe(), tmp_path / "a", Run(tmp_path / "b")) == []
+    assert take_over(THREE, Recipe(first=3), tmp_path / "a", Run(tmp_path / "c")) == []
+    performed(tmp_path / "d", Recipe(), breaks="two")
+    assert take_over(THREE, Recipe(), tmp_path / "d", Run(tmp_path / "e")) == ["one"], "what was interrupted is not done"

@@ -14,7 +14,7 @@ from fathom.items.text import item_texts
 from fathom.pipeline.deeprec.agent import continue_agent, learn_to_ask, learn_to_recommend, warm_start
 from fathom.pipeline.deeprec.table import DeepRecTable
 from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
-from fathom.pipeline.groundwork import ASKED, DATASET, SASREC, first_policy, forget
+from fathom.pipeline.groundwork import ASKED, DATASET, SASREC, first_policy
 from fathom.pipeline.judge import judge_all
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.workshop import cache_folder
@@ -140,7 +140,6 @@ STAGES = (
         ("dataset",),
         (*ASKED, "encoder", "retriever", "preferences"),
         fit_episode_retriever,
-        forget("retriever-fit"),
     ),
     Stage(
         "retriever",
@@ -148,7 +147,6 @@ STAGES = (
         ("retriever-fit",),
         ("retriever_refit",),
         fit_serving_retriever,
-        forget("retriever"),
     ),
     Stage(
         "lm-fit",
@@ -156,17 +154,15 @@ STAGES = (
         ("dataset",),
         (*ASKED, "encoder", "language", "protocol", "preferences", "episodes"),
         fit_first_language_model,
-        forget("lm-fit"),
         unread=("protocol.listed", "protocol.prompt_tokens", "protocol.segment_tokens", "protocol.trajectory_tokens"),
     ),
-    Stage("lm", "the same, continued on whole histories", ("lm-fit",), (), fit_language_model, forget("lm")),
+    Stage("lm", "the same, continued on whole histories", ("lm-fit",), (), fit_language_model),
     Stage(
         "agent-warm",
         "imitates conversations that know how they ended",
         ("lm-fit", "retriever-fit", "retriever"),
         ("protocol", "traces", "imitate"),
         warm_start,
-        forget("agent-warm"),
     ),
     Stage(
         "agent-stage1",
@@ -174,7 +170,6 @@ STAGES = (
         ("agent-warm",),
         ("rewards", "stage1", "retrieval"),
         learn_to_ask,
-        forget("agent-stage1"),
     ),
     Stage(
         "agent-stage2",
@@ -182,18 +177,15 @@ STAGES = (
         ("agent-stage1",),
         ("rewards", "stage2", "retrieval"),
         learn_to_recommend,
-        forget("agent-stage2"),
     ),
-    Stage(
-        "agent", "the same, continued on whole histories: it serves", ("agent-stage2",), ("agent_refit",), continue_agent, forget("agent")
-    ),
+    Stage("agent", "the same, continued on whole histories: it serves", ("agent-stage2",), ("agent_refit",), continue_agent),
     Stage(
         "results",
         "every model is asked the same test cases",
         ("sasrec", "retriever", "lm", "agent"),
         ("test_users", "endpoint"),
         judge_agents,
-        forget("ranks", "episodes"),
+        leaves=("ranks", "episodes"),
     ),
 )
 """The main job in order."""

@@ -14,7 +14,7 @@ import numpy as np
 from fathom.agents.play import row_seed
 from fathom.items.text import item_texts
 from fathom.metrics import ndcg, ranks_of
-from fathom.pipeline.groundwork import ASKED, DATASET, SASREC, first_policy, forget
+from fathom.pipeline.groundwork import ASKED, DATASET, SASREC, first_policy
 from fathom.pipeline.judge import judge_all
 from fathom.pipeline.r2ec.recipe import LessonSettings, OwnWordsSettings
 from fathom.pipeline.r2ec.table import R2ecTable
@@ -184,7 +184,6 @@ STAGES = (
         ("dataset",),
         (*ASKED, "encoder", "language", "reasoner", "thoughts", "reinforce_share"),
         fit_first_language_model,
-        forget("lm-fit"),
     ),
     Stage(
         "match-fit",
@@ -192,7 +191,6 @@ STAGES = (
         ("lm-fit",),
         ("match",),
         match_without_reasoning,
-        forget("match-fit"),
     ),
     Stage(
         "r2ec-no-reason",
@@ -200,26 +198,24 @@ STAGES = (
         ("match-fit",),
         ("match_refit",),
         continue_without_reasoning,
-        forget("r2ec-no-reason"),
     ),
-    Stage("r2ec-words", "learns what may be said", ("match-fit",), ("words",), learn_words, forget("r2ec-words")),
-    Stage("r2ec-warm", "learns to match behind its own words", ("r2ec-words",), ("warm",), learn_behind_words, forget("r2ec-warm")),
+    Stage("r2ec-words", "learns what may be said", ("match-fit",), ("words",), learn_words),
+    Stage("r2ec-warm", "learns to match behind its own words", ("r2ec-words",), ("warm",), learn_behind_words),
     Stage(
         "r2ec-recpo",
         "words and match learn from ranks",
         ("r2ec-warm",),
         ("recpo", "questions"),
         learn_from_ranks,
-        forget("r2ec-recpo"),
     ),
-    Stage("r2ec", "the same, continued on whole histories: it serves", ("r2ec-recpo",), ("refit",), continue_reasoning, forget("r2ec")),
+    Stage("r2ec", "the same, continued on whole histories: it serves", ("r2ec-recpo",), ("refit",), continue_reasoning),
     Stage(
         "results",
         "every model is asked the same test cases",
         ("sasrec", "r2ec-no-reason", "r2ec"),
         ("test_users", "budgets"),
         judge_reasoners,
-        forget("ranks", "episodes"),
+        leaves=("ranks", "episodes"),
     ),
 )
 """R²ec in order."""
