@@ -78,11 +78,15 @@ def evaluate(
     folder: RunFolder,
     models: Annotated[list[str], typer.Option("--model", help="Judge only these rows. May be repeated.", show_default=False)] = [],  # noqa: B006
     users: Annotated[int, typer.Option(min=0, help="Judge this many test users, drawn by the run's seed; 0: as the recipe says.")] = 0,
+    beside: Annotated[
+        Path | None, typer.Option(help="Another run on the same cases: its rows are set beside, nothing is judged.", show_default=False)
+    ] = None,
+    rows: Annotated[list[str], typer.Option("--row", help="Only this row of the other run. May be repeated.", show_default=False)] = [],  # noqa: B006
 ) -> None:
-    """Judge the models of a run again on its test users and write results.json anew."""
+    """Judge the models of a run again on its test users, or set rows of another run beside them, and write results.json anew."""
     from fathom.pipeline.again import judge_folder
 
-    judge_folder(folder, models=models, users=users, command=_command())
+    judge_folder(folder, models=models, users=users, beside=beside, rows=rows, command=_command())
 
 
 @app.command()

@@ -10,11 +10,12 @@ from fathom.errors import ConfigError, DataError, suggestion
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import DatasetFacts, Results, commit, machine, read, versions, write
 from fathom.evaluation.rows import make_comparisons
+from fathom.pipeline.guests import guests
 from fathom.pipeline.stages import stage_seconds
 from fathom.pipeline.table import Table
 from fathom.recipes import dump
 from fathom.reports.page import PageData, write_page
-from fathom.reports.tables import SHOWN
+from fathom.reports.tables import SHOWN, is_oracle
 from fathom.reports.terminal import ComparisonTable, ResultsTable
 from fathom.training.processes import Shared, processes
 from fathom.training.run import progress
@@ -82,6 +83,11 @@ def summarise(table: Table, *, command: str) -> Results:
     recipe, dataset = work.recipe, work.dataset
     rows, more = table.rows(evaluations)
     pairs = [(a, b) for a, b in dict.fromkeys(table.pairs) if a in evaluations and b in evaluations]
+    strangers, invited = guests(work.run.folder)
+    if invited:
+        rows = sorted([*rows, *strangers], key=lambda row: is_oracle(row.model))
+        pairs += [(name, guest) for name in table.protagonists[-1:] if name in evaluations for guest in invited]
+        evaluations |= invited
     asked = f"{len(work.test_cases):,} of {len(work.split.test):,} test users" if recipe.test_users else "all test users"
     results = Results(
         schema="fathom-results/1",

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from fathom.cli import app
 from fathom.errors import ConfigError
 from fathom.evaluation.evaluate import Evaluation
-from fathom.evaluation.results import read
+from fathom.evaluation.results import read, write
 from fathom.evaluation.said import load_said
 from fathom.pipeline.ask import recommender_of
 from fathom.pipeline.r2ec.recipe import R2ecRecipe
@@ -118,6 +118,23 @@ def test_a_recipe_says_that_it_must_reason(tmp_path: Path) -> None:
 def test_every_setting_of_a_recipe_belongs_to_a_stage() -> None:
     belongs = {name for stage in STAGES for name in stage.settings} | {"method", "name"}
     assert belongs == set(R2ecRecipe.model_fields)
+
+
+def test_rows_of_another_run_stand_beside_its_own(run: R2ecWorkshop, tmp_path: Path) -> None:
+    here, other = (Path(shutil.copytree(run.run.folder, tmp_path / name)) for name in ("here", "other"))
+    found = read(other / "results.json")
+    stranger = found.rows[2].model_copy(update={"model": "stranger"})
+    write(other / "results.json", found.model_copy(update={"rows": [*found.rows, stranger]}))
+    shutil.copyfile(other / "ranks" / "sasrec.parquet", other / "ranks" / "stranger.parquet")
+    told = CliRunner().invoke(app, ["evaluate", str(here), "--beside", str(other), "--row", "strangr"])
+    assert isinstance(told.exception, ConfigError)
+    assert "did you mean 'stranger'" in str(told.exception)
+    told = CliRunner().invoke(app, ["evaluate", str(here), "--beside", str(other)])
+    assert told.exit_code == 0, told.output
+    results = read(here / "results.json")
+    assert [row.model for row in results.rows][-2:] == ["stranger", "oracle"]
+    assert results.row("stranger") == stranger
+    assert next(one for one in results.comparisons if one.b == "stranger").a == "r2ec"
 
 
 @pytest.mark.slow

@@ -185,7 +185,7 @@ STAGES = (
         ("sasrec", "retriever", "lm", "agent"),
         ("test_users", "endpoint"),
         judge_agents,
-        leaves=("ranks", "episodes"),
+        leaves=("ranks", "episodes", "guests"),
     ),
 )
 """The main job in order."""

@@ -215,7 +215,7 @@ STAGES = (
         ("sasrec", "r2ec-no-reason", "r2ec"),
         ("test_users", "budgets"),
         judge_reasoners,
-        leaves=("ranks", "episodes"),
+        leaves=("ranks", "episodes", "guests"),
     ),
 )
 """R²ec in order."""

@@ -1,0 +1,48 @@
+"""Rows of other runs, which were asked the very same cases, beside a run's own."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from fathom.errors import ConfigError, DataError, suggestion
+from fathom.evaluation.evaluate import Evaluation, paired
+from fathom.evaluation.results import Row, read
+from fathom.files import read_json, write_json
+from fathom.reports.tables import is_oracle
+
+GUESTS = "guests"
+"""Their folder within the run's."""
+
+
+def invite(folder: Path, other: Path, *, names: Sequence[str] = ()) -> list[str]:
+    """Take rows of the finished run in `other` into the run in `folder`: `names`, or all that it does not have itself; returns which.
+
+    Another data set, other cases or an unknown name is an error, and nothing is taken.
+    """
+    own, found = read(folder / "results.json"), read(other / "results.json")
+    if own.dataset.fingerprint != found.dataset.fingerprint:
+        raise DataError(f"{other} is about other data ('{found.dataset.name}') than {folder} ('{own.dataset.name}')")
+    theirs = {row.model: row for row in found.rows if own.row(row.model) is None and not is_oracle(row.model)}
+    for name in names:
+        if name not in theirs:
+            raise ConfigError(f"--row {name}: {other} has no such row, or {folder} has it itself{suggestion(name, list(theirs))}")
+    taken = list(names or theirs)
+    asked = Evaluation.load(folder / "ranks" / f"{own.rows[0].model}.parquet")
+    for name in taken:
+        paired({str(folder): asked, f"{other}/{name}": Evaluation.load(other / "ranks" / f"{name}.parquet")})
+    rows = {row.model: row for row in guests(folder)[0]} | {name: theirs[name] for name in taken}
+    (folder / GUESTS).mkdir(exist_ok=True)
+    for name in taken:
+        shutil.copyfile(other / "ranks" / f"{name}.parquet", folder / GUESTS / f"{name}.parquet")
+    write_json(folder / GUESTS / "rows.json", [row.model_dump(mode="json") for row in rows.values()])
+    return taken
+
+
+def guests(folder: Path) -> tuple[list[Row], dict[str, Evaluation]]:
+    """The rows that were taken into the run in `folder`, and what they were asked."""
+    path = folder / GUESTS / "rows.json"
+    kept = read_json(path) if path.is_file() else []
+    if not isinstance(kept, list):
+        raise DataError(f"{path}: expected a list of rows; remove the folder and invite them again")
+    rows = [Row.model_validate(row) for row in kept]
+    return rows, {row.model: Evaluation.load(folder / GUESTS / f"{row.model}.parquet") for row in rows}
