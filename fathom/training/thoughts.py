@@ -1,8 +1,8 @@
 """What a small model may say before it ranks, made up from what really followed: no log says what a person thought.
 
-A reasoning goes on where the history ends: first the titles that came next, as lines of a history, because right behind a history
-a small model knows most; then what the first of them is like. Learned as words alone: a ranking that were learned behind them would
-take the model's guesses for the truth, since here they are.
+A reasoning says what the next item is like, then names some that may come next. A mark stands before each of them: as bare lines they
+would read as a history that goes on, whose items nobody wants a second time (docs/lab-notes.md). Learned as words alone: a
+ranking that were learned behind them would take the model's guesses for the truth, since here they are.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,17 @@ from fathom.records import Case, Catalog
 from fathom.settings import Settings
 from fathom.training.preferences import facts
 
+LIKE, PERHAPS = "Next: ", "Maybe: "
+"""Stand before what the next item is like, and before each title that may be it."""
+
 
 class ThoughtSettings(Settings):
     """What reasonings are made of before they are rewarded."""
 
     titles: int = Field(default=2, ge=0)
-    """Titles that the person took next, in order."""
+    """Titles that the person took next, the first of them first."""
     values: int = Field(default=2, ge=0)
-    """Attribute values of the first of them, drawn among those it has."""
+    """Attribute values of what came next, drawn among those it has."""
 
 
 def thought(case: Case, later: Sequence[int], catalog: Catalog, *, rng: np.random.Generator, settings: ThoughtSettings) -> str:
@@ -30,14 +33,14 @@ def thought(case: Case, later: Sequence[int], catalog: Catalog, *, rng: np.rando
 
     >>> films = Catalog(("1", "2"), ("Heat (1995)", "Emma (1996)"), {"genres": (("Crime",), ("Comedy",))})
     >>> print(thought(Case(0, (), 2), (1,), films, rng=np.random.default_rng(0), settings=ThoughtSettings()), end="")
-    Emma (1996)
-    Heat (1995)
-      Comedy; 1990s
+    Next: Comedy; 1990s
+    Maybe: Emma (1996)
+    Maybe: Heat (1995)
     """
-    lines = [catalog.title(item) for item in (case.target, *later)[: settings.titles]]
     known = [single_line(neutral(value)) for value, _ in facts(catalog, case.target)]
     said = sorted(rng.permutation(len(known))[: settings.values].tolist())
-    lines += [f"  {'; '.join(known[place] for place in said)}"] if said else []
+    lines = [f"{LIKE}{'; '.join(known[place] for place in said)}"] if said else []
+    lines += [f"{PERHAPS}{catalog.title(item)}" for item in (case.target, *later)[: settings.titles]]
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -115,11 +115,6 @@ def test_a_recipe_says_that_it_must_reason(tmp_path: Path) -> None:
         load(path, R2ecRecipe)
 
 
-def test_every_setting_of_a_recipe_belongs_to_a_stage() -> None:
-    belongs = {name for stage in STAGES for name in stage.settings} | {"method", "name"}
-    assert belongs == set(R2ecRecipe.model_fields)
-
-
 def test_rows_of_another_run_stand_beside_its_own(run: R2ecWorkshop, tmp_path: Path) -> None:
     here, other = (Path(shutil.copytree(run.run.folder, tmp_path / name)) for name in ("here", "other"))
     found = read(other / "results.json")

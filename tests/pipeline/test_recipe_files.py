@@ -6,7 +6,8 @@ import pytest
 
 from fathom.errors import ConfigError
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe
-from fathom.pipeline.deeprec.stages import STAGES
+from fathom.pipeline.methods import METHODS, recipe_at
+from fathom.pipeline.sweep import SweepSettings
 from fathom.recipes import dump, load
 
 RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").glob("*.yaml"))
@@ -14,11 +15,19 @@ RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").glob("*.yaml"
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_reads_and_survives_being_written(path: Path, tmp_path: Path) -> None:
-    recipe = load(path, DeepRecRecipe)
+    recipe = recipe_at(path)
     assert recipe.name == path.stem
     again = tmp_path / "again.yaml"
     again.write_text(dump(recipe), encoding="utf-8")
-    assert load(again, DeepRecRecipe) == recipe
+    assert recipe_at(again) == recipe
+
+
+@pytest.mark.parametrize("path", sorted((RECIPES[0].parent / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_sweep_varies_a_recipe_that_exists(path: Path) -> None:
+    sweep = load(path, SweepSettings)
+    assert len({recipe_at(path.parent / sweep.recipe, overrides=changes).model_dump_json() for changes in sweep.variants.values()}) == len(
+        sweep.variants
+    )
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -48,14 +57,16 @@ def flat(values: dict[str, object], above: str = "") -> dict[str, object]:
     return found
 
 
-def test_every_setting_of_a_recipe_belongs_to_a_stage() -> None:
-    belongs = {name for stage in STAGES for name in stage.settings} | {"method", "name"}
-    assert belongs == set(DeepRecRecipe.model_fields)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_setting_of_a_recipe_belongs_to_a_stage(method: str) -> None:
+    belongs = {name for stage in METHODS[method].stages for name in stage.settings} | {"method", "name"}
+    assert belongs == set(METHODS[method].recipe.model_fields)
 
 
-def test_stages_need_only_what_comes_before() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_stages_need_only_what_comes_before(method: str) -> None:
     done: set[str] = set()
-    for stage in STAGES:
+    for stage in METHODS[method].stages:
         assert set(stage.needs) <= done
         done.add(stage.name)
 

@@ -4,6 +4,7 @@ import numpy as np
 from worlds import film_catalog
 
 from fathom.records import Case
+from fathom.training.preferences import facts
 from fathom.training.thoughts import ThoughtSettings, followers, thought, thoughts
 
 CATALOG = film_catalog()
@@ -20,14 +21,14 @@ def test_followers_are_those_of_the_same_person_in_order() -> None:
 def test_a_thought_is_made_of_titles_and_values() -> None:
     settings = ThoughtSettings(titles=2, values=1)
     [said, *_] = thoughts(CHAIN, CATALOG, seed=0, settings=settings)
-    first, second, values = said.splitlines()
-    assert (first, second) == (CATALOG.title(3), CATALOG.title(4))
-    assert values.strip() in CATALOG.values(3) or values.strip().endswith("s")
+    values, first, second = said.splitlines()
+    assert (first, second) == (f"Maybe: {CATALOG.title(3)}", f"Maybe: {CATALOG.title(4)}")
+    assert values.removeprefix("Next: ") in [value for value, _ in facts(CATALOG, 3)]
     assert thoughts(CHAIN, CATALOG, seed=0, settings=settings)[0] == said
 
 
 def test_a_thought_may_be_of_one_kind_or_empty() -> None:
     rng = np.random.default_rng(0)
-    assert thought(CHAIN[0], (4,), CATALOG, rng=rng, settings=ThoughtSettings(titles=1, values=0)) == CATALOG.title(3) + "\n"
+    assert thought(CHAIN[0], (4,), CATALOG, rng=rng, settings=ThoughtSettings(titles=1, values=0)) == f"Maybe: {CATALOG.title(3)}\n"
     assert thought(CHAIN[0], (4,), CATALOG, rng=rng, settings=ThoughtSettings(titles=0, values=0)) == ""
     assert CATALOG.title(3) not in thought(CHAIN[0], (4,), CATALOG, rng=rng, settings=ThoughtSettings(titles=0, values=2))
