@@ -99,7 +99,7 @@ class Split:
     valid: tuple[Case, ...]
     test: tuple[Case, ...]
     rule: str
-    """Name of the split, 'leave-one-out' or 'global-time'."""
+    """Name of the split, such as 'leave-one-out'."""
     leaks: str
     """One sentence: which leak this split leaves open."""
 

@@ -64,16 +64,16 @@ class AgentRecommender:
 
 
 class Played:
-    """Finished episodes as a recommender of the very cases they were played for, at most one a user."""
+    """Finished episodes as a recommender of the very cases they were played for."""
 
     def __init__(self, episodes: Sequence[Episode], finish: Finish, fallback: Recommender) -> None:
-        self._episodes = {episode.case.user: episode for episode in episodes}
+        self._episodes = {(episode.case.user, len(episode.case.history)): episode for episode in episodes}
         self._finish = finish
         self._fallback = fallback
 
     def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
         """The kept lists, completed by the fallback."""
-        episodes = [self._episodes[case.user] for case in cases]
+        episodes = [self._episodes[case.user, len(case.history)] for case in cases]
         return ranked(episodes, k, finish=self._finish, fallback=self._fallback, exclude_history=exclude_history)
 
 

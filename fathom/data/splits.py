@@ -45,8 +45,7 @@ def global_time(interactions: Interactions, *, max_history: int | None = None, v
     Events of equal time never stand on both sides of a cut. A case's history is everything its user did before the window;
     users who did nothing before it are asked nothing. Without times this is a `DataError`.
     """
-    if valid_share <= 0 or test_share <= 0 or valid_share + test_share >= 1:
-        raise ConfigError(f"valid_share {valid_share} and test_share {test_share}: both must be above 0 and their sum below 1")
+    _check_shares(valid_share, test_share)
     times = _known_times(interactions)
     in_order = np.sort(times)
     first_valid = in_order[int(len(times) * (1 - valid_share - test_share))]
@@ -69,6 +68,42 @@ def global_time(interactions: Interactions, *, max_history: int | None = None, v
     )
 
 
+def global_events(
+    interactions: Interactions, *, max_history: int | None = None, valid_share: float = 0.1, test_share: float = 0.1
+) -> Split:
+    """Every event but a user's first is a question; the last `test_share` of all questions, by time, are test cases, the `valid_share`
+    before them validation cases, and the others are learned from (R²ec's split of Amazon 2023, arXiv:2505.16994).
+
+    A user may be asked several times. Questions of equal time keep the order of the log, so a cut may fall between them. The first event
+    of somebody who is asked nothing before the first cut is learned from where it lies before it. Without times this is a `DataError`.
+    """
+    _check_shares(valid_share, test_share)
+    times = _known_times(interactions)
+    lengths = np.diff(interactions.offsets)
+    firsts = interactions.offsets[:-1][lengths > 0]
+    question = np.ones(len(times), dtype=bool)
+    question[firsts] = False
+    in_order = np.flatnonzero(question)
+    in_order = in_order[np.argsort(times[in_order], kind="stable")]
+    if len(in_order) < 1 / min(valid_share, test_share):
+        raise DataError(f"{len(in_order)} events follow another of their user: too few to cut three parts from")
+    first_valid, first_test = (int(len(in_order) * share + 1e-9) for share in (1 - valid_share - test_share, 1 - test_share))
+    owner = np.repeat(np.arange(interactions.n_users), lengths)
+    learned = np.bincount(owner[in_order[:first_valid]], minlength=interactions.n_users)
+    early = np.zeros(interactions.n_users, dtype=np.int64)
+    early[lengths > 0] = times[firsts] < times[in_order[first_valid]]
+    learned = np.where(learned > 0, learned + 1, early)
+    valid, test = np.sort(in_order[first_valid:first_test]), np.sort(in_order[first_test:])
+    return Split(
+        train=_first_events(interactions, learned),
+        valid=_cases(interactions, owner[valid], valid, max_history=max_history),
+        test=_cases(interactions, owner[test], test, max_history=max_history),
+        rule="global-events",
+        leaks="Nothing after the first cut is learned from; later questions about a user show what the earlier ones asked for, and the "
+        "catalogue itself may hold items that did not exist yet at the first cut.",
+    )
+
+
 def hold_out(train: Interactions, *, share: float = 0.1, most: int = 8, keep: int = 5) -> tuple[Interactions, tuple[Case, ...]]:
     """The part to fit a retriever on, and one case for each event held out of it, with everything its user did before.
 
@@ -84,6 +119,11 @@ def hold_out(train: Interactions, *, share: float = 0.1, most: int = 8, keep: in
     nth = np.arange(len(users)) - np.repeat(np.cumsum(held) - held, held)
     at = train.offsets[1:][users] - held[users] + nth
     return _first_events(train, lengths - held), _cases(train, users, at, max_history=None)
+
+
+def _check_shares(valid_share: float, test_share: float) -> None:
+    if valid_share <= 0 or test_share <= 0 or valid_share + test_share >= 1:
+        raise ConfigError(f"valid_share {valid_share} and test_share {test_share}: both must be above 0 and their sum below 1")
 
 
 def _asked_nothing(users: int, reason: str) -> str:
@@ -145,5 +185,5 @@ def _cases(interactions: Interactions, users: Ints, at: Ints, *, max_history: in
     )
 
 
-SPLITS: dict[str, SplitRule] = {"leave-one-out": leave_one_out, "global-time": global_time}
+SPLITS: dict[str, SplitRule] = {"leave-one-out": leave_one_out, "global-time": global_time, "global-events": global_events}
 """The splits a recipe may name."""

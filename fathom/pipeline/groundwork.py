@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
+import numpy as np
 from rich.console import Console
 
-from fathom.data.filters import k_core, rating_at_least
+from fathom.data.filters import k_core, rating_at_least, rolling_window, short_titles
 from fathom.data.sources import read
 from fathom.data.world import build_world
 from fathom.language.builtin import build
@@ -30,10 +31,18 @@ def make_dataset(work: Workshop) -> None:
         dataset = read(data_folder(source.name))
         if source.least_rating:
             dataset = rating_at_least(dataset, source.least_rating)
+        if source.title_words:
+            dataset = short_titles(dataset, source.title_words)
+        if (window := source.window) is not None:
+            dataset = rolling_window(dataset, end=window.end, months=window.months, step=window.step, least_items=window.least_items)
         if source.core:
             dataset = k_core(dataset, source.core, source.core)
         dataset.save(work.folder("dataset"))
-    Console().print(f"  {work.dataset.summary()}", highlight=False)
+    console, split = Console(), work.split
+    console.print(f"  {work.dataset.summary()}", highlight=False)
+    unseen = np.mean([work.counts[case.target] == 0 for case in split.test]) if split.test else 0.0
+    parts = f"{split.train.n_events:,} events to learn from, {len(split.valid):,} validation and {len(split.test):,} test cases"
+    console.print(f"  {split.rule}: {parts}; {unseen:.1%} of the test targets are never learned from", highlight=False)
 
 
 def fit_sasrec(work: Workshop) -> None:

@@ -14,6 +14,19 @@ from fathom.training.sequential import SASRecTraining
 from fathom.training.supervised import FitSettings
 
 
+class WindowOfTime(Settings):
+    """The last months of a log, and more of them where they hold too few items."""
+
+    end: str
+    """ISO date in UTC before which it ends."""
+    months: int = Field(default=12, ge=1)
+    """How long it is at first."""
+    step: int = Field(default=3, ge=1)
+    """So many months earlier it begins while it holds fewer than `least_items`."""
+    least_items: int = Field(default=10_000, ge=1)
+    """Items that it should hold."""
+
+
 class SourceSettings(Settings):
     """A data set from outside and the filters it goes through."""
 
@@ -21,8 +34,12 @@ class SourceSettings(Settings):
     """A folder or file, or the name of one below FATHOM_DATA (or ./data, where 'fathom data get' puts them)."""
     least_rating: float = 0.0
     """Interactions rated lower are left out; 0 keeps all, also those without a rating."""
+    title_words: int = Field(default=0, ge=0)
+    """Items with longer titles are left out; 0 keeps all."""
+    window: WindowOfTime | None = None
+    """Interactions outside it are left out; left out: none are."""
     core: int = Field(default=0, ge=0)
-    """Users and items with fewer interactions are left out until none remains; 0 keeps all."""
+    """Users and items with fewer interactions are left out until none remains, after all other filters; 0 keeps all."""
 
 
 class HoldOutSettings(Settings):

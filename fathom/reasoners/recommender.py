@@ -48,15 +48,15 @@ class R2ec:
 
 
 class Reasoned:
-    """Finished reasonings as a recommender of the very cases they are about, at most one a user."""
+    """Finished reasonings as a recommender of the very cases they are about."""
 
     def __init__(self, reasoner: R2ec, reasonings: Sequence[Reasoning]) -> None:
         self._reasoner = reasoner
-        self._reasonings = {reasoning.case.user: reasoning for reasoning in reasonings}
+        self._reasonings = {(reasoning.case.user, len(reasoning.case.history)): reasoning for reasoning in reasonings}
 
     def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
         """The items of highest similarity behind the kept reasonings."""
-        return self._reasoner.rank([self._reasonings[case.user] for case in cases], k, exclude_history=exclude_history)
+        return self._reasoner.rank([self._reasonings[case.user, len(case.history)] for case in cases], k, exclude_history=exclude_history)
 
 
 def _behind(catalog: Catalog, items: Catalog) -> Catalog:

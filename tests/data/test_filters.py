@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from fathom.data.dataset import Dataset
-from fathom.data.filters import drop_duplicates, k_core, rating_at_least, time_window
+from fathom.data.filters import drop_duplicates, k_core, rating_at_least, rolling_window, short_titles, time_window
 from fathom.data.sources import from_frames
 from fathom.errors import ConfigError, DataError
 
@@ -72,6 +72,23 @@ def test_time_window_has_its_start_and_not_its_end() -> None:
     assert pairs(time_window(dataset, None, "1970-01-02")) == {("u", "a")}
 
 
+def test_a_rolling_window_begins_earlier_until_it_holds_enough_items() -> None:
+    day = 86_400
+    # 1970-01-11, 1970-04-11, 1970-07-10, 1970-09-18: one new item each.
+    dataset = log(("u", "a", 1, 10 * day), ("u", "b", 1, 100 * day), ("v", "c", 1, 190 * day), ("v", "d", 1, 260 * day))
+    found = {least: pairs(rolling_window(dataset, end="1970-10-01", months=3, step=3, least_items=least)) for least in (1, 2, 3, 4)}
+    assert found[1] == found[2] == {("v", "c"), ("v", "d")}
+    assert found[3] == found[1] | {("u", "b")}
+    assert found[4] == pairs(dataset)
+    assert pairs(rolling_window(dataset, end="1970-10-01", least_items=99)) == pairs(dataset), "no further back than the log goes"
+    assert "9 months before 1970-10-01, 4 items" in rolling_window(dataset, end="1970-10-01", months=3, least_items=4).notes[-1]
+
+
+def test_long_and_empty_titles_go() -> None:
+    dataset = log(("u", "a b c", 1, 0), ("u", "ab", 1, 1), ("v", "x", 1, 2))
+    assert pairs(short_titles(dataset, 2)) == {("u", "ab")}
+
+
 def test_drop_duplicates_keeps_the_first() -> None:
     dataset = log(("u", "a", 1, 1), ("u", "b", 2, 2), ("u", "a", 3, 3), ("v", "a", 4, 4))
     once = drop_duplicates(dataset)
@@ -93,5 +110,11 @@ def test_filters_that_cannot_be_are_told() -> None:
         time_window(dataset, "last week")
     with pytest.raises(ConfigError, match="the start has to be before the end"):
         time_window(dataset, "1980-01-01", "1970-01-01")
+    with pytest.raises(DataError, match="has no times, so no window"):
+        rolling_window(bare, end="1970-01-01")
+    with pytest.raises(ConfigError, match="a window of 0 months in steps of 3"):
+        rolling_window(dataset, end="1970-01-01", months=0)
+    with pytest.raises(ConfigError, match="titles of at most 0 words"):
+        short_titles(dataset, 0)
     with pytest.raises(ConfigError, match="write numbers of 0 or more"):
         k_core(dataset, -1, 5)

@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -290,6 +292,35 @@ def test_amazon_2023_layout(tmp_path: Path) -> None:
     assert dataset.interactions.times is not None
     assert dataset.interactions.times.tolist() == [1588687728, 1588687729]
     assert "the times in 'timestamp' are milliseconds; they were turned into seconds" in dataset.notes
+
+
+def test_the_preprocessing_of_r2ec_is_the_same_whatever_the_hash_seed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    moments = np.sort(rng.integers(1_640_995_200, 1_696_118_400, size=400)) * 1000  # 2022-01-01 to 2023-10-01
+    pairs = zip(rng.integers(0, 30, size=400).tolist(), rng.integers(0, 50, size=400).tolist(), moments.tolist(), strict=True)
+    reviews = [{"rating": 4.0, "user_id": f"A{user}", "parent_asin": f"P{item}", "timestamp": moment} for user, item, moment in pairs]
+    products = [
+        {"parent_asin": f"P{item}", "title": f"Thing {item} " + "x " * item, "store": "Acme", "categories": ["Games", "Old", "Very old"]}
+        for item in range(50)
+    ]
+    json_lines(tmp_path / "Games.jsonl.gz", reviews)
+    json_lines(tmp_path / "meta_Games.jsonl.gz", products)
+    program = (
+        "import sys; from pathlib import Path; from fathom.data.sources import read\n"
+        "from fathom.data.filters import rolling_window, short_titles\n"
+        "from fathom.data.splits import global_events\n"
+        "made = rolling_window(short_titles(read(Path(sys.argv[1])), 20), end='2023-10-01', least_items=18); made.save(Path(sys.argv[2]))\n"
+        "cut = global_events(made.interactions, max_history=20); print(made.notes, [len(cut.valid), len(cut.test)], cut.test)"
+    )
+    said = []
+    for seed in ("1", "2"):
+        given = [sys.executable, "-c", program, str(tmp_path), str(tmp_path / "made" / seed)]
+        done = subprocess.run(given, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True)
+        files = sorted((tmp_path / "made" / seed).iterdir())
+        said.append((done.stdout, {path.name: path.read_bytes() for path in files}))
+    assert said[0] == said[1]
+    assert "titles of at most 20 words" in said[0][0]
+    assert "months before 2023-10-01" in said[0][0]
 
 
 def test_a_broken_amazon_line_is_told(tmp_path: Path) -> None:

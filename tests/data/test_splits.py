@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from fathom.data.splits import SPLITS, global_time, hold_out, leave_one_out
+from fathom.data.splits import SPLITS, global_events, global_time, hold_out, leave_one_out
 from fathom.errors import ConfigError, DataError
 from fathom.records import Interactions
 
@@ -102,6 +102,32 @@ def test_a_split_by_time_says_what_is_wrong_with_the_times(times: list[int], mes
 def test_shares_that_leave_nothing_are_refused(valid: float, test: float) -> None:
     with pytest.raises(ConfigError, match="their sum below 1"):
         global_time(log([1, 2, 3]), valid_share=valid, test_share=test)
+
+
+def test_global_events_asks_every_event_but_a_first_in_the_order_of_time() -> None:
+    # Questions by time: 2@10, 7@30, 8@40, 3@60, 4@70, 5@90, 10@95: of seven the last two are test cases, the two before them validation.
+    interactions = log([1, 2, 3, 4, 5], [6, 7, 8], [9, 10], [11], times=[0, 10, 60, 70, 90, 20, 30, 40, 50, 95, 65])
+    split = global_events(interactions, valid_share=0.29, test_share=0.28)
+    assert split.train.items.tolist() == [1, 2, 6, 7, 8, 9], "9 stands before the first cut, 11 behind it"
+    assert [(case.user, case.history, case.target) for case in split.valid] == [(0, (1, 2), 3), (0, (1, 2, 3), 4)]
+    assert [(case.user, case.history, case.target) for case in split.test] == [(0, (1, 2, 3, 4), 5), (2, (9,), 10)]
+
+
+def test_global_events_cuts_at_exact_shares() -> None:
+    for seed in range(20):
+        interactions = random_log(users=60, most=9, seed=seed)
+        questions = sum(max(0, length - 1) for length in np.diff(interactions.offsets).tolist())
+        split = global_events(interactions)
+        asked = sum(max(0, length - 1) for length in np.diff(split.train.offsets).tolist())
+        first, second = questions * 8 // 10, questions * 9 // 10
+        assert (asked, len(split.valid), len(split.test)) == (first, second - first, questions - second)
+        latest = max(case.times[-1] for case in split.valid)
+        assert latest <= max(case.times[-1] for case in split.test)
+
+
+def test_too_few_events_for_three_parts_are_told() -> None:
+    with pytest.raises(DataError, match="2 events follow another of their user: too few"):
+        global_events(log([1, 2, 3]))
 
 
 def test_hold_out_takes_the_end_of_each_history() -> None:
