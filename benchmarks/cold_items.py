@@ -99,9 +99,7 @@ def main() -> None:
     for name, values in recalls.items():
         print(f"{name:5} Recall@20 {values.mean():.4f} of {len(asked)} users whose last item is new")
     ratio = f"{told.ratio:.2f}" if told.ratio is not None else "without bound"
-    print(
-        f"ratio {ratio}, difference {told.difference:+.4f} [{told.low:+.4f}, {told.high:+.4f}], p {told.p:.3f}; chance is {20 / len(moved):.4f}"
-    )
+    print(f"ratio {ratio}, difference {told.difference:+.4f} [{told.low:+.4f}, {told.high:+.4f}], p {told.p:.3f}")
 
 
 if __name__ == "__main__":
