@@ -5,19 +5,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from rich.console import RenderableType
 
 from fathom.contracts import Recommender
 from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import Difference, Row
+from fathom.evaluation.rows import make_comparisons
 from fathom.pipeline.workshop import Workshop
 from fathom.recommenders.popular import Popularity
 from fathom.recommenders.textual import TextRecommender
-from fathom.records import Case
+from fathom.records import Case, Ints
 from fathom.reports.page import PageData
 
 BLIND_ORACLE = "oracle-without-ratings"
 """In a planted world, the best that can be done without ratings: a model above it has read them."""
+
+
+RARE = 10
+"""Items with fewer training interactions are reported apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +96,34 @@ class Table(ABC):
             return {}
         blind = {BLIND_ORACLE: oracle.without_ratings} if world is not None and world.planted else {}
         return {**blind, "oracle": lambda: oracle}
+
+
+def parts(work: Workshop) -> dict[str, Ints]:
+    """What is reported apart, before the name of a metric -> the items whose cases it is about.
+
+    'rare/': fewer than `RARE` training interactions; 'cold/': the tenth of all items that training holds least often, smaller ids first.
+    """
+    counts = work.counts[1:]
+    least = np.argsort(counts, kind="stable")[: len(counts) // 10]
+    return {"rare/": np.flatnonzero(counts < RARE) + 1, "cold/": least + 1}
+
+
+def part_figures(work: Workshop, evaluation: Evaluation) -> dict[str, float]:
+    """Metrics of the cases about the `parts`, where there are any."""
+    found: dict[str, float] = {}
+    for prefix, items in parts(work).items():
+        if (chosen := np.flatnonzero(np.isin(evaluation.targets, items))).size:
+            found |= {f"{prefix}{name}": value for name, value in evaluation.subset(chosen).metrics((10, 20)).items()}
+    return found
+
+
+def part_comparisons(work: Workshop, evaluations: Mapping[str, Evaluation], pairs: Sequence[tuple[str, str]]) -> list[Difference]:
+    """The pairs compared on the cases about each of the `parts` alone."""
+    pairs, told = [(a, b) for a, b in pairs if a in evaluations and b in evaluations], []
+    for prefix, items in parts(work).items():
+        some = {name: np.flatnonzero(np.isin(evaluations[name].targets, items)) for name in {name for pair in pairs for name in pair}}
+        if some and all(chosen.size for chosen in some.values()):
+            narrowed = {name: evaluations[name].subset(chosen) for name, chosen in some.items()}
+            found = make_comparisons(narrowed, pairs, seed=work.recipe.seed)
+            told += [one.model_copy(update={"metric": f"{prefix}{one.metric}"}) for one in found]
+    return told

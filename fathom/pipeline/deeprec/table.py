@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
-import numpy as np
 from rich.console import RenderableType
 
 from fathom.agents.play import play
@@ -18,7 +17,7 @@ from fathom.evaluation.rows import STRICT, make_comparisons, make_row
 from fathom.evaluation.said import load_said, save_said
 from fathom.pipeline.deeprec.endpoint import ENDPOINT, endpoint_comparisons, endpoint_figures, judge_endpoint
 from fathom.pipeline.deeprec.workshop import AGENTS, DeepRecWorkshop
-from fathom.pipeline.table import BLIND_ORACLE, Speaker, Table
+from fathom.pipeline.table import BLIND_ORACLE, Speaker, Table, part_comparisons, part_figures
 from fathom.recommenders.mix import Mix, choose_weight
 from fathom.records import Case, Episode
 from fathom.reports.episode import episode_view, token_view
@@ -31,9 +30,6 @@ SCORED = "-scored"
 
 FINISHES: Mapping[str, Finish] = {"": "written", SCORED: "scored"}
 """What stands behind an agent's name -> which of its lists counts."""
-
-RARE = 10
-"""Items with fewer training interactions are reported apart."""
 
 
 class DeepRecTable(Table):
@@ -101,7 +97,7 @@ class DeepRecTable(Table):
         seed = work.recipe.seed
         return rows, [
             *_strict_comparisons(strict, seed=seed),
-            *_rare_comparisons(work, evaluations),
+            *part_comparisons(work, evaluations, [(f"{agent}{finish}", "retriever") for finish in FINISHES for agent in AGENTS[-2:]]),
             *endpoint_comparisons(evaluations, seed=seed),
         ]
 
@@ -167,16 +163,7 @@ def _row(work: DeepRecWorkshop, name: str, evaluation: Evaluation, episodes: Seq
     row = make_row(name, evaluation, counts=work.counts, episodes=episodes, finish=_finish(name), seed=work.recipe.seed)
     if name == ENDPOINT:
         row = row.model_copy(update={"metrics": row.metrics | endpoint_figures(work, row.users)})
-    rare = _rare(work, evaluation)
-    if rare is None:
-        return row
-    return row.model_copy(update={"metrics": row.metrics | {f"rare/{key}": value for key, value in rare.metrics((10, 20)).items()}})
-
-
-def _rare(work: DeepRecWorkshop, evaluation: Evaluation) -> Evaluation | None:
-    """The cases whose target has fewer than `RARE` training interactions; None where there are none."""
-    chosen = np.flatnonzero(work.counts[evaluation.targets] < RARE)
-    return evaluation.subset(chosen) if len(chosen) else None
+    return row.model_copy(update={"metrics": row.metrics | part_figures(work, evaluation)})
 
 
 def _strict_comparisons(strict: Mapping[str, Evaluation], *, seed: int) -> list[Difference]:
@@ -185,10 +172,3 @@ def _strict_comparisons(strict: Mapping[str, Evaluation], *, seed: int) -> list[
     pairs = [(f"{agent}{finish}", f"{AGENTS[0]}{finish}") for finish in FINISHES for agent in AGENTS[1:]]
     told = make_comparisons(strict, [(a, b) for a, b in pairs if a in strict and b in strict], seed=seed)
     return [one.model_copy(update={"metric": f"{STRICT}{one.metric}"}) for one in told]
-
-
-def _rare_comparisons(work: DeepRecWorkshop, evaluations: Mapping[str, Evaluation]) -> list[Difference]:
-    """Agents against their retriever on the rare targets alone."""
-    rare = {name: part for name, evaluation in evaluations.items() if (part := _rare(work, evaluation)) is not None}
-    pairs = [(a, "retriever") for a in rare if a.removesuffix(SCORED) in AGENTS[-2:] and "retriever" in rare]
-    return [told.model_copy(update={"metric": f"rare/{told.metric}"}) for told in make_comparisons(rare, pairs, seed=work.recipe.seed)]

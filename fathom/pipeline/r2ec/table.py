@@ -16,7 +16,7 @@ from fathom.evaluation.said import load_said, save_said
 from fathom.files import read_json, write_json
 from fathom.metrics import ndcg
 from fathom.pipeline.r2ec.workshop import REASONERS, R2ecWorkshop
-from fathom.pipeline.table import Speaker, Table
+from fathom.pipeline.table import Speaker, Table, part_comparisons, part_figures
 from fathom.reasoners.reasoning import reason, shortened
 from fathom.reasoners.recommender import R2ec, Reasoned
 from fathom.records import Case, Reasoning
@@ -66,11 +66,9 @@ class R2ecTable(Table):
         work, rows = self.work, []
         for name, evaluation in evaluations.items():
             row = make_row(name, evaluation, counts=work.counts, seed=work.recipe.seed)
-            if name in REASONERS:
-                more = {**spoken(self._reasonings(name)), **self._by_budget(name)}
-                row = row.model_copy(update={"metrics": row.metrics | more})
-            rows.append(row)
-        return rows, []
+            more = {**spoken(self._reasonings(name)), **self._by_budget(name)} if name in REASONERS else {}
+            rows.append(row.model_copy(update={"metrics": row.metrics | part_figures(work, evaluation) | more}))
+        return rows, part_comparisons(work, evaluations, [(REASONERS[-1], other) for other in ("sasrec", "text", NO_REASON)])
 
     def told(self, page: PageData) -> PageData:
         if page.agent == NO_REASON:
