@@ -8,7 +8,7 @@ People and items are vectors of the same model, both live. Two kinds of excerpts
 - A *window* of a history is read out behind every event at once: the read-out stands as a branch behind each event, sees what happened
   up to there and its own tokens and nothing else, exactly as behind a prompt that ends there. So one pass through a history asks as
   often as it has events. This is R²ec without reasoning.
-- A *lesson* is one case with a reasoning, read out behind it. Its words are learned too.
+- A *lesson* is some neighbouring cases of one person, a reasoning behind each, read out behind it. Its words may be learned too.
 
 An item that many people took is in most batches, and would be held against everybody in most of them: `popularity` corrects for it
 as sampled softmax does, by the logarithm of how probable it is to be there (Yi et al., RecSys 2019).
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from fathom.contracts import Validate
 from fathom.language.documents import followed
 from fathom.reasoners.dual_head import DualHead
-from fathom.reasoners.prompts import READOUT, event_lines, frame, user_prompt
+from fathom.reasoners.prompts import READOUT, event_lines, frame
 from fathom.records import Case, Catalog, Reasoning
 from fathom.settings import Settings
 from fathom.training.full_softmax import full_softmax
@@ -62,11 +62,15 @@ class Excerpt:
     targets: list[int] = field(default_factory=list)
     """The item that came next, for each read-out."""
 
+    def say(self, words: Sequence[int], weights: Sequence[float], *, at: int) -> None:
+        """Let these tokens follow the first `at` tokens."""
+        self.tokens += words
+        self.positions += range(at, at + len(words))
+        self.weights += weights
+
     def ask(self, target: int, tail: Sequence[int], *, at: int, span: int) -> None:
         """Read out behind the first `at` tokens; `span` counts the tail's."""
-        self.tokens += tail
-        self.positions += range(at, at + len(tail))
-        self.weights += [0.0] * len(tail)
+        self.say(tail, [0.0] * len(tail), at=at)
         self.ends.append(len(self.tokens) - 1)
         self.spans.append(span)
         self.targets.append(target)
@@ -258,52 +262,94 @@ def people_of(head: DualHead, histories: Sequence[Case], catalog: Catalog) -> li
     return [Person(before, encode(event_lines(case, catalog, head.settings)), case.history, behind, head.tail) for case in histories]
 
 
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """What is said about a case before its target is asked for."""
+
+    case: Case
+    words: Sequence[int]
+    """In tokens."""
+    weight: float
+    """Of each of them in the words' loss."""
+    ends: bool
+    """Whether the model is to learn that it ends there."""
+
+
 def lessons_of(
     head: DualHead, cases: Sequence[Case], reasonings: Sequence[str], catalog: Catalog, *, behind_words: bool = True
 ) -> list[Excerpt]:
-    """Each case with a reasoning about it, whose words are to be learned; one too long for its budget is cut.
+    """The cases with a reasoning about each, whose words are to be learned; one too long for its budget is cut.
 
-    The target is asked for behind the words, or else behind the prompt alone: where the words know the target.
+    The target is asked for behind the words, or else behind the history alone: where the words know the target.
     """
-    policy, settings = head.policy, head.settings
-    closing, found = policy.encode(READOUT), []
-    prompts = [user_prompt(case, catalog, settings, count=lambda text: len(policy.encode(text))) for case in cases]
-    encoded = zip(policy.table.encode_many(prompts), policy.table.encode_many(reasonings), strict=True)
-    for case, (prompt, words) in zip(cases, encoded, strict=True):
-        said = words[: settings.reasoning_tokens]
-        ending = closing if len(said) == len(words) else ()  # the model is to end its reasoning by itself
-        excerpt = Excerpt([*prompt, *said], list(range(len(prompt) + len(said))), [0.0] * len(prompt) + [1.0] * len(said))
-        if behind_words:
-            excerpt.ask(case.target, head.tail, at=len(excerpt.tokens), span=len(said) + len(head.tail))
-            first = len(prompt) + len(said)
-            excerpt.weights[first : first + len(ending)] = [1.0] * len(ending)
-        else:
-            excerpt.tokens += ending
-            excerpt.positions += range(len(excerpt.positions), len(excerpt.tokens))
-            excerpt.weights += [1.0] * len(ending)
-            excerpt.ask(case.target, head.tail, at=len(prompt), span=len(head.tail))
-        found.append(excerpt)
-    return found
+    most, said = head.settings.reasoning_tokens, []
+    for case, words in zip(cases, head.policy.table.encode_many(reasonings), strict=True):
+        said.append(Saying(case, words[:most], 1.0, len(words) <= most))
+    return lessons(head, said, catalog, behind_words=behind_words)
 
 
 def lessons_behind(
-    head: DualHead, reasonings: Sequence[Reasoning], *, own_weight: float, rng: np.random.Generator, cut: float
+    head: DualHead, reasonings: Sequence[Reasoning], catalog: Catalog, *, own_weight: float, rng: np.random.Generator, cut: float
 ) -> list[Excerpt]:
-    """Each case with what the model itself said about it, each of its own words with `own_weight`, and the target asked for behind them.
+    """The cases with what the model itself said about each, each of its own words with `own_weight`, and the target asked for behind them.
 
     A share `cut` of the reasonings ends earlier, anywhere: so that the model can be read out after any number of words.
     """
-    found = []
+    said = []
     for reasoning in reasonings:
         tape, kept = reasoning.tape, reasoning.written
         if rng.random() < cut:
             kept = int(rng.integers(0, kept + 1))
-        length = tape.prompt + kept
-        weights = [own_weight * own for own in tape.sampled[:length]]
-        excerpt = Excerpt(list(tape.tokens[:length]), list(range(length)), weights)
-        excerpt.ask(reasoning.case.target, head.tail, at=length, span=kept + len(head.tail))
+        said.append(Saying(reasoning.case, tape.tokens[tape.prompt : tape.prompt + kept], own_weight, False))
+    return lessons(head, said, catalog, behind_words=True)
+
+
+def lessons(head: DualHead, said: Sequence[Saying], catalog: Catalog, *, behind_words: bool) -> list[Excerpt]:
+    """Excerpts in which neighbouring cases of one person share the history, read once: each reasoning stands as a branch behind the
+    events that its case knows, and sees these and itself alone."""
+    policy, settings = head.policy, head.settings
+    before, behind = map(policy.encode, frame(settings))
+    closing = policy.encode(READOUT)
+    chains = _chains(said, most=max(1, settings.history_length // 2))
+    lines = [event_lines(chain[-1].case, catalog, settings, latest=settings.history_length + len(chain) - 1) for chain in chains]
+    encoded = iter(policy.table.encode_many([line for some in lines for line in some]))
+    found = []
+    for chain, some in zip(chains, lines, strict=True):
+        events = [next(encoded) for _ in some]
+        lengths = np.cumsum([0, *map(len, events[::-1])])
+        room = settings.prompt_tokens - len(before) - len(behind)
+        events = events[len(events) - int(np.searchsorted(lengths, room, side="right")) + 1 :]
+        first = len(chain[-1].case.history) - len(events)
+        edges = len(before) + np.cumsum([0, *map(len, events)])
+        tokens = [*before, *(token for event in events for token in event)]
+        excerpt = Excerpt(tokens, list(range(len(tokens))), [0.0] * len(tokens))
+        for saying in reversed(chain):  # from the last one: so that positions fall back wherever a branch begins
+            edge = int(edges[max(0, len(saying.case.history) - first)])
+            words, target = [*behind, *saying.words], saying.case.target
+            weights = [0.0] * len(behind) + [saying.weight] * len(saying.words)
+            if behind_words:
+                excerpt.say(words, weights, at=edge)
+                excerpt.ask(target, head.tail, at=edge + len(words), span=len(saying.words) + len(head.tail))
+                start = len(excerpt.weights) - len(head.tail)
+                excerpt.weights[start : start + len(closing)] = [saying.weight * saying.ends] * len(closing)
+            else:
+                excerpt.say([*words, *closing], [*weights, *[saying.weight * saying.ends] * len(closing)], at=edge)
+                excerpt.say(behind, [0.0] * len(behind), at=edge)
+                excerpt.ask(target, head.tail, at=edge + len(behind), span=len(head.tail))
         found.append(excerpt)
     return found
+
+
+def _chains(said: Sequence[Saying], *, most: int) -> list[list[Saying]]:
+    """The sayings in runs of at most so many, in each of which every case is the same person's next one."""
+    chains: list[list[Saying]] = []
+    for saying in said:
+        case, last = saying.case, chains[-1][-1].case if chains else None
+        if last is not None and len(chains[-1]) < most and case.user == last.user and case.history == (*last.history, last.target):
+            chains[-1].append(saying)
+        else:
+            chains.append([saying])
+    return chains
 
 
 def _cuts(events: int, length: int, rng: np.random.Generator) -> list[tuple[int, int, int]]:

@@ -178,7 +178,7 @@ def test_behind_its_own_words_the_model_is_read_as_in_service(cut: float) -> Non
     head = tiny_head()
     cases = [Case(0, (17, 25), 5), Case(1, (3,), 9), Case(2, (35, 36, 17), 1)]
     reasonings = reason(head, cases, CATALOG, temperature=1.0, seeds=[4, 5, 6])
-    lessons = lessons_behind(head, reasonings, own_weight=0.5, rng=np.random.default_rng(0), cut=cut)
+    lessons = lessons_behind(head, reasonings, CATALOG, own_weight=0.5, rng=np.random.default_rng(0), cut=cut)
     fewer = [shortened(one, head, sum(weight > 0 for weight in lesson.weights)) for one, lesson in zip(reasonings, lessons, strict=True)]
     if not cut:
         assert [one.written for one in fewer] == [one.written for one in reasonings]
@@ -190,6 +190,37 @@ def test_behind_its_own_words_the_model_is_read_as_in_service(cut: float) -> Non
         assert torch.allclose(head.vectors(hidden, row.ends, row.spans), head.read([as_text(one) for one in fewer]), atol=1e-5)
     assert row.targets.tolist() == [5, 9, 1]
     assert set(row.weights.tolist()) == {0.0, 0.5}
+
+
+@pytest.mark.parametrize("behind_words", [True, False])
+def test_neighbouring_cases_share_a_history_and_are_read_as_if_each_stood_alone(behind_words: bool) -> None:
+    head = tiny_head(history_length=8)
+    chain = [Case(3, (17, 25, 35), 5), Case(3, (17, 25, 35, 5), 9), Case(3, (17, 25, 35, 5, 9), 1)]
+    words = ["Lately: Comedy.", "Drama and Crime.", "Comedy and 1977."]
+    [together] = lessons_of(head, chain, words, CATALOG, behind_words=behind_words)
+    alone = [lessons_of(head, [case], [said], CATALOG, behind_words=behind_words)[0] for case, said in zip(chain, words, strict=True)]
+    assert len(together.tokens) < sum(len(one.tokens) for one in alone)
+    assert sum(together.weights) == sum(sum(one.weights) for one in alone)
+    assert together.targets[::-1] == [target for one in alone for target in one.targets]
+    with torch.no_grad():
+        assert torch.allclose(people_in(head, [together]).flip(0), people_in(head, alone), atol=1e-5)
+        given = {"shares": SHARES, "settings": PLAIN.model_copy(update={"words": 1.0})}
+        one, other = (contrastive_loss(head, Readings.of(part), **given)[0] for part in ([together], alone))
+    assert torch.allclose(one, other, rtol=1e-4)
+
+
+def test_cases_that_do_not_follow_each_other_stand_alone() -> None:
+    head = tiny_head()
+    cases = [Case(0, (17,), 5), Case(1, (17, 5), 9), Case(1, (17, 5, 9, 8), 1)]
+    assert len(lessons_of(head, cases, ["Comedy."] * 3, CATALOG)) == 3
+
+
+def test_a_lesson_with_a_long_history_keeps_its_latest_events_whole() -> None:
+    head = tiny_head(history_length=30, prompt_tokens=20)
+    case = Case(0, tuple(1 + place % 40 for place in range(30)), 7)
+    [lesson] = lessons_of(head, [case], ["Comedy."], CATALOG)
+    [plain] = reason(head, [case], CATALOG, budget=0)
+    assert tuple(lesson.tokens[: plain.tape.prompt]) == plain.tape.tokens[: plain.tape.prompt]
 
 
 def test_the_same_target_twice_is_one_item_and_alone_in_its_batch_costs_nothing() -> None:

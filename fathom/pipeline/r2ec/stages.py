@@ -133,7 +133,7 @@ def own_lessons(work: R2ecWorkshop, head: DualHead, cases: Sequence[Case], setti
     with head.policy.decoder.heated(settings.temperature):
         reasonings = in_shares(share, list(zip(cases, seeds, strict=True)))
     rng = np.random.default_rng(work.recipe.seed)
-    return lessons_behind(head, reasonings, own_weight=settings.own_weight, rng=rng, cut=settings.cut)
+    return lessons_behind(head, reasonings, work.catalog, own_weight=settings.own_weight, rng=rng, cut=settings.cut)
 
 
 def figures(work: R2ecWorkshop, head: DualHead, *, budget: int | None = None) -> dict[str, float]:
