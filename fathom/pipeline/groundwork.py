@@ -21,7 +21,7 @@ ASKED = (*DATA, "split", "valid_users", "seed", "hold_out")
 
 
 def make_dataset(work: Workshop) -> None:
-    """The built-in world, or the source after its filters."""
+    """The built-in world, or the source after its filters; says how the split cuts it."""
     world, source = work.recipe.world, work.recipe.source
     if world is not None:
         built = build_world(world)
@@ -65,5 +65,5 @@ def first_policy(work: Workshop, corpus: Callable[[], list[str]], markers: tuple
     return LocalPolicy.load(recipe.model, device=work.device, precision=precision, lora=recipe.lora or None)
 
 
-DATASET = Stage("dataset", "interactions and catalogue", (), DATA, make_dataset, leaves=("dataset", "oracle"), alone=True)
+DATASET = Stage("dataset", "interactions and catalogue", (), (*DATA, "split"), make_dataset, leaves=("dataset", "oracle"), alone=True)
 SASREC = Stage("sasrec", "the sequential baseline", ("dataset",), (*ASKED, "sasrec"), fit_sasrec)
