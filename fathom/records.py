@@ -90,6 +90,10 @@ class Case:
     times: tuple[int, ...] = ()
     """Seconds since 1970 of each event of `history` (-1: unknown); empty where only the order is known."""
 
+    def follows(self, before: "Case") -> bool:
+        """Whether it is the same person's very next question: all that `before` knew, and what it asked for, is its history."""
+        return self.user == before.user and self.history == (*before.history, before.target)
+
 
 @dataclass(frozen=True, slots=True)
 class Split:

@@ -34,7 +34,7 @@ def make_dataset(work: Workshop) -> None:
         if source.title_words:
             dataset = short_titles(dataset, source.title_words)
         if (window := source.window) is not None:
-            dataset = rolling_window(dataset, end=window.end, months=window.months, step=window.step, least_items=window.least_items)
+            dataset = rolling_window(dataset, end=str(window.end), months=window.months, step=window.step, least_items=window.least_items)
         if source.core:
             dataset = k_core(dataset, source.core, source.core)
         dataset.save(work.folder("dataset"))

@@ -4,6 +4,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from fathom.errors import ConfigError, DataError, suggestion
 from fathom.evaluation.evaluate import Evaluation, paired
 from fathom.evaluation.results import Row, read
@@ -44,5 +46,10 @@ def guests(folder: Path) -> tuple[list[Row], dict[str, Evaluation]]:
     kept = read_json(path) if path.is_file() else []
     if not isinstance(kept, list):
         raise DataError(f"{path}: expected a list of rows; remove the folder and invite them again")
-    rows = [Row.model_validate(row) for row in kept]
+    try:
+        rows = [Row.model_validate(row) for row in kept]
+    except ValidationError as error:
+        raise DataError(
+            f"{path}: not rows as Fathom writes them ({error.errors()[0]['msg']}); remove the folder and invite them again"
+        ) from error
     return rows, {row.model: Evaluation.load(folder / GUESTS / f"{row.model}.parquet") for row in rows}

@@ -1,5 +1,6 @@
 """What every recipe says, whatever its method: which data, which cases, which recommender and language model to begin with."""
 
+from datetime import date
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -17,8 +18,8 @@ from fathom.training.supervised import FitSettings
 class WindowOfTime(Settings):
     """The last months of a log, and more of them where they hold too few items."""
 
-    end: str
-    """ISO date in UTC before which it ends."""
+    end: date
+    """Day in UTC before which it ends."""
     months: int = Field(default=12, ge=1)
     """How long it is at first."""
     step: int = Field(default=3, ge=1)

@@ -79,6 +79,7 @@ def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, run: Ru
         raise ConfigError(f"--until {until}: there is no such stage{suggestion(until, names)}")
     together = processes()
     console = console if together.is_main_process else Console(quiet=True)
+    together.wait_for_everyone()  # the main process may have taken over what another run has done: all read the same record
     record = _read_record(folder / "stages.json")
     above: dict[str, str] = {}
     for number, stage in enumerate(stages, start=1):

@@ -159,6 +159,21 @@ def in_two(cases: Sequence[Case], share: float, *, seed: int) -> tuple[tuple[Cas
     return tuple(case for case in cases if case.user not in second), tuple(case for case in cases if case.user in second)
 
 
+def some_people(cases: Sequence[Case], most: int, *, seed: int) -> tuple[Case, ...]:
+    """All cases of people drawn by `seed`, in their order: as many people as have at most `most` cases together; everybody's for 0.
+
+    Whole people, so that it is known what followed a case.
+    """
+    counts: dict[int, int] = {}
+    for case in cases:
+        counts[case.user] = counts.get(case.user, 0) + 1
+    people = np.fromiter(counts, dtype=np.int64)
+    order = np.random.default_rng(seed).permutation(people).tolist()
+    together = np.cumsum([counts[user] for user in order])
+    kept = set(order if not most else order[: int(np.searchsorted(together, most, side="right"))])
+    return tuple(case for case in cases if case.user in kept)
+
+
 def sampled(cases: tuple[Case, ...], count: int, *, seed: int) -> tuple[Case, ...]:
     """`count` of the cases, drawn without replacement by `seed` and kept in their order; all of them for 0 or too few."""
     if not count or count >= len(cases):

@@ -344,8 +344,7 @@ def _chains(said: Sequence[Saying], *, most: int) -> list[list[Saying]]:
     """The sayings in runs of at most so many, in each of which every case is the same person's next one."""
     chains: list[list[Saying]] = []
     for saying in said:
-        case, last = saying.case, chains[-1][-1].case if chains else None
-        if last is not None and len(chains[-1]) < most and case.user == last.user and case.history == (*last.history, last.target):
+        if chains and len(chains[-1]) < most and saying.case.follows(chains[-1][-1].case):
             chains[-1].append(saying)
         else:
             chains.append([saying])

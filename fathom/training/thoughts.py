@@ -56,7 +56,7 @@ def followers(cases: Sequence[Case], place: int, most: int) -> tuple[int, ...]:
     """At most `most` items that the person of case `place` took after its target, as far as the cases behind it tell."""
     found: list[int] = []
     for before, case in zip(cases[place:], cases[place + 1 :], strict=False):
-        if len(found) >= most or case.user != before.user or case.history != (*before.history, before.target):
+        if len(found) >= most or not case.follows(before):
             break
         found.append(case.target)
     return tuple(found)

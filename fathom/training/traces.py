@@ -299,7 +299,7 @@ def sequel(cases: Sequence[Case], index: int, catalog: Catalog, protocol: Protoc
     first = last = cases[index]
     for place in range(index + 1, len(cases)):
         case = cases[place]
-        if case.user != last.user or case.history != (*last.history, last.target):
+        if not case.follows(last):
             break
         last = case
     told = len(last.history) - len(first.history)

@@ -8,7 +8,9 @@ from fathom.errors import ConfigError
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe
 from fathom.pipeline.methods import METHODS, recipe_at
 from fathom.pipeline.sweep import SweepSettings
+from fathom.pipeline.workshop import some_people
 from fathom.recipes import dump, load
+from fathom.records import Case
 
 RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").glob("*.yaml"))
 
@@ -69,6 +71,26 @@ def test_stages_need_only_what_comes_before(method: str) -> None:
     for stage in METHODS[method].stages:
         assert set(stage.needs) <= done
         done.add(stage.name)
+
+
+@pytest.mark.parametrize("written", ["2023-10-01", '"2023-10-01"'])
+def test_a_day_may_be_written_with_quotes_and_without(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"name: a\nsource: {{name: x, window: {{end: {written}}}}}\n", encoding="utf-8")
+    recipe = recipe_at(path)
+    assert recipe.source is not None
+    assert recipe.source.window is not None
+    assert recipe.source.window.end.isoformat() == "2023-10-01"
+
+
+def test_people_are_taken_whole() -> None:
+    cases = [Case(user, tuple(range(1, 2 + step)), 9) for user in range(6) for step in range(1 + user % 3)]
+    some = some_people(cases, 5, seed=1)
+    assert 0 < len(some) <= 5
+    people = {case.user for case in some}
+    assert some == tuple(case for case in cases if case.user in people)
+    assert some_people(cases, 0, seed=1) == tuple(cases)
+    assert some == some_people(cases, 5, seed=1)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ class LessonSettings(ContrastiveSettings):
     histories: float = Field(default=0.3, ge=0, le=1)
     """Share of the people whose whole histories are read beside the reasonings, drawn by the recipe's seed."""
     most: int = Field(default=0, ge=0)
-    """The most cases that are reasoned about, drawn by the recipe's seed; 0: all."""
+    """The most cases that are reasoned about, all those of people drawn by the recipe's seed; 0: everybody's."""
 
 
 class OwnWordsSettings(LessonSettings):

@@ -16,17 +16,17 @@ from fathom.items.text import item_texts
 from fathom.metrics import ndcg, ranks_of
 from fathom.pipeline.groundwork import ASKED, DATASET, SASREC, first_policy
 from fathom.pipeline.judge import judge_all
-from fathom.pipeline.r2ec.recipe import LessonSettings, OwnWordsSettings
+from fathom.pipeline.r2ec.recipe import OwnWordsSettings
 from fathom.pipeline.r2ec.table import R2ecTable
 from fathom.pipeline.r2ec.workshop import R2ecWorkshop
 from fathom.pipeline.stages import Stage
-from fathom.pipeline.workshop import sampled, whole_histories
+from fathom.pipeline.workshop import some_people, whole_histories
 from fathom.reasoners.dual_head import DualHead
 from fathom.reasoners.prompts import READ_TOKEN, READOUT, item_prompts
 from fathom.reasoners.reasoning import reason
 from fathom.reasoners.recommender import R2ec
-from fathom.records import Case, Interactions, Reasoning
-from fathom.training.contrastive import Excerpt, lessons_behind, lessons_of, match
+from fathom.records import Case, Reasoning
+from fathom.training.contrastive import ContrastiveSettings, Excerpt, lessons_behind, lessons_of, match
 from fathom.training.pretrain import pretrain
 from fathom.training.processes import Shared, in_shares
 from fathom.training.recpo import recpo
@@ -53,47 +53,29 @@ def fit_first_language_model(work: R2ecWorkshop) -> None:
 def match_without_reasoning(work: R2ecWorkshop) -> None:
     """Every event is matched with what came before it, held-out ends left out."""
     head = DualHead(work.policy("lm-fit"), work.catalog, work.recipe.reasoner)
-    match(
-        head,
-        whole_histories(work.fit_part),
-        work.catalog,
-        settings=work.recipe.match,
-        run=work.run,
-        stage="match-fit",
-        validate=lambda: figures(work, head, budget=0),
-    )
-    work.keep(head, "match-fit")
+    _match(work, head, "match-fit", whole_histories(work.fit_part), work.recipe.match, budget=0)
 
 
 def continue_without_reasoning(work: R2ecWorkshop) -> None:
     """The same on whole histories: the row `r2ec-no-reason`."""
-    head = work.head("match-fit")
-    match(
-        head,
-        whole_histories(work.split.train),
-        work.catalog,
-        settings=work.recipe.match_refit,
-        run=work.run,
-        stage="r2ec-no-reason",
-        validate=lambda: figures(work, head, budget=0),
-    )
-    work.keep(head, "r2ec-no-reason")
+    _match(work, work.head("match-fit"), "r2ec-no-reason", whole_histories(work.split.train), work.recipe.match_refit, budget=0)
 
 
 def learn_words(work: R2ecWorkshop) -> None:
     """What may be said: made up from what really followed, among histories."""
     head, recipe = work.head("match-fit"), work.recipe
-    cases = sampled(work.lesson_cases, recipe.words.most, seed=recipe.seed)
+    cases = some_people(work.lesson_cases, recipe.words.most, seed=recipe.seed)
     said = thoughts(cases, work.catalog, seed=recipe.seed, settings=recipe.thoughts)
     lessons = lessons_of(head, cases, said, work.catalog, behind_words=False)
-    _learn(work, head, "r2ec-words", lessons, work.fit_part, recipe.words, budget=0)
+    histories = work.some_histories(work.fit_part, recipe.words.histories)
+    _match(work, head, "r2ec-words", histories, recipe.words, lessons=lessons, budget=0)
 
 
 def learn_behind_words(work: R2ecWorkshop) -> None:
     """To match behind what the model says itself."""
     head, recipe = work.head("r2ec-words"), work.recipe
-    lessons = own_lessons(work, head, sampled(work.lesson_cases, recipe.warm.most, seed=recipe.seed), recipe.warm)
-    _learn(work, head, "r2ec-warm", lessons, work.fit_part, recipe.warm)
+    lessons = own_lessons(work, head, work.lesson_cases, recipe.warm)
+    _match(work, head, "r2ec-warm", work.some_histories(work.fit_part, recipe.warm.histories), recipe.warm, lessons=lessons)
 
 
 def learn_from_ranks(work: R2ecWorkshop) -> None:
@@ -114,8 +96,8 @@ def learn_from_ranks(work: R2ecWorkshop) -> None:
 def continue_reasoning(work: R2ecWorkshop) -> None:
     """The model that serves: whole histories, and its own reasonings about all held-out events."""
     head, recipe = work.head("r2ec-recpo"), work.recipe
-    lessons = own_lessons(work, head, sampled(work.episode_cases, recipe.refit.most, seed=recipe.seed), recipe.refit)
-    _learn(work, head, "r2ec", lessons, work.split.train, recipe.refit)
+    lessons = own_lessons(work, head, work.episode_cases, recipe.refit)
+    _match(work, head, "r2ec", work.some_histories(work.split.train, recipe.refit.histories), recipe.refit, lessons=lessons)
 
 
 def judge_reasoners(work: R2ecWorkshop) -> None:
@@ -124,7 +106,8 @@ def judge_reasoners(work: R2ecWorkshop) -> None:
 
 
 def own_lessons(work: R2ecWorkshop, head: DualHead, cases: Sequence[Case], settings: OwnWordsSettings) -> list[Excerpt]:
-    """The cases with what the model says about them, and their targets behind it."""
+    """Some people's cases with what the model says about them, and their targets behind it."""
+    cases = some_people(cases, settings.most, seed=work.recipe.seed)
     seeds = [row_seed(work.recipe.seed, place) for place in range(len(cases))]
 
     def share(part: Sequence[tuple[Case, int]]) -> list[Reasoning]:
@@ -144,19 +127,20 @@ def figures(work: R2ecWorkshop, head: DualHead, *, budget: int | None = None) ->
     return {"ndcg@10": float(ndcg(ranks_of(ranking, targets), 10).mean())}
 
 
-def _learn(
+def _match(
     work: R2ecWorkshop,
     head: DualHead,
     stage: str,
-    lessons: Sequence[Excerpt],
-    interactions: Interactions,
-    settings: LessonSettings,
+    histories: Sequence[Case],
+    settings: ContrastiveSettings,
     *,
+    lessons: Sequence[Excerpt] = (),
     budget: int | None = None,
 ) -> None:
+    """Fit the head and keep it; validated behind its words, or after at most `budget` of them."""
     match(
         head,
-        work.some_histories(interactions, settings.histories),
+        histories,
         work.catalog,
         settings=settings,
         run=work.run,
