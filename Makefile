@@ -33,7 +33,7 @@ check: setup  ## format, lint and types
 
 # Two processes of one thread each: threads that wait for each other on busy cores cost more than they bring.
 test: setup  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 bench: setup  ## the benchmarks, each beside a peer or a physical limit
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -1,4 +1,4 @@
-"""What every test may use: `tests/worlds.py` by name, and the folder of measured data where there is one."""
+"""What every test may use: `tests/worlds.py` by name, and the folder of measured data where there is one; who goes first."""
 
 import os
 import sys
@@ -9,6 +9,12 @@ import pytest
 TESTS = Path(__file__).parent
 if str(TESTS) not in sys.path:
     sys.path.insert(0, str(TESTS))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with slow tests go first: at the end only short ones are left to share, so that no process waits for another."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ protocol:
 traces: {missed: 1.0, hindsight: 0.3, calls: [0, 0, 1]}
 imitate:
   histories: 0.0
-  fit: {epochs: 8, batch_size: 2, learning_rate: 4.0e-3, validate_every: 8, optimizer: muon}
+  fit: {epochs: 5, batch_size: 2, learning_rate: 4.0e-3, validate_every: 5, optimizer: muon}
 rewards: {answer_length: 3, gate: none}
 stage1: {steps: 3, prompts: 2, samples: 6, micro_batch: 12, learning_rate: 1.0e-4, preflight: warn}
 stage2: {steps: 1, prompts: 2, samples: 6, micro_batch: 12, learning_rate: 1.0e-4, preflight: warn}

@@ -92,6 +92,7 @@ def column(folder: Path, name: str) -> list[float]:
     return [line[name] for stage in ("one", "two") for line in Run(folder).metrics(stage) if name in line]
 
 
+@pytest.mark.slow
 def test_the_warm_start_follows_the_protocol(warm: Path) -> None:
     episodes = play(LocalPolicy.load(warm), Shelves(CATALOG.n_items), CASES[:20], CATALOG, PROTOCOL)
     assert np.mean([episode.well_formed for episode in episodes]) > 0.8
