@@ -1,7 +1,23 @@
-"""What an evaluation costs in memory; seconds and tokens are counted where they are spent."""
+"""What an evaluation costs in memory, and how long a person waits; all other seconds and tokens are counted where they are spent."""
 
 import resource
+import statistics
 import sys
+import time
+from collections.abc import Sequence
+
+from fathom.contracts import Recommender
+from fathom.records import Case
+
+
+def latency(recommender: Recommender, cases: Sequence[Case], *, k: int = 10) -> float:
+    """Median seconds from one person's case to their list of `k`, nobody else being served; the first case only warms up."""
+    waited = []
+    for case in [cases[0], *cases]:
+        began = time.perf_counter()
+        recommender.recommend([case], k)
+        waited.append(time.perf_counter() - began)
+    return statistics.median(waited[1:])
 
 
 def peak_megabytes() -> float:

@@ -46,7 +46,8 @@ class DualHead(nn.Module):
         self.settings = settings
         self.tail = _tail(policy, settings)
         """The ids that end every text: the read-out string's, and the dedicated token's if there is one."""
-        room = settings.prompt_tokens + settings.reasoning_tokens + len(self.tail)
+        self.longest = room = settings.prompt_tokens + settings.reasoning_tokens + len(self.tail)
+        """Tokens of the longest prompt, reasoning and read-out."""
         if room > policy.context:
             raise ConfigError(
                 f"prompt_tokens {settings.prompt_tokens}, reasoning_tokens {settings.reasoning_tokens} and the read-out's {len(self.tail)} "
@@ -87,6 +88,11 @@ class DualHead(nn.Module):
         if not texts:
             return torch.zeros(0, self.table.shape[1], device=self.table.device)
         return torch.cat([self._read(part) for part in _parts(texts)])
+
+    def probe(self, count: int) -> Tensor:
+        """The vector of a meaningless text of `count` tokens, with gradients, computed as in training."""
+        with self.policy.decoder.autocast():
+            return self.read([((self.tail * count)[:count], 0)])
 
     def vectors(self, hidden: Tensor, ends: Tensor, spans: Tensor) -> Tensor:
         """(M, d) float32, read out at places `ends` (M,) of the hidden states (T, width) of packed texts; of unit norm for cosine.

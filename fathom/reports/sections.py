@@ -182,12 +182,12 @@ def reasoning(row: Row | None, reasonings: Sequence[Reasoning]) -> str:
 
 
 def cost_table(results: Results) -> str:
-    """What each model's answers cost."""
-    head = "".join(
-        f'<th scope="col">{name}</th>' for name in ("model", "seconds", "ms / user", "tokens / user", "context / user", "peak MB")
-    )
+    """What each model's answers cost; alone: how long a person waits when nobody else is served, where that was measured."""
+    names = ("model", "seconds", "ms / user", "ms alone", "tokens / user", "context / user", "peak MB")
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
     body = "".join(
         f'<tr><th scope="row">{escape(row.model)}</th><td>{row.seconds:,.1f}</td><td>{1000 * row.seconds / row.users:,.1f}</td>'
+        f"<td>{_optional(row, 'latency_seconds', 1000)}</td>"
         f"<td>{_optional(row, 'tokens')}</td><td>{_optional(row, 'context_tokens')}</td><td>{row.peak_mb:,.0f}</td></tr>"
         for row in results.rows
     )
@@ -288,8 +288,8 @@ def _scroller(label: str, inside: str) -> str:
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">{inside}</div>'
 
 
-def _optional(row: Row, name: str) -> str:
-    return f"{row.metrics[name]:,.0f}" if name in row.metrics else "–"
+def _optional(row: Row, name: str, times: float = 1) -> str:
+    return f"{times * row.metrics[name]:,.0f}" if name in row.metrics else "–"
 
 
 def _bare(value: float) -> str:

@@ -30,6 +30,7 @@ from fathom.reasoners.prompts import READOUT, event_lines, frame
 from fathom.records import Case, Catalog, Reasoning
 from fathom.settings import Settings
 from fathom.training.full_softmax import full_softmax
+from fathom.training.memory import announce, expected
 from fathom.training.processes import cut
 from fathom.training.run import Run
 from fathom.training.supervised import FitReport, FitSettings, fit
@@ -215,9 +216,17 @@ def match(
     def loss(_: nn.Module, part: Readings) -> tuple[Tensor, Tensor]:
         return contrastive_loss(head, part, shares=shares, settings=settings)
 
+    def batches(_: int, rng: np.random.Generator) -> Excerpts:
+        return Excerpts(people, lessons, length=head.settings.history_length, batch_size=settings.fit.batch_size, rng=rng)
+
+    if len(first := batches(0, np.random.default_rng(settings.fit.seed))):
+        piece = first[0].pieces()[0]
+        tokens = sum(len(one.tokens) for one in piece.excerpts) + sum(len(head.items[item]) for item in piece.items)
+        needed = expected(head, head.probe, tokens=tokens, averaged=bool(settings.fit.average))
+        announce(stage, needed, device=head.table.device, smaller="fit.batch_size")
     report = fit(
         head,
-        batches=lambda _, rng: Excerpts(people, lessons, length=head.settings.history_length, batch_size=settings.fit.batch_size, rng=rng),
+        batches=batches,
         loss=loss,
         settings=settings.fit,
         run=run,

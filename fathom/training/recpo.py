@@ -31,6 +31,7 @@ from fathom.records import Case, Catalog, Reasoning
 from fathom.settings import Settings
 from fathom.training.advantages import centred, groups_that_differ, leave_one_out
 from fathom.training.losses import policy_loss
+from fathom.training.memory import announce, expected
 from fathom.training.processes import in_shares, processes, rows_at_once
 from fathom.training.run import Run
 from fathom.training.supervised import FitReport, FitSettings, fit
@@ -128,6 +129,10 @@ def recpo(
     def loss(_: nn.Module, part: Rollout) -> tuple[Tensor, Tensor]:
         return recpo_loss(head, part, settings)
 
+    people = rows_at_once(settings.fit.batch_size * settings.samples, settings.micro_batch)
+    tokens = people * head.longest + settings.fit.batch_size * max(map(len, head.items))
+    needed = expected(head, head.probe, tokens=tokens, averaged=bool(settings.fit.average))
+    announce(stage, needed, device=head.table.device, smaller="recpo.micro_batch")
     with head.policy.decoder.heated(settings.sampling_temperature):
         report = fit(
             head,

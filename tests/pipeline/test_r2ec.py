@@ -69,6 +69,9 @@ def test_every_row_is_judged_and_says_what_it_cost(run: R2ecWorkshop) -> None:
         assert 0 < row.metrics["tokens"] <= 8
         assert row.metrics["context_tokens"] > row.metrics["tokens"]
         assert 0 <= row.metrics["forced"] <= 1
+        assert row.metrics["users_per_second"] == pytest.approx(row.users / row.seconds)
+        assert row.metrics["users_at_once"] > 1
+        assert row.metrics["latency_seconds"] > 0
     last = results.row("r2ec")
     assert last is not None
     assert {"ndcg@10/tokens=0", "ndcg@10/tokens=3"} <= last.metrics.keys()

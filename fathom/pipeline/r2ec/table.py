@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import RenderableType
 
 from fathom.contracts import Recommender
+from fathom.evaluation.cost import latency
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import Difference, Row
 from fathom.evaluation.rows import make_row
@@ -28,6 +29,9 @@ from fathom.training.run import progress
 
 NO_REASON = "r2ec-no-reason"
 """The row of the model that was never taught to reason."""
+
+ALONE = 16
+"""Test cases that are asked one by one, to see how long a person waits."""
 
 FOREMOST = 10
 """Items that are shown behind a reasoning."""
@@ -66,8 +70,10 @@ class R2ecTable(Table):
         work, rows = self.work, []
         for name, evaluation in evaluations.items():
             row = make_row(name, evaluation, counts=work.counts, seed=work.recipe.seed)
-            more = {**spoken(self._reasonings(name)), **self._by_budget(name)} if name in REASONERS else {}
-            rows.append(row.model_copy(update={"metrics": row.metrics | part_figures(work, evaluation) | more}))
+            if name in REASONERS:
+                speed = {"users_per_second": len(evaluation.ranks) / evaluation.seconds}
+                row = row.model_copy(update={"metrics": row.metrics | spoken(self._reasonings(name)) | speed | self._asked_apart(name)})
+            rows.append(row.model_copy(update={"metrics": row.metrics | part_figures(work, evaluation)}))
         return rows, part_comparisons(work, evaluations, [(REASONERS[-1], other) for other in ("sasrec", "text", NO_REASON)])
 
     def told(self, page: PageData) -> PageData:
@@ -95,7 +101,8 @@ class R2ecTable(Table):
     def _reasonings(self, name: str) -> list[Reasoning]:
         return load_said(self.work.folder("episodes") / f"{name}.jsonl.gz", Reasoning)
 
-    def _by_budget(self, name: str) -> dict[str, float]:
+    def _asked_apart(self, name: str) -> dict[str, float]:
+        """What was found out about a model beside its ranks, when it was heard."""
         path = self.work.folder("episodes") / f"{name}.json"
         kept = read_json(path) if path.is_file() else {}
         return {key: float(str(value)) for key, value in kept.items()} if isinstance(kept, dict) else {}
@@ -124,15 +131,16 @@ def _hear(work: R2ecWorkshop, name: str) -> None:
 
         reasonings = in_shares(share, work.test_cases)
     evaluation = evaluate(Shared(Reasoned(reasoner, reasonings)), work.test_cases)
-    curve = {}
+    apart: dict[str, float] = {}
     for budget in work.recipe.budgets if name == REASONERS[-1] else ():
         fewer = [shortened(reasoning, reasoner.head, budget) for reasoning in reasonings]
         ranks = evaluate(Shared(Reasoned(reasoner, fewer)), work.test_cases).ranks
-        curve[f"ndcg@10/tokens={budget}"] = float(ndcg(ranks, 10).mean())
+        apart[f"ndcg@10/tokens={budget}"] = float(ndcg(ranks, 10).mean())
     if not together.is_main_process:
         return
+    apart |= {"users_at_once": reasoner.head.policy.at_once, "latency_seconds": latency(reasoner, work.test_cases[:ALONE])}
     save_said(work.folder("episodes") / f"{name}.jsonl.gz", reasonings)
-    write_json(work.folder("episodes") / f"{name}.json", curve)
+    write_json(work.folder("episodes") / f"{name}.json", dict(apart))
     ranked = evaluation.seconds * together.num_processes
     spent = replace(evaluation, seconds=ranked + sum(reasoning.seconds for reasoning in reasonings))
     spent.save(work.folder("ranks") / f"{name}.parquet")
