@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=600)
     parser.add_argument("--users", type=int, default=900)
     parser.add_argument("--epochs", type=int, default=2, help="of matching")
+    parser.add_argument("--untitled", type=float, default=0.5, help="share of a batch's items that are read without their titles")
     parser.add_argument("--encoder", default="minilm", help="of the text recommender: minilm, hashing or st:NAME")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -82,7 +83,7 @@ def main() -> None:
         run = Run(Path(folder))
         pretrain(policy, events, texts=item_texts(trained.catalog), windows=windows, settings=muon, run=run, stage="lm")
         head = DualHead(policy, trained.catalog, REASONER)
-        match(head, histories, trained.catalog, settings=ContrastiveSettings(fit=head_fit), run=run, stage="match")
+        match(head, histories, trained.catalog, settings=ContrastiveSettings(fit=head_fit, untitled=given.untitled), run=run, stage="match")
     model = R2ec(head, trained.catalog, budget=0)
     added = model.add_items(part(dataset.catalog, new))
     place |= {dataset.catalog.names[item - 1]: number for item, number in zip(new, added, strict=True)}

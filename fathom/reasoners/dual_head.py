@@ -55,6 +55,8 @@ class DualHead(nn.Module):
             )
         self.items = self._item_tokens(catalog)
         """Per item id the tokens of its prompt; nothing for `PAD`."""
+        self.untitled = self._item_tokens(catalog, titled=False)
+        """The same without the titles, as training may read them."""
         width = policy.embeddings.shape[1]
         self.learned = nn.Embedding(len(self.items), width) if settings.items == "learned" else None
         if self.learned is not None:
@@ -109,12 +111,16 @@ class DualHead(nn.Module):
             read = hidden[ends]
         return normalize(read, dim=1) if self.settings.similarity == "cosine" else read
 
-    def item_vectors(self, items: Sequence[int]) -> Tensor:
-        """(n, d) float32 live vectors of `items`, each from its prompt (or its learned row); with gradients where they are on."""
+    def item_vectors(self, items: Sequence[int], *, untitled: Sequence[bool] | None = None) -> Tensor:
+        """(n, d) float32 live vectors of `items`, each from its prompt (or its learned row); with gradients where they are on.
+
+        `untitled`: whose prompts are read without their titles.
+        """
         if self.learned is not None:
             rows: Tensor = self.learned(torch.tensor(items, dtype=torch.long, device=self.table.device)).float()
             return normalize(rows, dim=1) if self.settings.similarity == "cosine" else rows
-        return self.read([(self.items[item], 0) for item in items])
+        bare = [False] * len(items) if untitled is None else untitled
+        return self.read([((self.untitled if without else self.items)[item], 0) for item, without in zip(items, bare, strict=True)])
 
     def refresh(self, items: Sequence[int] | None = None) -> None:
         """Write the present vectors of `items` into the table; of all items, if none are named."""
@@ -150,7 +156,7 @@ class DualHead(nn.Module):
         tokens = self._item_tokens(catalog)
         if catalog.n_items < known or tokens[: known + 1] != self.items:
             raise ModelError(f"the first {known} items of the new catalogue must be the {known} that the model already ranks, unchanged")
-        self.items = tokens
+        self.items, self.untitled = tokens, self._item_tokens(catalog, titled=False)
         self.table = torch.cat([self.table, self.table.new_zeros(catalog.n_items - known, self.table.shape[1])])
         self.refresh(range(known + 1, catalog.n_items + 1))
 
@@ -184,8 +190,8 @@ class DualHead(nn.Module):
             head.learned.load_state_dict({"weight": saved["learned"]})
         return head.eval()
 
-    def _item_tokens(self, catalog: Catalog) -> list[tuple[int, ...]]:
-        prompts = self.policy.table.encode_many(item_prompts(catalog, self.settings))
+    def _item_tokens(self, catalog: Catalog, *, titled: bool = True) -> list[tuple[int, ...]]:
+        prompts = self.policy.table.encode_many(item_prompts(catalog, self.settings, titled=titled))
         most = min(self.settings.item_tokens, self.policy.context - len(self.tail))
         return [(), *((*tokens[:most], *self.tail) for tokens in prompts)]
 

@@ -102,20 +102,24 @@ def frame(settings: ReasonerSettings) -> tuple[str, str]:
     return before, behind
 
 
-def item_prompts(catalog: Catalog, settings: ReasonerSettings) -> list[str]:
-    """The prompt of each item, in the order of the ids 1..N: its title, one line an attribute that it has, its description."""
+def item_prompts(catalog: Catalog, settings: ReasonerSettings, *, titled: bool = True) -> list[str]:
+    """The prompt of each item, in the order of the ids 1..N: its title, one line an attribute that it has, its description.
+
+    Without `titled` an item about which anything else is known keeps its title back.
+    """
     names = list(catalog.attributes) if settings.attributes is None else list(settings.attributes)
     for name in names:
         if name not in catalog.attributes:
             raise ConfigError(f"attributes names '{name}', which this catalogue does not have{suggestion(name, list(catalog.attributes))}")
     prompts = []
     for item in range(1, catalog.n_items + 1):
-        lines = [catalog.title(item)]
-        lines += [
+        lines = [
             f"  {single_line(name)}: {single_line(', '.join(values))}" for name in names if (values := catalog.attributes[name][item - 1])
         ]
         words = catalog.descriptions[item - 1].split()[: settings.description_words] if catalog.descriptions else []
         lines += [f"  {text}" for text in [single_line(" ".join(words))] if text]
+        if titled or not lines:
+            lines.insert(0, catalog.title(item))
         prompts.append(_filled(settings, "item", item="".join(f"{line}\n" for line in lines)))
     return prompts
 

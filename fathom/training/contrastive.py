@@ -45,6 +45,9 @@ class ContrastiveSettings(Settings):
     """Weight of the words' loss beside the match's: of the events of windows, so that histories are not forgotten, and of reasonings."""
     popularity: float = Field(default=1.0, ge=0, le=1)
     """How much of an item's log-probability to be among a batch's items is taken off its logits: 0, the paper's loss; 1, unbiased."""
+    untitled: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a batch's items whose prompts are read without their titles: what else is known of an item learns to speak for it, as it
+    must for a new item, whose title nobody has ever read."""
 
 
 @dataclass(slots=True)
@@ -84,16 +87,19 @@ class Readings:
     excerpts: Sequence[Excerpt]
     items: tuple[int, ...]
     """The distinct items of the whole batch, ascending: every piece is compared with all of them."""
+    untitled: tuple[bool, ...]
+    """Which of them are read without their titles."""
     asked: int
     """Read-outs of the whole batch."""
     said: float
     """Weights of the words of the whole batch."""
 
     @classmethod
-    def of(cls, excerpts: Sequence[Excerpt]) -> "Readings":
-        """A whole batch."""
+    def of(cls, excerpts: Sequence[Excerpt], *, untitled: float = 0.0, rng: np.random.Generator | None = None) -> "Readings":
+        """A whole batch, of whose items `rng` draws the share `untitled`."""
         items = tuple(sorted({target for one in excerpts for target in one.targets}))
-        return cls(excerpts, items, sum(len(one.ends) for one in excerpts), sum(sum(one.weights) for one in excerpts))
+        bare = tuple((rng.random(len(items)) < untitled).tolist()) if rng is not None else (False,) * len(items)
+        return cls(excerpts, items, bare, sum(len(one.ends) for one in excerpts), sum(sum(one.weights) for one in excerpts))
 
     def pieces(self) -> "list[Readings]":
         """The same, shared out among the processes of the run."""
@@ -167,7 +173,14 @@ class Excerpts(Sequence[Readings]):
     lesson once."""
 
     def __init__(
-        self, people: Sequence[Person], lessons: Sequence[Excerpt], *, length: int, batch_size: int, rng: np.random.Generator
+        self,
+        people: Sequence[Person],
+        lessons: Sequence[Excerpt],
+        *,
+        length: int,
+        batch_size: int,
+        untitled: float = 0.0,
+        rng: np.random.Generator,
     ) -> None:
         made: list[tuple[int, int, int, int] | Excerpt] = [
             (person, *bounds) for person, one in enumerate(people) for bounds in _cuts(len(one), length, rng)
@@ -175,6 +188,7 @@ class Excerpts(Sequence[Readings]):
         made += lessons
         self._people, self._batch_size = people, batch_size
         self._made = [made[place] for place in rng.permutation(len(made))]
+        self._untitled, self._seed = untitled, int(rng.integers(2**32))
 
     def __len__(self) -> int:
         return -(-len(self._made) // self._batch_size)
@@ -183,7 +197,8 @@ class Excerpts(Sequence[Readings]):
         assert isinstance(index, int)
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return Readings.of([self._excerpt(one) for one in self._made[index * self._batch_size : (index + 1) * self._batch_size]])
+        excerpts = [self._excerpt(one) for one in self._made[index * self._batch_size : (index + 1) * self._batch_size]]
+        return Readings.of(excerpts, untitled=self._untitled, rng=np.random.default_rng((self._seed, index)))
 
     def _excerpt(self, one: tuple[int, int, int, int] | Excerpt) -> Excerpt:
         if isinstance(one, Excerpt):
@@ -217,7 +232,8 @@ def match(
         return contrastive_loss(head, part, shares=shares, settings=settings)
 
     def batches(_: int, rng: np.random.Generator) -> Excerpts:
-        return Excerpts(people, lessons, length=head.settings.history_length, batch_size=settings.fit.batch_size, rng=rng)
+        size, length = settings.fit.batch_size, head.settings.history_length
+        return Excerpts(people, lessons, length=length, batch_size=size, untitled=settings.untitled, rng=rng)
 
     if len(first := batches(0, np.random.default_rng(settings.fit.seed))):
         piece = first[0].pieces()[0]
@@ -246,7 +262,7 @@ def contrastive_loss(head: DualHead, part: Readings, *, shares: Tensor, settings
     row = Row.of(part.excerpts)
     hidden = head.policy.hidden(row.tokens, row.positions)[0]
     queries = head.vectors(hidden, row.ends, row.spans) / head.settings.temperature
-    items = head.item_vectors(part.items)
+    items = head.item_vectors(part.items, untitled=part.untitled)
     ids = torch.tensor(part.items, device=items.device)
     if settings.popularity:
         present = -torch.expm1(part.asked * torch.log1p(-shares[ids].double().clamp(max=0.999)))

@@ -30,6 +30,11 @@ def test_the_compact_prompts_to_the_character() -> None:
     ]
 
 
+def test_without_its_title_an_item_is_what_else_is_known_of_it() -> None:
+    bare = Catalog(("a", "b"), ("Heat (1995)", "Ran"), {"year": (("1995",), ())})
+    assert item_prompts(bare, ReasonerSettings(), titled=False) == ["Item:\n  year: 1995\n", "Item:\nRan\n"]
+
+
 def test_the_long_prompts_name_the_category_and_end_where_the_model_writes() -> None:
     settings = ReasonerSettings(prompt="long", singular="film", plural="films")
     prompt = user_prompt(CASE, CATALOG, settings)

@@ -110,6 +110,31 @@ def test_the_loss_is_cross_entropy_over_the_distinct_items_of_the_batch() -> Non
     assert float(share) == 1.0
 
 
+def test_a_share_of_the_items_is_read_without_titles_the_same_in_every_process_and_attempt() -> None:
+    head = tiny_head()
+    people = people_of(head, WALKS, CATALOG)
+
+    def drawn(seed: int) -> list[Readings]:
+        return list(Excerpts(people, [], length=6, batch_size=4, untitled=0.3, rng=np.random.default_rng(seed)))
+
+    batches = drawn(0)
+    bare = [without for batch in batches for without in batch.untitled]
+    assert 0.1 < np.mean(bare) < 0.5
+    assert [batch.untitled for batch in drawn(0)] == [batch.untitled for batch in batches]
+    assert [batch.untitled for batch in drawn(1)] != [batch.untitled for batch in batches]
+    assert not any(without for batch in epoch(head) for without in batch.untitled), "none unless told so"
+    batch = batches[0]
+    assert 0 < sum(batch.untitled) < len(batch.items)
+    with head.at_rest():
+        rows = [
+            head.read([((head.untitled if bare else head.items)[item], 0)]) for item, bare in zip(batch.items, batch.untitled, strict=True)
+        ]
+        logits = people_in(head, batch.excerpts) @ torch.cat(rows).T / head.settings.temperature
+        loss, _ = contrastive_loss(head, batch, shares=SHARES, settings=PLAIN)
+    wanted = torch.tensor([batch.items.index(target) for target in targets_of(batch)])
+    assert torch.allclose(loss, cross_entropy(logits, wanted), rtol=1e-5)
+
+
 def test_the_correction_is_the_logarithm_of_being_among_the_batch() -> None:
     head = tiny_head()
     batch = whole(head)
