@@ -9,6 +9,7 @@ The head has no weights of its own: the table of item vectors is what the same m
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -55,14 +56,18 @@ class DualHead(nn.Module):
             )
         self.items = self._item_tokens(catalog)
         """Per item id the tokens of its prompt; nothing for `PAD`."""
-        self.untitled = self._item_tokens(catalog, titled=False)
-        """The same without the titles, as training may read them."""
+        self._catalog = catalog
         width = policy.embeddings.shape[1]
         self.learned = nn.Embedding(len(self.items), width) if settings.items == "learned" else None
         if self.learned is not None:
             nn.init.normal_(self.learned.weight, std=0.02)
         self.register_buffer("table", torch.zeros(len(self.items), width, device=policy.device))
         self.to(policy.device)
+
+    @cached_property
+    def untitled(self) -> list[tuple[int, ...]]:
+        """As `items`, without the titles: training may read them so, whoever serves never asks."""
+        return self._item_tokens(self._catalog, titled=False)
 
     @property
     def n_items(self) -> int:
@@ -120,7 +125,7 @@ class DualHead(nn.Module):
             rows: Tensor = self.learned(torch.tensor(items, dtype=torch.long, device=self.table.device)).float()
             return normalize(rows, dim=1) if self.settings.similarity == "cosine" else rows
         bare = [False] * len(items) if untitled is None else untitled
-        return self.read([((self.untitled if without else self.items)[item], 0) for item, without in zip(items, bare, strict=True)])
+        return self.read([(self.untitled[item] if without else self.items[item], 0) for item, without in zip(items, bare, strict=True)])
 
     def refresh(self, items: Sequence[int] | None = None) -> None:
         """Write the present vectors of `items` into the table; of all items, if none are named."""
@@ -156,7 +161,8 @@ class DualHead(nn.Module):
         tokens = self._item_tokens(catalog)
         if catalog.n_items < known or tokens[: known + 1] != self.items:
             raise ModelError(f"the first {known} items of the new catalogue must be the {known} that the model already ranks, unchanged")
-        self.items, self.untitled = tokens, self._item_tokens(catalog, titled=False)
+        self.items, self._catalog = tokens, catalog
+        self.__dict__.pop("untitled", None)  # of the shorter catalogue
         self.table = torch.cat([self.table, self.table.new_zeros(catalog.n_items - known, self.table.shape[1])])
         self.refresh(range(known + 1, catalog.n_items + 1))
 

@@ -78,9 +78,9 @@ def saved_bytes(work: Callable[[], Tensor], module: nn.Module) -> int:
     return total
 
 
-def announce(stage: str, needed: Memory, *, device: torch.device, smaller: str, console: Console | None = None) -> None:
+def announce(stage: str, needed: Memory, *, device: torch.device, smaller: str) -> None:
     """Say what `stage` needs, and, where that is more than there is, which settings (`smaller`) would make it less."""
-    console = console or Console(stderr=True, quiet=not processes().is_main_process)
+    console = Console(stderr=True, quiet=not processes().is_main_process)
     console.print(f"{stage}: {needed}", highlight=False)
     free = free_bytes(device) / processes().num_processes if device.type == "cpu" else free_bytes(device)
     if needed.total - needed.weights > free:

@@ -140,7 +140,9 @@ def test_a_new_item_is_encoded_and_recommended_without_training() -> None:
     before = head.table.clone()
     whole = film_catalog(40)
     new = Catalog(whole.names[30:], whole.titles[30:], {name: column[30:] for name, column in whole.attributes.items()})
+    assert len(head.untitled) == 31
     assert recommender.add_items(new) == range(31, 41)
+    assert head.untitled == tiny_head(whole).untitled
     assert torch.equal(head.table[:31], before)
     assert torch.allclose(head.table, tiny_head(whole).table, atol=1e-6)
     assert sorted(recommender.recommend(cases_of([(17, 35)]), 38).items[0].tolist()) == sorted({*range(1, 41)} - {17, 35})
