@@ -20,13 +20,13 @@ def load(path: Path, kind: type[SettingsType], *, overrides: Sequence[str] = ())
 
     Raises `ConfigError` with file, line and the nearest known key for anything unknown, missing or out of range.
     """
-    values, places = _written(path, overrides)
+    values, places = written(path, overrides)
     return _checked(path, values, places, kind)
 
 
 def load_one_of(path: Path, kinds: Mapping[str, type[SettingsType]], *, key: str, overrides: Sequence[str] = ()) -> SettingsType:
     """The same for the class that the recipe names under `key`; for the first of `kinds`, if it names none."""
-    values, places = _written(path, overrides)
+    values, places = written(path, overrides)
     name = str(values.get(key, next(iter(kinds))))
     if name not in kinds:
         raise ConfigError(f"{places.get((key,), path)}: {key} is '{name}'{suggestion(name, list(kinds))}")
@@ -38,8 +38,11 @@ def dump(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
 
-def _written(path: Path, overrides: Sequence[str]) -> tuple[dict[str, object], dict[KeyPath, str]]:
-    """What the file and the overrides say, and where each key was written."""
+def written(path: Path, overrides: Sequence[str]) -> tuple[dict[str, object], dict[KeyPath, str]]:
+    """What the file and the overrides say, and where each key was written; a `ConfigError` where they cannot be read.
+
+    Needs no class of settings, so that a mistyped name is told before anything is imported that takes seconds.
+    """
     values, lines = _read(path)
     places = {keys: f"{path} line {line}" for keys, line in lines.items()}
     for override in overrides:

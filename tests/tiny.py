@@ -13,7 +13,7 @@ RECIPE = {
     "retriever": {"model": {"width": 16, "length": 16, "dropout": 0.0, "adaptor": "plain", "adaptor_dropout": 0.0}, "fit": FIT},
     "retriever_refit": FIT,
     "language": {
-        "builtin": {"parameters": 3e6, "vocabulary": 600, "context": 512},
+        "builtin": {"parameters": 2e6, "vocabulary": 600, "context": 512},
         "windows": {"row": 128},
         "pretrain": FIT,
         "refit": FIT,

@@ -56,6 +56,10 @@ def run(
     ] = [],  # noqa: B006
 ) -> None:
     """Train, judge and report what a recipe describes. The same command again goes on where it was stopped."""
+    from fathom.recipes import written
+
+    written(recipe, overrides)  # a mistyped name is told at once: what comes now takes seconds to import
+
     from fathom.pipeline.run import run_recipe
 
     run_recipe(recipe, out=out, overrides=overrides, until=until, command=_command(), processes=processes, tracker=tracker, like=like)

@@ -1,16 +1,15 @@
 """kill -9 in the middle of a stage, then the same command again: the same numbers and the same weights as without it."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked import start
 from safetensors.torch import load_file
 
 from fathom.evaluation.evaluate import Evaluation
@@ -52,17 +51,16 @@ PATIENCE = 300.0
 """Seconds after which a run that did not reach the moment of its death fails the test."""
 
 
-def started(recipe: Path, folder: Path) -> subprocess.Popen[str]:
-    """The command, running. One thread, since sums over several may be added in another order each time."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "FATHOM_CACHE": str(recipe.parent / "cache")}
-    command = [sys.executable, "-m", "fathom.cli", "run", str(recipe), "--out", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+def started(recipe: Path, folder: Path) -> ForkServerProcess:
+    """The command, running."""
+    words = ["run", str(recipe), "--out", str(folder)]
+    return start(words, environment={"FATHOM_CACHE": str(recipe.parent / "cache")}, said=recipe.with_suffix(".said"))
 
 
 def finish(recipe: Path, folder: Path) -> None:
     process = started(recipe, folder)
-    _, said = process.communicate(timeout=2 * PATIENCE)
-    assert process.returncode == 0, said
+    process.join(2 * PATIENCE)
+    assert process.exitcode == 0, recipe.with_suffix(".said").read_text()
 
 
 def kill_in(stage: str, recipe: Path, folder: Path, *, when: Callable[[], bool]) -> None:
@@ -71,12 +69,12 @@ def kill_in(stage: str, recipe: Path, folder: Path, *, when: Callable[[], bool])
     try:
         deadline = time.monotonic() + PATIENCE
         while not when():
-            assert process.poll() is None, "the run was over before it could be killed"
+            assert process.is_alive(), "the run was over before it could be killed"
             assert time.monotonic() < deadline, f"stage '{stage}' was not reached"
             time.sleep(0.005)
     finally:
         process.kill()
-        process.communicate()
+        process.join()
     assert not json.loads((folder / "stages.json").read_text())[stage]["done"], f"stage '{stage}' was over already"
 
 

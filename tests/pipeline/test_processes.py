@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from forked import start
 from tiny import RECIPE
 from typer.testing import CliRunner
 
@@ -50,8 +51,11 @@ def running(folder: Path) -> list[int]:
 
 @pytest.mark.slow
 def test_two_processes_end_with_the_numbers_of_one(tmp_path: Path) -> None:
-    run(tmp_path / "one")
+    words = command(tmp_path / "one")[3:]
+    alone = start(words, environment=environment(tmp_path / "one"), said=tmp_path / "said")
     said = run(tmp_path / "two", "--processes", "2")
+    alone.join()
+    assert alone.exitcode == 0, (tmp_path / "said").read_text()
     assert said.count("8/11 agent-stage1") == 1, "one process speaks"
     one, two = Run(tmp_path / "one" / "run"), Run(tmp_path / "two" / "run")
     for stage in ("sasrec", "retriever-fit", "retriever", "lm-fit", "lm", "agent-warm", "agent-stage1", "agent-stage2", "agent"):

@@ -1,6 +1,7 @@
 """Two processes on the CPU (gloo) make the same first update as one: same episodes, same advantages over the whole batch, same gradient."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -17,28 +18,23 @@ PATIENCE = 300.0
 """Seconds until processes that do not end fail the test."""
 
 
-def update(folder: Path, launcher: list[str]) -> dict[str, torch.Tensor]:
-    """The weights that `launcher`'s processes end with: of the model, and of matrices that Muon moved."""
-    folder.mkdir()
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launcher, str(SCRIPT), str(folder)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    saved = load_file(folder / "weights.safetensors")
-    assert int(saved["processes"]) == (2 if launcher else 1)
-    return saved
+def saved(folder: Path, *, processes: int) -> dict[str, torch.Tensor]:
+    """The weights that `SCRIPT` ended with: of the model, and of matrices that Muon moved."""
+    found = load_file(folder / "weights.safetensors")
+    assert int(found["processes"]) == processes
+    return found
 
 
 @pytest.mark.slow
 def test_two_processes_make_the_same_first_update_as_one(tmp_path: Path) -> None:
-    one = update(tmp_path / "one", [])
-    two = update(tmp_path / "two", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(SCRIPT), str(tmp_path / "two")]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr[-3000:]
+    runpy.run_path(str(SCRIPT))["main"](tmp_path / "one")
+    one, two = saved(tmp_path / "one", processes=1), saved(tmp_path / "two", processes=2)
     # Adam's first step is learning_rate in every direction, whatever the gradient's size: rounding moves only directions near zero.
     for model in ("weights", "reasoner"):
         assert (two[model] - one[model]).abs().mean() < 1e-6, model

@@ -45,14 +45,14 @@ SECOND = SETTINGS.model_copy(
 )
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
-def warm(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """The folder of a policy that has recited lists and imitated traces, from three different random starts."""
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a policy that has recited lists and imitated traces, from a random start."""
     folder = tmp_path_factory.mktemp("warm")
     words = ["Lately: Comedy and 1977.\n", "Shown: Drama and Crime.\n", "Fits best: Drama and 1978.\n", *NEUTRAL]
     corpus = [*(title + "\n" for title in CATALOG.titles), *words]
     tokenizer = train_tokenizer(corpus * 20, 700, markers=MARKERS)
-    policy = LocalPolicy(tiny(tokenizer, width=64, layers=2, context=256, seed=request.param), tokenizer)
+    policy = LocalPolicy(tiny(tokenizer, width=64, layers=2, context=256, seed=1), tokenizer)
     settings = TraceSettings(thought_values=1, missed=1.0, calls=(0.6, 0.4), target_weight=1.0, rest_weight=1.0)
     wishes = PreferenceSettings(phrases=1, title_words=0.0)
     traces = build_traces(
@@ -106,18 +106,20 @@ def even_first(episode: Episode) -> Mapping[str, float]:
 
 
 @pytest.mark.slow
-def test_two_stages_raise_what_they_reward_and_shuffled_rewards_do_not(warm: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_stages_raise_what_they_reward_and_shuffled_rewards_do_not(warm: Path, tmp_path: Path, seed: int) -> None:
     process = stage1(RewardSettings(answer_length=3), encoder("hashing").encode)
-    policy = train(tmp_path, warm, process, SETTINGS, "one")
+    policy = train(tmp_path, warm, process, SETTINGS.model_copy(update={"seed": seed}), "one")
     turns = column(tmp_path, "one/turns")
     assert np.mean(turns[-8:]) > np.mean(turns[:8]) + 0.1
     policy.save(tmp_path / "stage1")
-    train(tmp_path, tmp_path / "stage1", even_first, SECOND, "two")
+    second = SECOND.model_copy(update={"seed": seed})
+    train(tmp_path, tmp_path / "stage1", even_first, second, "two")
     for part in ("even", "total"):
         planted = column(tmp_path, f"two/reward/{part}")
         assert np.mean(planted[-5:]) > np.mean(planted[:5]) + 0.2, part
     control = tmp_path / "control"
-    train(control, tmp_path / "stage1", even_first, SECOND.model_copy(update={"shuffle_rewards": True}), "two")
+    train(control, tmp_path / "stage1", even_first, second.model_copy(update={"shuffle_rewards": True}), "two")
     for part in ("even", "total"):
         dealt = column(control, f"two/reward/{part}")
         assert np.mean(dealt[-5:]) < np.mean(dealt[:5]) + 0.2, part
