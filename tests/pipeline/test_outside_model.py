@@ -94,7 +94,7 @@ def recipe(folder: Path, *, lora: int) -> DeepRecRecipe:
                 "history_length": 5,
                 "items_per_call": 12,
                 "max_calls": 2,
-                "segment_tokens": 250,
+                "segment_tokens": 150,
                 "trajectory_tokens": 2400,
                 "prompt_tokens": 1600,
             },
