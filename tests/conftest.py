@@ -13,9 +13,20 @@ if str(TESTS) not in sys.path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules with slow tests go first: at the end only short ones are left to share, so that no process waits for another."""
+    """Each of pytest-xdist's processes begins with an equal part of the list, and takes over others' last tests when it is done.
+
+    So the modules with slow tests are dealt out to the parts and go first in them: at the end only short tests are left to share.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
-    items.sort(key=lambda item: item.path not in slow)
+    parts: list[list[pytest.Item]] = [[] for _ in range(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))]
+    for place, path in enumerate(dict.fromkeys(item.path for item in items if item.path in slow)):
+        parts[place % len(parts)] += [item for item in items if item.path == path]
+    short = [item for item in items if item.path not in slow]
+    for place, part in enumerate(parts):
+        room = len(items) * (place + 1) // len(parts) - len(items) * place // len(parts) - len(part)
+        part += short[: max(0, room)]
+        del short[: max(0, room)]
+    items[:] = [item for part in parts for item in part] + short
 
 
 def pytest_collection_finish() -> None:
