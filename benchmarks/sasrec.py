@@ -2,7 +2,7 @@
 
 python benchmarks/sasrec.py                              both, the peer for at most four times as long
 python benchmarks/sasrec.py --times 20                   give the peer twenty times as long: over an hour on two cores
-python benchmarks/sasrec.py --users 1000 --target 0.1    a quick look
+python benchmarks/sasrec.py --users 1000 --target 0.1 --epochs 4    a quick look
 
 The peer is written out below, faithful to RecBole's SASRec: every event is a row of its own with up to 200 events before it,
 padded to 200; the loss is the cross-entropy over all items at the last position only; Adam at 1e-3, 2,048 rows a step, float32.
@@ -113,14 +113,14 @@ def peer(train: Interactions, valid: Sequence[Case], n_items: int, *, model: SAS
 
 
 def windows(
-    train: Interactions, valid: Sequence[Case], n_items: int, *, model: SASRecSettings, watch: Watch, epochs: int, rows: int
+    train: Interactions, valid: Sequence[Case], n_items: int, *, model: SASRecSettings, watch: Watch, epochs: int, batch_size: int
 ) -> None:
     """Train over whole windows until `watch` stops it; it is judged after every epoch.
 
     By Muon and in small batches: this gets there in a third of the epochs. An average over many steps would still be full of the start.
     """
     settings = SASRecTraining(model=model)
-    soon = {"epochs": epochs, "validate_every": 1, "batch_size": rows, "average": 0.98, "optimizer": "muon"}
+    soon = {"epochs": epochs, "validate_every": 1, "batch_size": batch_size, "average": 0.98, "optimizer": "muon"}
     settings = settings.model_copy(update={"fit": settings.fit.model_copy(update=soon)})
 
     def judge(recommender: Recommender, cases: Sequence[Case]) -> Mapping[str, float]:
@@ -163,7 +163,7 @@ def main() -> None:
     )
     ours = timed(
         "whole windows",
-        lambda watch: windows(train, valid, n_items, model=model, watch=watch, epochs=given.epochs, rows=given.windows),
+        lambda watch: windows(train, valid, n_items, model=model, watch=watch, epochs=given.epochs, batch_size=given.windows),
         goal=given.target,
         seconds=float("inf"),
     )

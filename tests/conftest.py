@@ -24,8 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     short = [item for item in items if item.path not in slow]
     for place, part in enumerate(parts):
         room = len(items) * (place + 1) // len(parts) - len(items) * place // len(parts) - len(part)
-        part += short[: max(0, room)]
-        del short[: max(0, room)]
+        short, taken = short[max(0, room) :], short[: max(0, room)]
+        part += taken
     items[:] = [item for part in parts for item in part] + short
 
 

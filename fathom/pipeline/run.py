@@ -1,6 +1,5 @@
 """`fathom run`: a recipe becomes a run folder."""
 
-import gc
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +53,6 @@ def run_recipe(
     `processes` of them share the work on this machine; `tracker` shows the log as it grows; what the runs in the folders `like` have
     done with the very same settings is taken over.
     """
-    gc.freeze()  # what is imported stays: no collection, half a second each, need go through it again
     recipe = recipe_at(path, overrides=overrides)
     method = METHODS[recipe.method]
     folder = out or Path("runs") / recipe.name
