@@ -19,6 +19,8 @@ class MixtureAdaptor(nn.Module):
         self.noise = nn.Linear(text_width, experts, bias=False)
         self.experts = nn.Linear(text_width, experts * width, bias=False)
         self.dropout = Dropout(dropout)
+        self.first_length = (text_width * experts) ** -0.5
+        """Root mean square of what untrained weights make of a unit vector: the mean of all experts."""
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.noise.weight)
         nn.init.normal_(self.experts.weight, std=text_width**-0.5)
@@ -42,7 +44,9 @@ class PlainAdaptor(nn.Module):
         super().__init__()
         self.map = nn.Linear(text_width, width, bias=False)
         self.dropout = Dropout(dropout)
-        nn.init.normal_(self.map.weight, std=text_width**-0.5)
+        self.first_length = text_width**-0.5
+        """Root mean square of what untrained weights make of a unit vector."""
+        nn.init.normal_(self.map.weight, std=self.first_length)
 
     def forward(self, texts: Tensor) -> Tensor:
         """(..., d) from (..., D)."""

@@ -124,7 +124,10 @@ class Retriever:
         Another catalogue size, another text encoder, or other `settings` than it was trained with are a `ModelError`.
         """
         facts = read_facts(folder, "retriever")
-        recorded = RetrieverSettings.model_validate(facts["settings"])
+        told = facts["settings"]
+        if silent := [name for name in RetrieverSettings.model_fields if not isinstance(told, dict) or name not in told]:
+            raise ModelError(f"{folder}: nothing says with which {', '.join(silent)} it was trained: train it again with this version")
+        recorded = RetrieverSettings.model_validate(told)
         if settings is not None and settings != recorded:
             values, asked = recorded.model_dump(), settings.model_dump()
             wrong = ", ".join(f"{name} {values[name]!r}, asked for {asked[name]!r}" for name in values if values[name] != asked[name])

@@ -39,6 +39,9 @@ class RetrieverSettings(Settings):
     """Linear maps in the mixture."""
     adaptor_dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of a text vector's entries zeroed in training."""
+    loudness: float = Field(default=0.3, gt=0)
+    """How long an adapted wish is beside what the history says, before training: adapted wishes are multiplied by a constant that
+    makes it so. Without one, as DeepRec writes it, a wish begins at a fiftieth and is not heard for many epochs."""
     mixing: Literal["plain", "frequency"] = "plain"
     """How ids and texts of a history come together: added, or multiplied in the frequency domain (tedrec only)."""
     candidates: Literal["fused", "ids"] = "fused"
@@ -69,6 +72,7 @@ class RetrieverModel(nn.Module):
         self.ids = nn.Embedding(self.n_items + 1, settings.width)
         initialise(self)
         self.adaptor = _adaptor(text_vectors.shape[1], settings)
+        self._volume = settings.loudness / self.adaptor.first_length
         self.backbone = _backbone(settings)
         self.mixing = FrequencyMixing(settings.width, settings.length) if settings.mixing == "frequency" else None
         self.norm = nn.LayerNorm(settings.width) if settings.fusion == "ln_cos" else None
@@ -91,7 +95,7 @@ class RetrieverModel(nn.Module):
 
     def wishes(self, preferences: Tensor) -> Tensor:
         """(M, d) from the text vectors (M, D) of stated preferences; zero, exactly, from zero."""
-        wishes: Tensor = self.adaptor(preferences).float()
+        wishes: Tensor = self.adaptor(preferences).float() * self._volume
         return wishes
 
     def queries(self, states: Tensor, wishes: Tensor) -> Tensor:
@@ -115,7 +119,7 @@ class RetrieverModel(nn.Module):
         return states[torch.arange(len(ids)), last]
 
 
-def _adaptor(text_width: int, settings: RetrieverSettings) -> nn.Module:
+def _adaptor(text_width: int, settings: RetrieverSettings) -> MixtureAdaptor | PlainAdaptor:
     if settings.adaptor == "plain":
         return PlainAdaptor(text_width, settings.width, dropout=settings.adaptor_dropout)
     return MixtureAdaptor(text_width, settings.width, experts=settings.experts, dropout=settings.adaptor_dropout)

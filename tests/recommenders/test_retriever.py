@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -160,6 +162,27 @@ def test_saved_and_loaded_scores_are_the_same(tmp_path, make):
     asked.save(tmp_path)
     loaded = Retriever.load(tmp_path, CATALOG, asked.encoder)
     assert torch.equal(loaded.score(cases_of(HISTORIES), ["a", "b", "c", ""]), asked.score(cases_of(HISTORIES), ["a", "b", "c", ""]))
+
+
+def test_a_setting_that_nobody_recorded_is_not_guessed(tmp_path):
+    asked = retriever()
+    asked.save(tmp_path)
+    facts = json.loads((tmp_path / "model.json").read_text())
+    del facts["settings"]["loudness"]
+    (tmp_path / "model.json").write_text(json.dumps(facts))
+    with pytest.raises(ModelError, match="nothing says with which loudness it was trained"):
+        Retriever.load(tmp_path, CATALOG, asked.encoder)
+
+
+@pytest.mark.parametrize(("adaptor", "text_width"), [("moe", 384), ("moe", 64), ("plain", 384)])
+def test_before_training_a_wish_is_as_loud_as_the_setting_says(adaptor, text_width):
+    texts = torch.nn.functional.normalize(torch.randn(500, text_width, generator=torch.Generator().manual_seed(2)), dim=1)
+    with noise_from(1):
+        model = RetrieverModel(torch.cat([torch.zeros(1, text_width), texts]), RetrieverSettings(adaptor=adaptor, loudness=0.4)).eval()
+    with torch.inference_mode():
+        state = model.last_states([[1, 2, 3]], model.items()[0])
+        lengths = model.wishes(texts).square().mean().sqrt() / state.square().mean().sqrt()
+    assert float(lengths) == pytest.approx(0.4, rel=0.1)
 
 
 def test_loading_under_another_fusion_is_refused(tmp_path):
