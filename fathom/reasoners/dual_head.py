@@ -23,6 +23,7 @@ from fathom.errors import ConfigError, ModelError
 from fathom.files import folder_written_aside, read_json, write_json
 from fathom.language.policy import LocalPolicy
 from fathom.reasoners.prompts import READ_TOKEN, READOUT, ReasonerSettings, item_prompts
+from fathom.recommenders.weights import recorded
 from fathom.records import PAD, Catalog
 
 Text = tuple[Sequence[int], int]
@@ -180,7 +181,7 @@ class DualHead(nn.Module):
         facts = read_json(folder / FACTS_FILE) if (folder / FACTS_FILE).is_file() else None
         if not isinstance(facts, dict):
             raise ModelError(f"{folder}: there is no {FACTS_FILE} in it: it is not the folder of a model that reasons and ranks")
-        settings = ReasonerSettings.model_validate(facts["settings"])
+        settings = recorded(facts, ReasonerSettings, folder)
         if facts["made_by"] != _made_by(folder, settings):
             raise ModelError(
                 f"{folder}: its item table was made by other weights, or with other settings, than those beside it; save the model again"

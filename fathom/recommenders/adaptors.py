@@ -19,7 +19,7 @@ class MixtureAdaptor(nn.Module):
         self.noise = nn.Linear(text_width, experts, bias=False)
         self.experts = nn.Linear(text_width, experts * width, bias=False)
         self.dropout = Dropout(dropout)
-        self.first_length = (text_width * experts) ** -0.5
+        self.untrained_size = (text_width * experts) ** -0.5
         """Root mean square of what untrained weights make of a unit vector: the mean of all experts."""
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.noise.weight)
@@ -44,9 +44,9 @@ class PlainAdaptor(nn.Module):
         super().__init__()
         self.map = nn.Linear(text_width, width, bias=False)
         self.dropout = Dropout(dropout)
-        self.first_length = text_width**-0.5
+        self.untrained_size = text_width**-0.5
         """Root mean square of what untrained weights make of a unit vector."""
-        nn.init.normal_(self.map.weight, std=self.first_length)
+        nn.init.normal_(self.map.weight, std=self.untrained_size)
 
     def forward(self, texts: Tensor) -> Tensor:
         """(..., d) from (..., D)."""

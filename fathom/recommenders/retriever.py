@@ -15,7 +15,7 @@ from fathom.items.search import search
 from fathom.recommenders.memo import Memo
 from fathom.recommenders.ranked import joined
 from fathom.recommenders.retriever_model import RetrieverModel, RetrieverSettings
-from fathom.recommenders.weights import put_weights, read_facts, read_tensors, save_weights
+from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Call, Case, Catalog, Floats, Ranking
 
 __all__ = ["Retriever", "RetrieverSettings", "text_memo"]
@@ -124,12 +124,9 @@ class Retriever:
         Another catalogue size, another text encoder, or other `settings` than it was trained with are a `ModelError`.
         """
         facts = read_facts(folder, "retriever")
-        told = facts["settings"]
-        if silent := [name for name in RetrieverSettings.model_fields if not isinstance(told, dict) or name not in told]:
-            raise ModelError(f"{folder}: nothing says with which {', '.join(silent)} it was trained: train it again with this version")
-        recorded = RetrieverSettings.model_validate(told)
-        if settings is not None and settings != recorded:
-            values, asked = recorded.model_dump(), settings.model_dump()
+        own = recorded(facts, RetrieverSettings, folder)
+        if settings is not None and settings != own:
+            values, asked = own.model_dump(), settings.model_dump()
             wrong = ", ".join(f"{name} {values[name]!r}, asked for {asked[name]!r}" for name in values if values[name] != asked[name])
             raise ModelError(f"{folder}: trained with {wrong}; write the recorded settings, or train again")
         if facts["n_items"] != catalog.n_items:
@@ -137,7 +134,7 @@ class Retriever:
         if facts["encoder"] != encoder.name:
             raise ModelError(f"{folder}: trained with the text encoder '{facts['encoder']}', not '{encoder.name}': name that one")
         tensors = read_tensors(folder)
-        model = RetrieverModel(tensors["texts"] if "texts" in tensors else torch.zeros(catalog.n_items + 1, encoder.width), recorded)
+        model = RetrieverModel(tensors["texts"] if "texts" in tensors else torch.zeros(catalog.n_items + 1, encoder.width), own)
         put_weights(model, tensors, folder)
         return cls(model, encoder)
 

@@ -6,7 +6,7 @@ from typing import Literal, Self
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding, normalize
 
 from fathom.data.batches import pad_right
 from fathom.recommenders.adaptors import FrequencyMixing, MixtureAdaptor, PlainAdaptor
@@ -40,7 +40,7 @@ class RetrieverSettings(Settings):
     adaptor_dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of a text vector's entries zeroed in training."""
     loudness: float = Field(default=0.3, gt=0)
-    """How long an adapted wish is beside what the history says, before training: adapted wishes are multiplied by a constant that
+    """Length of an adapted wish before training, as a share of that of what the history says: wishes are multiplied by a constant that
     makes it so. Without one, as DeepRec writes it, a wish begins at a fiftieth and is not heard for many epochs."""
     mixing: Literal["plain", "frequency"] = "plain"
     """How ids and texts of a history come together: added, or multiplied in the frequency domain (tedrec only)."""
@@ -72,7 +72,7 @@ class RetrieverModel(nn.Module):
         self.ids = nn.Embedding(self.n_items + 1, settings.width)
         initialise(self)
         self.adaptor = _adaptor(text_vectors.shape[1], settings)
-        self._volume = settings.loudness / self.adaptor.first_length
+        self._wish_scale = settings.loudness / self.adaptor.untrained_size
         self.backbone = _backbone(settings)
         self.mixing = FrequencyMixing(settings.width, settings.length) if settings.mixing == "frequency" else None
         self.norm = nn.LayerNorm(settings.width) if settings.fusion == "ln_cos" else None
@@ -88,14 +88,15 @@ class RetrieverModel(nn.Module):
 
         causal: (B, T, d), one state at each position; tedrec: (B, d), at the last of `lengths`, T must be the full length.
         """
-        id_vectors, text_vectors = self.ids(ids), texts[ids]
+        # Not texts[ids]: the gradients of an item that stands in many places would be added up in whatever order threads arrive.
+        id_vectors, text_vectors = self.ids(ids), embedding(ids, texts)
         mixed = id_vectors + text_vectors if self.mixing is None else self.mixing(id_vectors, text_vectors)
         states: Tensor = self.backbone(mixed) if self.settings.backbone == "causal" else self.backbone(mixed, lengths)
         return states
 
     def wishes(self, preferences: Tensor) -> Tensor:
         """(M, d) from the text vectors (M, D) of stated preferences; zero, exactly, from zero."""
-        wishes: Tensor = self.adaptor(preferences).float() * self._volume
+        wishes: Tensor = self.adaptor(preferences).float() * self._wish_scale
         return wishes
 
     def queries(self, states: Tensor, wishes: Tensor) -> Tensor:

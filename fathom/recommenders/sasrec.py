@@ -13,7 +13,7 @@ from fathom.files import Json
 from fathom.items.search import search
 from fathom.recommenders.encoders import CausalEncoder, initialise
 from fathom.recommenders.ranked import joined
-from fathom.recommenders.weights import put_weights, read_facts, read_tensors, save_weights
+from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Ranking
 from fathom.settings import Settings
 
@@ -102,7 +102,7 @@ class SASRec(nn.Module):
     def load(cls, folder: Path) -> "SASRec":
         """The model saved in `folder`, ready to be asked."""
         facts = read_facts(folder, "sasrec")
-        model = cls(int(str(facts["n_items"])), SASRecSettings.model_validate(facts["settings"]))
+        model = cls(int(str(facts["n_items"])), recorded(facts, SASRecSettings, folder))
         put_weights(model, read_tensors(folder), folder)
         return model.eval()
 

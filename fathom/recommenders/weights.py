@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 
 from fathom.errors import ModelError
 from fathom.files import Json, folder_written_aside, read_json, write_json
+from fathom.settings import Settings
+
+SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 
 def save_weights(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Json]) -> None:
@@ -25,6 +29,15 @@ def read_facts(folder: Path, kind: str) -> dict[str, Json]:
         found = facts.get("kind") if isinstance(facts, dict) else facts
         raise ModelError(f"{folder}: expected a saved model of kind '{kind}', found {found!r}")
     return facts
+
+
+def recorded(facts: Mapping[str, Json], kind: type[SomeSettings], folder: Path) -> SomeSettings:
+    """The settings that a model was saved with; one that nobody recorded is not guessed: that is a `ModelError`, as is an unknown one."""
+    told = facts.get("settings")
+    names, known = set(kind.model_fields), set(told) if isinstance(told, dict) else set()
+    if wrong := sorted(names ^ known):
+        raise ModelError(f"{folder}: another version of fathom saved it, they differ in the settings {', '.join(wrong)}: train it again")
+    return kind.model_validate(told)
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -155,8 +155,7 @@ def wish_table(
         for column in range(each):
             text = wish(catalog, item, rng=rng, settings=preferences)
             of_item[item, column] = rows.setdefault(text, len(rows))
-    # A copy, because torch places its own memory alike in every run: where it lies decides the last bits of a product.
-    return WishTable(torch.tensor(embed(list(rows), encoder, cache)), len(NEUTRAL), of_item)
+    return WishTable(torch.from_numpy(embed(list(rows), encoder, cache)), len(NEUTRAL), of_item)
 
 
 def lessons(

@@ -164,13 +164,14 @@ def test_saved_and_loaded_scores_are_the_same(tmp_path, make):
     assert torch.equal(loaded.score(cases_of(HISTORIES), ["a", "b", "c", ""]), asked.score(cases_of(HISTORIES), ["a", "b", "c", ""]))
 
 
-def test_a_setting_that_nobody_recorded_is_not_guessed(tmp_path):
+@pytest.mark.parametrize("change", [lambda told: told.pop("loudness"), lambda told: told.update(loudness_of_old=1)])
+def test_a_setting_that_nobody_recorded_is_not_guessed_and_an_unknown_one_not_ignored(tmp_path, change):
     asked = retriever()
     asked.save(tmp_path)
     facts = json.loads((tmp_path / "model.json").read_text())
-    del facts["settings"]["loudness"]
+    change(facts["settings"])
     (tmp_path / "model.json").write_text(json.dumps(facts))
-    with pytest.raises(ModelError, match="nothing says with which loudness it was trained"):
+    with pytest.raises(ModelError, match=r"another version .* settings loudness.*train it again"):
         Retriever.load(tmp_path, CATALOG, asked.encoder)
 
 

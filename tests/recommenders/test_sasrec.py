@@ -35,6 +35,7 @@ def test_the_ring_is_learned(tmp_path):
     assert not {3, 4, 5} & set(ranking.items[0].tolist())
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_same_seed_same_bytes(tmp_path):
     settings = SASRecTraining(model=SMALL, fit=SequenceFit(epochs=2, batch_size=8))
     torch.manual_seed(5)

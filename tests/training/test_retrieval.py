@@ -109,6 +109,7 @@ def test_without_a_wish_it_is_nearly_as_good_as_a_retriever_without_texts(tmp_pa
     assert with_texts >= 0.9 * without
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("backbone", ["causal", "tedrec"])
 def test_same_seed_same_bytes(tmp_path, backbone):
     first, second = (train(planted(20), tmp_path / name, training(2, backbone)) for name in "ab")

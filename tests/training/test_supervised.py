@@ -69,6 +69,7 @@ def test_the_curve_is_learned(tmp_path):
     assert not module.training
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_same_seed_same_bytes(tmp_path):
     torch.manual_seed(1)
     first, _, _ = learn(tmp_path / "a")
