@@ -1,4 +1,4 @@
-"""What the model imitates has lists of `items_taught`, whatever `items_per_call` it plays with."""
+"""The warm start: what it imitates has lists of `items_taught`, whatever it plays with; one that is too short is told."""
 
 from pathlib import Path
 
@@ -6,11 +6,12 @@ import pytest
 from tiny import RECIPE
 
 from fathom.agents.protocol import BEGIN_ITEMS, END_ITEMS, ProtocolSettings
-from fathom.pipeline.deeprec.agent import traced
+from fathom.pipeline.deeprec.agent import too_short, traced
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe
 from fathom.pipeline.deeprec.stages import STAGES
 from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
 from fathom.training.run import Run
+from fathom.training.supervised import FitReport
 
 
 @pytest.mark.slow
@@ -50,3 +51,13 @@ def test_taught_lists_change_nothing_else() -> None:
     settings = ProtocolSettings(items_per_call=4, items_taught=9, max_calls=3)
     assert settings.taught() == ProtocolSettings(items_per_call=9, items_taught=9, max_calls=3)
     assert ProtocolSettings(items_per_call=4).taught() == ProtocolSettings(items_per_call=4)
+
+
+def test_a_warm_start_that_did_not_learn_its_form_is_told() -> None:
+    def after(best: dict[str, float]) -> FitReport:
+        return FitReport(steps=5, epochs=1, best=best, best_epoch=1, seconds=1.0)
+
+    assert "only 8.5% of its conversations" in too_short(after({"ndcg@10": 0.2, "format_valid": 0.085}))
+    assert "imitate.fit.learning_rate" in too_short(after({"format_valid": 0.94}))
+    assert too_short(after({"format_valid": 0.95})) == ""
+    assert too_short(after({})) == ""

@@ -20,6 +20,7 @@ from fathom.training.processes import in_shares, processes
 from fathom.training.refit import first_ends, own_traces
 from fathom.training.reinforce import reinforce
 from fathom.training.reinforce_settings import ReinforceSettings
+from fathom.training.supervised import FitReport
 from fathom.training.traces import Trace, build_traces, chosen
 
 TAUGHT = 30
@@ -28,12 +29,15 @@ TAUGHT = 30
 WATCHED = 200
 """Validation conversations after each epoch of the warm start: enough to tell epochs apart, few enough to be quick."""
 
+FORMED = 0.95
+"""Share of well-formed validation conversations below which a warm start is called too short."""
+
 
 def warm_start(work: DeepRecWorkshop) -> None:
     """Imitate traces that know how they ended; histories are mixed in, so that they are not forgotten."""
     recipe = work.recipe
     policy = work.policy("lm-fit")
-    imitate(
+    report = imitate(
         policy,
         traced(work, policy),
         work.histories(work.fit_part),
@@ -44,6 +48,19 @@ def warm_start(work: DeepRecWorkshop) -> None:
         validate=lambda: agent_figures(work, policy, work.valid_cases[:WATCHED], finish="both"),
     )
     work.keep(policy, "agent-warm")
+    if processes().is_main_process and (hint := too_short(report)):
+        Console().print(f"  [yellow]{hint}[/]")
+
+
+def too_short(report: FitReport) -> str:
+    """What to say of a warm start after which most conversations cannot be rewarded; '' where it learned its form."""
+    formed = report.best.get("format_valid", 1.0)
+    if formed >= FORMED:
+        return ""
+    return (
+        f"only {formed:.1%} of its conversations are well formed, and the others earn nothing: "
+        "raise imitate.fit.learning_rate, imitate.fit.epochs or traces.most"
+    )
 
 
 def traced(work: DeepRecWorkshop, policy: LocalPolicy) -> list[Trace]:
