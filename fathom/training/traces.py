@@ -65,6 +65,9 @@ class TraceSettings(Settings):
     """Share of the cases that teach what follows the reminder, event by event; all others teach what to answer."""
     calls: tuple[float, ...] = (0.3, 0.4, 0.2, 0.1)
     """How often an answer trace has one, two, ... calls, in proportion: what the model begins with before it is rewarded."""
+    as_played: float = Field(default=0.25, ge=0, le=1)
+    """Share of the traces whose lists have `protocol.items_per_call` items, where others have `protocol.items_taught`: who never saw a list
+    end where the lists of its own conversations will end may take that one for a finished answer."""
     neutral_first: float = Field(default=1.0, ge=0, le=1)
     """How often the first call wishes for nothing in particular, so that the retriever's own list is seen."""
     shown: float = Field(default=0.7, ge=0, le=1)
@@ -180,8 +183,10 @@ def build_traces(
     few items to answer with, if an answer's target was missed and it is not among the share that is kept, or if hindsight
     had nothing to wish for because the first list already showed the target. Case i's trace depends on `seed`, i and the
     recommenders alone, so several processes may each make those of some case `numbers` (all that `chosen` names, unless given).
-    The `teacher` takes the place of the first list where answers are ordered. No trace at all is a `DataError`.
+    The `teacher` takes the place of the first list where answers are ordered. Lists are as long as `protocol` teaches them, but for
+    the share that is as long as it plays them. No trace at all is a `DataError`.
     """
+    taught = protocol.taught()
     order = chosen(len(cases), settings, seed=seed) if numbers is None else numbers
     titles = TitleIndex(catalog)
     traces: list[Trace] = []
@@ -189,20 +194,21 @@ def build_traces(
         writers = []
         for index in order[start : start + BATCH]:
             rng = np.random.default_rng([seed, index])
-            dialogue = Dialogue(cases[index], catalog, titles, protocol, count=lambda text: len(policy.encode(text)))
             drawn = rng.random()
             kind: Kind = "answer"
             if drawn < settings.hindsight + settings.sequels:
                 kind = "hindsight" if drawn < settings.hindsight else "sequel"
             shares = np.asarray(settings.calls) / sum(settings.calls)
             calls = 1 + int(rng.choice(len(shares), p=shares))
+            played = rng.random() < settings.as_played
+            dialogue = Dialogue(cases[index], catalog, titles, protocol if played else taught, count=lambda text: len(policy.encode(text)))
             # In hindsight one call more than usual: the first one, for nothing in particular, teaches little.
             writers.append(_Writer(dialogue, cases[index], rng, kind, min(protocol.max_calls, calls + (kind == "hindsight"))))
         _converse(writers, retrieve, catalog, settings=settings, preferences=preferences)
         answering = [writer for writer in writers if writer.kind == "answer"]
         if teacher is not None and answering:
             ranking = teacher.recommend(
-                [writer.case for writer in answering], protocol.items_per_call, exclude_history=protocol.exclude_history
+                [writer.case for writer in answering], taught.items_per_call, exclude_history=protocol.exclude_history
             )
             for writer, row in zip(answering, ranking.items.tolist(), strict=True):
                 writer.best = tuple(item for item in row if item != PAD)

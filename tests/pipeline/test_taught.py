@@ -15,18 +15,21 @@ from fathom.training.supervised import FitReport
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("taught", "lines"), [(13, 13), (0, 11)])
-def test_traces_have_lists_of_the_taught_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taught: int, lines: int) -> None:
+@pytest.mark.parametrize(("taught", "played", "lines"), [(13, 0.0, {13}), (13, 0.5, {11, 13}), (13, 1.0, {11}), (0, 0.5, {11})])
+def test_traces_have_lists_of_the_taught_length_but_for_a_share_as_they_are_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taught: int, played: float, lines: set[int]
+) -> None:
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
     protocol = {**RECIPE["protocol"], "items_per_call": 11, "items_taught": taught}  # type: ignore[dict-item]
-    work = DeepRecWorkshop(DeepRecRecipe.model_validate({**RECIPE, "protocol": protocol}), Run(tmp_path))
+    traces = {**RECIPE["traces"], "as_played": played}  # type: ignore[dict-item]
+    work = DeepRecWorkshop(DeepRecRecipe.model_validate({**RECIPE, "protocol": protocol, "traces": traces}), Run(tmp_path))
     for stage in STAGES:
         if stage.name in ("dataset", "retriever-fit", "lm-fit"):
             stage.do(work)
     texts = [trace.episode.text for trace in traced(work, work.policy("lm-fit"))]
     lists = [text.partition(END_ITEMS)[0].strip().split("\n") for whole in texts for text in whole.split(BEGIN_ITEMS)[1:]]
     assert lists
-    assert {len(items) for items in lists} == {lines}
+    assert {len(items) for items in lists} == lines
 
 
 @pytest.mark.slow

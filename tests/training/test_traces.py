@@ -170,7 +170,8 @@ def test_what_stands_before_a_sequel_teaches_what_an_answer_trace_teaches_there(
         learned = "".join(words for weight, words in weighted(trace)[:-1] if weight > 0)
         assert "Lately" in learned
         assert BEGIN_ITEMS not in learned
-        assert not any(turn.preference in learned for turn in trace.episode.turns)
+        assert BEGIN_PREF in learned
+        assert not any(f"{BEGIN_PREF}{turn.preference}" in learned for turn in trace.episode.turns)
 
 
 class Backwards:

@@ -80,7 +80,7 @@ def traced(work: DeepRecWorkshop, policy: LocalPolicy) -> list[Trace]:
             retrieve=work.episode_retriever,
             settings=recipe.traces,
             preferences=recipe.preferences,
-            protocol=recipe.protocol.taught(),
+            protocol=recipe.protocol,
             seed=recipe.seed,
             longest=policy.context,
             teacher=teacher,
