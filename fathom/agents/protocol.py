@@ -75,8 +75,8 @@ class ProtocolSettings(Settings):
     items_per_call: int = Field(default=20, ge=1, le=200)
     """Items that one retrieval call returns (k)."""
     items_taught: int = Field(default=0, ge=0, le=200)
-    """Items of each list in what is imitated before anything is rewarded: traces, recitations, the tokenizer's text. 0: `items_per_call`.
-    Long lists teach a small model more; short ones leave more to ask for."""
+    """Items of each list in what is imitated before anything is rewarded: traces (but for the share `traces.as_played`), recitations, the
+    tokenizer's text. 0: `items_per_call`. Long lists teach a small model more; short ones leave more to ask for."""
     max_calls: int = Field(default=8, ge=1)
     """Retrieval calls that are executed; one more ends the episode."""
     history_length: int = Field(default=20, ge=1)

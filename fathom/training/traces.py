@@ -200,7 +200,8 @@ def build_traces(
                 kind = "hindsight" if drawn < settings.hindsight else "sequel"
             shares = np.asarray(settings.calls) / sum(settings.calls)
             calls = 1 + int(rng.choice(len(shares), p=shares))
-            played = taught != protocol and settings.as_played > 0 and rng.random() < settings.as_played
+            # Drawn apart: what a conversation says does not depend on the share.
+            played = np.random.default_rng([seed, index, 1]).random() < settings.as_played
             dialogue = Dialogue(cases[index], catalog, titles, protocol if played else taught, count=lambda text: len(policy.encode(text)))
             # In hindsight one call more than usual: the first one, for nothing in particular, teaches little.
             writers.append(_Writer(dialogue, cases[index], rng, kind, min(protocol.max_calls, calls + (kind == "hindsight"))))

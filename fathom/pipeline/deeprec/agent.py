@@ -20,7 +20,6 @@ from fathom.training.processes import in_shares, processes
 from fathom.training.refit import first_ends, own_traces
 from fathom.training.reinforce import reinforce
 from fathom.training.reinforce_settings import ReinforceSettings
-from fathom.training.supervised import FitReport
 from fathom.training.traces import Trace, build_traces, chosen
 
 TAUGHT = 30
@@ -48,18 +47,17 @@ def warm_start(work: DeepRecWorkshop) -> None:
         validate=lambda: agent_figures(work, policy, work.valid_cases[:WATCHED], finish="both"),
     )
     work.keep(policy, "agent-warm")
-    if processes().is_main_process and (hint := too_short(report)):
+    if processes().is_main_process and (hint := too_short(report.best["format_valid"])):
         Console().print(f"  [yellow]{hint}[/]")
 
 
-def too_short(report: FitReport) -> str:
-    """What to say of a warm start after which most conversations cannot be rewarded; '' where it learned its form."""
-    formed = report.best.get("format_valid", 1.0)
+def too_short(formed: float) -> str:
+    """What to say of a warm start after which this share of the validation conversations is well formed; '' where that is enough."""
     if formed >= FORMED:
         return ""
     return (
-        f"only {formed:.1%} of its conversations are well formed, and the others earn nothing: "
-        "raise imitate.fit.learning_rate, imitate.fit.epochs or traces.most"
+        f"only {formed:.1%} of its conversations are well formed, and the others earn nothing: raise imitate.fit.learning_rate, "
+        "imitate.fit.epochs or traces.most, or traces.as_played where protocol.items_taught differs from items_per_call"
     )
 
 

@@ -123,9 +123,9 @@ def _corpus(work: DeepRecWorkshop) -> list[str]:
         work.trace_cases[:SAMPLED],
         work.catalog,
         retrieve=_BestSellers(Popularity(work.fit_part, work.catalog.n_items)),
-        settings=TraceSettings(missed=1.0, as_played=0.0),
+        settings=TraceSettings(missed=1.0),
         preferences=work.recipe.preferences,
-        protocol=work.recipe.protocol.model_copy(update={"trajectory_tokens": 10**6, "prompt_tokens": 10**5}),
+        protocol=work.recipe.protocol.taught().model_copy(update={"trajectory_tokens": 10**6, "prompt_tokens": 10**5}),
         seed=work.recipe.seed,
     )
     return [*titles, *item_texts(work.catalog), *(trace.episode.text for trace in traces)]
