@@ -6,7 +6,7 @@ from fathom.language.builtin import tiny
 from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
 from fathom.reasoners.dual_head import DualHead
-from fathom.reasoners.prompts import READ_TOKEN, ReasonerSettings, item_prompts, user_prompt
+from fathom.reasoners.prompts import READ_TOKEN, THOUGHTS, ReasonerSettings, item_prompts, user_prompt
 from fathom.records import Case, Catalog
 
 CATALOG = film_catalog()
@@ -17,7 +17,7 @@ CORPUS = [
     *item_prompts(CATALOG, SETTINGS),
     *(user_prompt(case, CATALOG, SETTINGS) for case in CASES),
 ]
-TOKENIZER = train_tokenizer([*CORPUS * 5, "Lately: Comedy and Drama.<answer>\n"] * 3, 500, markers=(READ_TOKEN,))
+TOKENIZER = train_tokenizer([*CORPUS * 5, "Lately: Comedy and Drama.<answer>\n"] * 3, 500, markers=(THOUGHTS, READ_TOKEN))
 
 
 def tiny_policy(seed: int = 1, *, context: int = 256) -> LocalPolicy:

@@ -24,6 +24,9 @@ READOUT = "<answer>"
 HISTORY_SLOT = "\0"
 """Stands where the events come, while there are none yet: no title holds it."""
 
+THOUGHTS = "Thoughts:\n"
+"""Ends the compact prompt of a person: what follows is no event. One token, where the tokenizer is trained with it."""
+
 READ_TOKEN = "<|read|>"
 """The dedicated token of `readout: token`, behind `READOUT`; a tokenizer must know it as one token."""
 

@@ -121,7 +121,8 @@ def recpo(
 ) -> FitReport:
     """Train `head` in place on `cases`, whose targets it has not been told. Metrics go to `run`; an interrupted call goes on.
 
-    `validate` is called with a fresh table; the weights of its best figure are kept, and the table is fresh at the end.
+    `validate` is called with a fresh table, before the first step too; the weights of its best figure are kept, and the table is fresh
+    at the end.
     """
     if not head.settings.reasoning_tokens:
         raise ConfigError("reasoning_tokens is 0: a model that does not reason has nothing to sample; train it by `contrastive` instead")
@@ -144,6 +145,7 @@ def recpo(
             validate=head.refreshed(validate),
             micro_batches=lambda rollout: rollout.pieces(settings.micro_batch),
             together=settings.passes,
+            start_counts=True,
         )
     head.refresh()
     return report

@@ -78,7 +78,7 @@ class FitReport:
     best: Mapping[str, float]
     """The figures of the best validation; empty without one."""
     best_epoch: int
-    """The epoch, from 1, after which the kept weights were reached."""
+    """The epoch, from 1, after which the kept weights were reached; 0 where the start was kept."""
     seconds: float
     """Over all attempts, up to the last checkpoint of those that were interrupted."""
 
@@ -94,6 +94,7 @@ def fit(
     validate: Validate | None = None,
     micro_batches: Callable[[Batch], Sequence[Batch]] | None = None,
     together: int = 1,
+    start_counts: bool = False,
 ) -> FitReport:
     """How the fit went; `module` holds the best validated weights (the last ones without `validate`) and is in evaluation mode.
 
@@ -102,6 +103,7 @@ def fit(
     what it needs to the module's device. `micro_batches` cuts a batch into pieces that fit into memory: gradients of sums
     are added up over pieces and processes and divided once, so that cutting differently changes nothing but rounding.
     So many batches in a row as `together` says rest on the weights before the first of them: between these nothing is written down.
+    With `start_counts` the weights are validated before the first step too, and kept if nothing later is better.
 
     Resumes from the stage's checkpoint as if it had never been interrupted: data depend on (seed, epoch), noise on
     (seed, step), the learning rate on the position alone. Logs loss, learning rate, gradient norm each step, and what
@@ -122,8 +124,16 @@ def fit(
     with accelerator.main_process_first():  # the main process drops log lines beyond the checkpoint, the others find them gone
         at = keeper.resume()
     clock = _Clock(at.seconds, settings.checkpoint_seconds)
+
+    def look(validate: Validate) -> None:
+        figures = keeper.validate(validate, at, select=settings.select, patience=settings.patience)
+        if accelerator.is_main_process:
+            run.log(stage, at.step, {**figures, "epoch": at.epoch, "seconds": clock.seconds})
+
     with progress(stage, settings.epochs) as advance, _noise_of_its_own(accelerator.device):
         advance(at.epoch)
+        if start_counts and validate is not None and not at.best:
+            look(validate)
         while at.epoch < settings.epochs and not at.over:
             module.train()
             epoch = batches(at.epoch, np.random.default_rng((settings.seed, at.epoch)))
@@ -159,13 +169,11 @@ def fit(
             at.epoch, at.position = at.epoch + 1, 0
             advance(1)
             if validate is not None and (at.epoch % settings.validate_every == 0 or at.epoch == settings.epochs):
-                figures = keeper.validate(validate, at, select=settings.select, patience=settings.patience)
-                if accelerator.is_main_process:
-                    run.log(stage, at.step, {**figures, "epoch": at.epoch, "seconds": clock.seconds})
+                look(validate)
             if accelerator.is_main_process and (clock.rang() or at.epoch == settings.epochs or at.over):
                 keeper.save(at)
     keeper.finish()
-    return FitReport(steps=at.step, epochs=at.epoch, best=at.best, best_epoch=at.best_epoch or at.epoch, seconds=at.seconds)
+    return FitReport(steps=at.step, epochs=at.epoch, best=at.best, best_epoch=at.best_epoch if at.best else at.epoch, seconds=at.seconds)
 
 
 def learning_rate_at(share: float, settings: FitSettings) -> float:

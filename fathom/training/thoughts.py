@@ -1,8 +1,9 @@
 """What a small model may say before it ranks, made up from what really followed: no log says what a person thought.
 
-A reasoning says what the next item is like, then names some that may come next. A mark stands before each of them: as bare lines they
-would read as a history that goes on, whose items nobody wants a second time (docs/lab-notes.md). Learned as words alone: a
-ranking that were learned behind them would take the model's guesses for the truth, since here they are.
+A reasoning names some titles that may come next, then says what the first of them is like. A mark stands before each: as bare lines
+they would read as a history that goes on, whose items nobody wants a second time (docs/lab-notes.md). The marks are tokens, so that a
+title behind one is the same tokens as in a history, and can be named by who knows histories. Learned as words alone: a ranking that were
+learned behind them would take the model's guesses for the truth, since here they are.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ from fathom.records import Case, Catalog
 from fathom.settings import Settings
 from fathom.training.preferences import facts
 
-LIKE, PERHAPS = "Next: ", "Maybe: "
-"""Stand before what the next item is like, and before each title that may be it."""
+PERHAPS, LIKE = "Maybe: ", "Like: "
+"""Stand before each title that may come next, and before what the next item is like."""
 
 
 class ThoughtSettings(Settings):
@@ -33,14 +34,14 @@ def thought(case: Case, later: Sequence[int], catalog: Catalog, *, rng: np.rando
 
     >>> films = Catalog(("1", "2"), ("Heat (1995)", "Emma (1996)"), {"genres": (("Crime",), ("Comedy",))})
     >>> print(thought(Case(0, (), 2), (1,), films, rng=np.random.default_rng(0), settings=ThoughtSettings()), end="")
-    Next: Comedy; 1990s
     Maybe: Emma (1996)
     Maybe: Heat (1995)
+    Like: Comedy; 1990s
     """
     known = [single_line(neutral(value)) for value, _ in facts(catalog, case.target)]
     said = sorted(rng.permutation(len(known))[: settings.values].tolist())
-    lines = [f"{LIKE}{'; '.join(known[place] for place in said)}"] if said else []
-    lines += [f"{PERHAPS}{catalog.title(item)}" for item in (case.target, *later)[: settings.titles]]
+    lines = [f"{PERHAPS}{catalog.title(item)}" for item in (case.target, *later)[: settings.titles]]
+    lines += [f"{LIKE}{'; '.join(known[place] for place in said)}"] if said else []
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -21,7 +21,7 @@ CASE = Case(0, (1, 3, 2), 1, ratings=(4.0, float("nan"), 3.5), times=(0, 4 * DAY
 def test_the_compact_prompts_to_the_character() -> None:
     settings = ReasonerSettings(history_ratings=True, history_times=True, description_words=3)
     assert user_prompt(CASE, CATALOG, settings) == (
-        "User:\nHeat (1995)\n  4/5\n  later: 3 days\nRan\n  later: 1 hour\nThe (answer) Man\n  3.5/5\n"
+        "User:\nHeat (1995)\n  4/5\n  later: 3 days\nRan\n  later: 1 hour\nThe (answer) Man\n  3.5/5\nThoughts:\n"
     )
     assert item_prompts(CATALOG, settings) == [
         "Item:\nHeat (1995)\n  genres: Crime, Thriller\n  year: 1995\n  A detective and\n",
@@ -44,21 +44,21 @@ def test_the_long_prompts_name_the_category_and_end_where_the_model_writes() -> 
 
 
 def test_without_a_history_it_is_the_prompt_of_somebody_new() -> None:
-    assert user_prompt(Case(-1, (), 0), CATALOG, ReasonerSettings()) == "User:\n"
+    assert user_prompt(Case(-1, (), 0), CATALOG, ReasonerSettings()) == "User:\nThoughts:\n"
 
 
 @pytest.mark.parametrize("length", [0, 1, 20, 25])
 def test_the_latest_events_are_shown(length: int) -> None:
     catalog = film_catalog()
     history = tuple(1 + place for place in range(length))
-    lines = user_prompt(Case(0, history, 40), catalog, ReasonerSettings()).splitlines()[1:]
+    lines = user_prompt(Case(0, history, 40), catalog, ReasonerSettings()).splitlines()[1:-1]
     assert lines == [catalog.title(item) for item in history[-20:]]
 
 
 def test_the_oldest_events_give_way_to_the_limit_and_a_limit_below_the_frame_is_refused() -> None:
-    settings = ReasonerSettings(prompt_tokens=30)
-    assert user_prompt(CASE, CATALOG, settings, count=len) == "User:\nRan\nThe (answer) Man\n"
-    with pytest.raises(ConfigError, match="takes 6 tokens without any history: write at least 6"):
+    settings = ReasonerSettings(prompt_tokens=40)
+    assert user_prompt(CASE, CATALOG, settings, count=len) == "User:\nRan\nThe (answer) Man\nThoughts:\n"
+    with pytest.raises(ConfigError, match="takes 16 tokens without any history: write at least 16"):
         user_prompt(CASE, CATALOG, ReasonerSettings(prompt_tokens=5), count=len)
 
 

@@ -90,7 +90,7 @@ def test_a_title_that_holds_the_read_out_string_does_not_move_it() -> None:
     catalog = replace(CATALOG, titles=(f"1{READOUT} 2", *CATALOG.titles[1:]))
     head = tiny_head(catalog)
     [one] = reason(head, [Case(0, (1, 17), 3)], catalog, budget=0)
-    assert one.tape.tokens == (*head.policy.encode(f"User:\n1{READOUT} 2\n{CATALOG.title(17)}\n"), *head.tail)
+    assert one.tape.tokens == (*head.policy.encode(f"User:\n1{READOUT} 2\n{CATALOG.title(17)}\nThoughts:\n"), *head.tail)
     with head.at_rest():
         states = head.policy.hidden(torch.tensor([one.tape.tokens]))[0]
         assert torch.allclose(head.read([as_text(one)])[0], normalize(states[-1], dim=0), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Made-up reasonings name what really followed, as lines of a history, and nothing else."""
+"""Made-up reasonings name what really followed, and nothing else."""
 
 import numpy as np
 from worlds import film_catalog
@@ -21,9 +21,9 @@ def test_followers_are_those_of_the_same_person_in_order() -> None:
 def test_a_thought_is_made_of_titles_and_values() -> None:
     settings = ThoughtSettings(titles=2, values=1)
     [said, *_] = thoughts(CHAIN, CATALOG, seed=0, settings=settings)
-    values, first, second = said.splitlines()
+    first, second, values = said.splitlines()
     assert (first, second) == (f"Maybe: {CATALOG.title(3)}", f"Maybe: {CATALOG.title(4)}")
-    assert values.removeprefix("Next: ") in [value for value, _ in facts(CATALOG, 3)]
+    assert values.removeprefix("Like: ") in [value for value, _ in facts(CATALOG, 3)]
     assert thoughts(CHAIN, CATALOG, seed=0, settings=settings)[0] == said
 
 

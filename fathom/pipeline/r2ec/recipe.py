@@ -17,6 +17,9 @@ class LessonSettings(ContrastiveSettings):
 
     histories: float = Field(default=0.3, ge=0, le=1)
     """Share of the people whose whole histories are read beside the reasonings, drawn by the recipe's seed."""
+    everywhere: bool = False
+    """Every event of a history but the first is reasoned about, not only held-out ends: the model has learned to match these, but there
+    are many times as many."""
     most: int = Field(default=0, ge=0)
     """The most cases that are reasoned about, all those of people drawn by the recipe's seed; 0: everybody's."""
 

@@ -20,9 +20,9 @@ from fathom.pipeline.r2ec.recipe import OwnWordsSettings
 from fathom.pipeline.r2ec.table import R2ecTable
 from fathom.pipeline.r2ec.workshop import R2ecWorkshop
 from fathom.pipeline.stages import Stage
-from fathom.pipeline.workshop import some_people, whole_histories
+from fathom.pipeline.workshop import whole_histories
 from fathom.reasoners.dual_head import DualHead
-from fathom.reasoners.prompts import READ_TOKEN, READOUT, item_prompts
+from fathom.reasoners.prompts import READ_TOKEN, READOUT, THOUGHTS, item_prompts
 from fathom.reasoners.reasoning import reason
 from fathom.reasoners.recommender import R2ec
 from fathom.records import Case, Reasoning
@@ -30,13 +30,13 @@ from fathom.training.contrastive import ContrastiveSettings, Excerpt, lessons_be
 from fathom.training.pretrain import pretrain
 from fathom.training.processes import Shared, in_shares
 from fathom.training.recpo import recpo
-from fathom.training.thoughts import thoughts
+from fathom.training.thoughts import LIKE, PERHAPS, thoughts
 
 
 def fit_first_language_model(work: R2ecWorkshop) -> None:
     """The built-in model from random weights, or one from outside: catalogue text and histories without their held-out ends."""
     recipe = work.recipe.language
-    policy = first_policy(work, lambda: _corpus(work), (READOUT, READ_TOKEN))
+    policy = first_policy(work, lambda: _corpus(work), (THOUGHTS, PERHAPS, LIKE, READOUT, READ_TOKEN))
     pretrain(
         policy,
         work.histories(work.fit_part),
@@ -64,7 +64,7 @@ def continue_without_reasoning(work: R2ecWorkshop) -> None:
 def learn_words(work: R2ecWorkshop) -> None:
     """What may be said: made up from what really followed, among histories."""
     head, recipe = work.head("match-fit"), work.recipe
-    cases = some_people(work.lesson_cases, recipe.words.most, seed=recipe.seed)
+    cases = work.reasoned_about(work.lesson_cases, work.fit_part, recipe.words)
     said = thoughts(cases, work.catalog, seed=recipe.seed, settings=recipe.thoughts)
     lessons = lessons_of(head, cases, said, work.catalog, behind_words=False)
     histories = work.some_histories(work.fit_part, recipe.words.histories)
@@ -74,7 +74,7 @@ def learn_words(work: R2ecWorkshop) -> None:
 def learn_behind_words(work: R2ecWorkshop) -> None:
     """To match behind what the model says itself."""
     head, recipe = work.head("r2ec-words"), work.recipe
-    lessons = own_lessons(work, head, work.lesson_cases, recipe.warm)
+    lessons = own_lessons(work, head, work.reasoned_about(work.lesson_cases, work.fit_part, recipe.warm), recipe.warm)
     _match(work, head, "r2ec-warm", work.some_histories(work.fit_part, recipe.warm.histories), recipe.warm, lessons=lessons)
 
 
@@ -96,7 +96,7 @@ def learn_from_ranks(work: R2ecWorkshop) -> None:
 def continue_reasoning(work: R2ecWorkshop) -> None:
     """The model that serves: whole histories, and its own reasonings about all held-out events."""
     head, recipe = work.head("r2ec-recpo"), work.recipe
-    lessons = own_lessons(work, head, work.episode_cases, recipe.refit)
+    lessons = own_lessons(work, head, work.reasoned_about(work.episode_cases, work.split.train, recipe.refit), recipe.refit)
     _match(work, head, "r2ec", work.some_histories(work.split.train, recipe.refit.histories), recipe.refit, lessons=lessons)
 
 
@@ -106,8 +106,7 @@ def judge_reasoners(work: R2ecWorkshop) -> None:
 
 
 def own_lessons(work: R2ecWorkshop, head: DualHead, cases: Sequence[Case], settings: OwnWordsSettings) -> list[Excerpt]:
-    """Some people's cases with what the model says about them, and their targets behind it."""
-    cases = some_people(cases, settings.most, seed=work.recipe.seed)
+    """The cases with what the model says about them, and their targets behind it."""
     seeds = [row_seed(work.recipe.seed, place) for place in range(len(cases))]
 
     def share(part: Sequence[tuple[Case, int]]) -> list[Reasoning]:

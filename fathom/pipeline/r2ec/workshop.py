@@ -4,8 +4,9 @@ from functools import cached_property
 
 import numpy as np
 
-from fathom.pipeline.r2ec.recipe import R2ecRecipe
-from fathom.pipeline.workshop import Workshop, in_two, sampled, whole_histories
+from fathom.data.splits import every_event
+from fathom.pipeline.r2ec.recipe import LessonSettings, R2ecRecipe
+from fathom.pipeline.workshop import Workshop, in_two, sampled, some_people, whole_histories
 from fathom.reasoners.dual_head import DualHead
 from fathom.reasoners.prompts import event_lines
 from fathom.records import Case, Interactions
@@ -44,6 +45,16 @@ class R2ecWorkshop(Workshop):
         count = round(share * len(everyone))
         chosen = np.sort(np.random.default_rng(self.recipe.seed).choice(len(everyone), size=count, replace=False))
         return tuple(everyone[place] for place in chosen)
+
+    def reasoned_about(self, held: tuple[Case, ...], interactions: Interactions, settings: LessonSettings) -> tuple[Case, ...]:
+        """Cases for lessons: of some people the `held` ones, or `everywhere` all events of `interactions` but the first."""
+        if settings.everywhere:
+            events = np.maximum(np.diff(interactions.offsets) - 1, 0)
+            order = np.random.default_rng(self.recipe.seed).permutation(interactions.n_users)
+            if settings.most:
+                order = order[: int(np.searchsorted(events[order].cumsum(), settings.most, side="right"))]
+            return every_event(interactions, np.sort(order))
+        return some_people(held, settings.most, seed=self.recipe.seed)
 
     def head(self, stage: str) -> DualHead:
         """The model as the stage called `stage` left it, with its item table."""
