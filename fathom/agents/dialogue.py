@@ -34,15 +34,16 @@ LINE_END = "\n"
 """Where the last words of a model whose calls are spent end."""
 
 
-def runs_in_circles(text: str) -> bool:
-    """Whether the preference that is being written at the end of `text` has said a phrase twice; phrases end at a semicolon.
+def is_lost(text: str) -> bool:
+    """Whether the preference that is being written at the end of `text` has said a phrase twice (phrases end at a semicolon), or begins
+    another line.
 
-    >>> runs_in_circles(f"{BEGIN_PREF}war; love; war;"), runs_in_circles(f"{BEGIN_PREF}war; love; wa")
-    (True, False)
+    >>> is_lost(f"{BEGIN_PREF}war; love; war;"), is_lost(f"{BEGIN_PREF}war; love.\\n"), is_lost(f"{BEGIN_PREF}war; love; wa")
+    (True, True, False)
     """
     _, begun, preference = text.rpartition(BEGIN_PREF)
     said = [canonical(phrase) for phrase in preference.split(";")[:-1]]
-    return bool(begun) and len(set(said)) < len(said)
+    return bool(begun) and (len(set(said)) < len(said) or "\n" in preference.lstrip())
 
 
 def without_repeats(preference: str) -> str:

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from fathom.agents.dialogue import LINE_END, Dialogue, runs_in_circles
+from fathom.agents.dialogue import LINE_END, Dialogue, is_lost
 from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, BEGIN_PREF, END_PREF, THINK_CLOSE, ProtocolSettings, answer_numbers
 from fathom.agents.remote_retrieval import RetrievalError
 from fathom.contracts import Conversation, Policy, Tool
@@ -167,7 +167,7 @@ def _turn(
     opened = _conclude(conversation, {place: row for place, row in rows.items() if settings.constrained and row.dialogue.spent})
     going = {place: row for place, row in rows.items() if place not in opened and row.dialogue.ending is None}
     writing = [place for place, row in going.items() if row.limit > 0]
-    over = runs_in_circles if settings.constrained else None
+    over = is_lost if settings.constrained else None
     written = conversation.reply(writing, stops, [rows[place].limit for place in writing], over) if writing else []
     replies = dict(zip(writing, written, strict=True))
     calls: dict[int, Call] = {}
@@ -214,7 +214,7 @@ def _conclude(conversation: Conversation, rows: dict[int, _Row]) -> dict[int, Re
 
 
 def _closed(conversation: Conversation, place: int, row: _Row, reply: Reply) -> Reply:
-    """End a preference that began to repeat itself: greedily, a small model may say one phrase until it runs out of room."""
+    """End a preference that repeats itself or does not end: greedily, a small model may go on until it runs out of room."""
     [ending] = conversation.extend([place], [END_PREF])
     row.write(ending)
     return Reply(reply.text + END_PREF, reply.tokens + ending, reply.logprobs + (0.0,) * len(ending), END_PREF)
