@@ -74,8 +74,18 @@ Over: TypeAlias = Callable[[str], bool]
 class Conversation(Protocol):
     """A batch of growing token sequences whose key-value cache is kept between turns; rows are 0..B-1."""
 
-    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int], over: Over | None = None) -> list[Reply]:
-        """Let the model write on each of `rows` until a stop string, its end of text, `limits` tokens, or until `over` says so."""
+    def reply(
+        self,
+        rows: Sequence[int],
+        stops: Sequence[str],
+        limits: Sequence[int],
+        over: Over | None = None,
+        barred: Sequence[Sequence[str]] | None = None,
+    ) -> list[Reply]:
+        """Let the model write on each of `rows` until a stop string, its end of text, `limits` tokens, or until `over` says so.
+
+        `barred`: per row, markers that it may not write.
+        """
         ...
 
     def extend(self, rows: Sequence[int], texts: Sequence[str]) -> list[tuple[int, ...]]:

@@ -144,16 +144,19 @@ class Reply:
     """The stop string that ended it; None: the token limit, or the model's own end of text."""
     spill: int = 0
     """How many trailing `tokens` the model did not sample: they stand for the part, up to the stop string, of a token that ran past it."""
+    barred: tuple[int, ...] = ()
+    """The ids that were not among those it was sampled from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Between what a token was chosen where a model may write nothing but titles of the catalogue."""
+    """Between what a token was chosen where that was not the whole vocabulary."""
 
-    node: int
-    """The tokens of the title so far, as a node of the catalogue's trie: the next one is among its children."""
+    node: int | None
+    """The tokens of the title so far, as a node of the catalogue's trie: the next one is among its children. None: it may be any token
+    but the `blocked` ones."""
     blocked: tuple[int, ...] = ()
-    """Children that lead only to titles that may not be written."""
+    """Children that lead only to titles that may not be written, or other tokens that may not."""
     favoured: tuple[tuple[int, float], ...] = ()
     """Children that lead to titles for which something speaks beside the model, and what is added to their logits."""
 

@@ -130,7 +130,14 @@ class ScriptedConversation:
         self.spill = 0
         """How many tokens at the end of every reply were not sampled."""
 
-    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int], over: Over | None = None) -> list[Reply]:
+    def reply(
+        self,
+        rows: Sequence[int],
+        stops: Sequence[str],
+        limits: Sequence[int],
+        over: Over | None = None,
+        barred: Sequence[Sequence[str]] | None = None,
+    ) -> list[Reply]:
         return [self._write(row, stops, limit, over) for row, limit in zip(rows, limits, strict=True)]
 
     def _write(self, row: int, stops: Sequence[str], limit: int, over: Over | None) -> Reply:

@@ -30,16 +30,20 @@ from fathom.agents.protocol import (
 from fathom.data.titles import TitleIndex, canonical
 from fathom.records import Call, Case, Catalog, Ending, Episode, Reply, Tape, Turn
 
+LINE_END = "\n"
+"""Where the last words of a model whose calls are spent end."""
 
-def runs_in_circles(text: str) -> bool:
-    """Whether the preference that is being written at the end of `text` has said a phrase twice; phrases end at a semicolon.
 
-    >>> runs_in_circles(f"{BEGIN_PREF}war; love; war;"), runs_in_circles(f"{BEGIN_PREF}war; love; wa")
-    (True, False)
+def is_lost(text: str) -> bool:
+    """Whether the preference that is being written at the end of `text` has said a phrase twice (phrases end at a semicolon), or begins
+    another line.
+
+    >>> is_lost(f"{BEGIN_PREF}war; love; war;"), is_lost(f"{BEGIN_PREF}war; love.\\n"), is_lost(f"{BEGIN_PREF}war; love; wa")
+    (True, True, False)
     """
     _, begun, preference = text.rpartition(BEGIN_PREF)
     said = [canonical(phrase) for phrase in preference.split(";")[:-1]]
-    return bool(begun) and len(set(said)) < len(said)
+    return bool(begun) and (len(set(said)) < len(said) or "\n" in preference.lstrip())
 
 
 def without_repeats(preference: str) -> str:
@@ -88,6 +92,11 @@ class Dialogue:
         return tuple(turn.shown for turn in self._turns)
 
     @property
+    def spent(self) -> bool:
+        """Whether all calls that it may make are made: another one would end the episode."""
+        return len(self._turns) >= self._settings.max_calls
+
+    @property
     def hidden(self) -> frozenset[int]:
         """The items that are neither retrieved nor may stand in a constrained answer: what the person has, if that is excluded."""
         return frozenset(self._case.history if self._settings.exclude_history else ())
@@ -127,6 +136,19 @@ class Dialogue:
         self._asked = None
         self._turns.append(Turn(thought, preference, tuple(items)))
         self._segments.append(Segment(Writer.RETRIEVAL, text))
+        return text
+
+    def conclude(self, reply: Reply) -> str | None:
+        """Take in the last line of a model whose calls are spent: what closes its thinking and opens its answer, or None: over."""
+        cut_off = self._take_in(reply)
+        if BEGIN_PREF in reply.text:
+            self.ending = Ending.TOO_MANY_CALLS
+        elif reply.stop != LINE_END:
+            self.ending = Ending.TOO_LONG if cut_off else Ending.UNREADABLE
+        text = ("" if THINK_CLOSE in reply.text else f"{THINK_CLOSE}\n") + ANSWER_OPEN
+        if self.ending is not None or not self._fits(text):
+            return None
+        self._segments.append(Segment(Writer.CLOSING, text))
         return text
 
     def remind(self, reply: Reply) -> str | None:
@@ -202,7 +224,7 @@ class Dialogue:
             self.ending = Ending.BAD_CALL
         elif not preference:
             self.ending = Ending.EMPTY_PREFERENCE
-        elif len(self._turns) >= self._settings.max_calls:
+        elif self.spent:
             self.ending = Ending.TOO_MANY_CALLS
         if self.ending is not None:
             return None

@@ -31,6 +31,8 @@ class Writer(StrEnum):
     MODEL = "model"
     RETRIEVAL = "retrieval"
     """An item list."""
+    CLOSING = "closing"
+    """The end of the thinking and the opening of the answer, for a model whose calls are spent."""
     REMINDER = "reminder"
     """The latest of the history once more, at the head of the answer."""
     FINISH = "finish"
@@ -124,9 +126,9 @@ def echo(response: Response, settings: ProtocolSettings) -> bool:
 
 
 def thinking(response: Response, settings: ProtocolSettings) -> bool:
-    """F5: the thinking that the prompt opened is closed exactly once and never opened again."""
+    """F5: the thinking that the prompt opened is closed exactly once, by whomever, and never opened again."""
     del settings
-    return THINK_OPEN not in response.own and response.own.count(THINK_CLOSE) == 1
+    return THINK_OPEN not in response.own and response.text.count(THINK_CLOSE) == 1
 
 
 def answer_tags(response: Response, settings: ProtocolSettings) -> bool:

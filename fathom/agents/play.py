@@ -11,8 +11,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from fathom.agents.dialogue import Dialogue, runs_in_circles
-from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, END_PREF, THINK_CLOSE, ProtocolSettings, answer_numbers
+from fathom.agents.dialogue import LINE_END, Dialogue, is_lost
+from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, BEGIN_PREF, END_PREF, THINK_CLOSE, ProtocolSettings, answer_numbers
 from fathom.agents.remote_retrieval import RetrievalError
 from fathom.contracts import Conversation, Policy, Tool
 from fathom.data.titles import TitleIndex
@@ -22,6 +22,10 @@ from fathom.records import Call, Case, Catalog, Choice, Ending, Episode, Reply, 
 Finish: TypeAlias = Literal["written", "scored", "both"]
 """How an episode gets its list: the model writes it; or everything retrieved is ordered by the model's likelihood of
 each title at the first place of the list, and the episode ends there; or it is scored and then written as well."""
+
+
+SPENT = (BEGIN_PREF, END_PREF, ANSWER_OPEN)
+"""What a constrained model may not write when its calls are spent: it ends its line, and then its answer is opened for it."""
 
 
 @dataclass(slots=True)
@@ -62,6 +66,8 @@ class _Row:
             )
         self.has_tokens &= bool(reply.tokens) or not reply.text
         sampled = len(reply.tokens) - reply.spill
+        if reply.barred:
+            self.choices |= dict.fromkeys(range(len(self.tokens), len(self.tokens) + sampled), Choice(None, reply.barred))
         self.write(reply.tokens[:sampled], reply.logprobs[:sampled])
         self.write(reply.tokens[sampled:])  # in the place of a token that spilled past a stop string: nobody sampled these
         return self._whole(reply)
@@ -158,13 +164,14 @@ def _turn(
 ) -> None:
     """Every row writes once; calls are answered together; lists that were opened are scored together."""
     stops = (*Dialogue.stops, ANSWER_OPEN) if finish != "written" or settings.constrained else Dialogue.stops
-    writing = [place for place, row in rows.items() if row.limit > 0]
-    over = runs_in_circles if settings.constrained else None
+    opened = _conclude(conversation, {place: row for place, row in rows.items() if settings.constrained and row.dialogue.spent})
+    going = {place: row for place, row in rows.items() if place not in opened and row.dialogue.ending is None}
+    writing = [place for place, row in going.items() if row.limit > 0]
+    over = is_lost if settings.constrained else None
     written = conversation.reply(writing, stops, [rows[place].limit for place in writing], over) if writing else []
     replies = dict(zip(writing, written, strict=True))
     calls: dict[int, Call] = {}
-    opened: dict[int, Reply] = {}
-    for place, row in rows.items():
+    for place, row in going.items():
         reply = row.take(replies.get(place, Reply("")))
         if over is not None and reply.stop is None and over(reply.text):
             reply = _closed(conversation, place, row, reply)
@@ -196,8 +203,18 @@ def _turn(
         _write_lists(conversation, {place: rows[place] for place in opened}, catalog=catalog, settings=settings)
 
 
+def _conclude(conversation: Conversation, rows: dict[int, _Row]) -> dict[int, Reply]:
+    """Let rows whose calls are spent end their line and open their answer for them; the rows that go on, of which the environment has
+    heard everything. A small model cannot count its calls: it would ask once more, and its whole conversation would be void."""
+    if not rows:
+        return {}
+    written = conversation.reply(list(rows), [LINE_END], [row.limit for row in rows.values()], barred=[SPENT] * len(rows))
+    texts = {place: row.dialogue.conclude(row.take(reply)) for (place, row), reply in zip(rows.items(), written, strict=True)}
+    return dict.fromkeys(_insert(conversation, rows, texts), Reply(""))
+
+
 def _closed(conversation: Conversation, place: int, row: _Row, reply: Reply) -> Reply:
-    """End a preference that began to repeat itself: greedily, a small model may say one phrase until it runs out of room."""
+    """End a preference that repeats itself or does not end: greedily, a small model may go on until it runs out of room."""
     [ending] = conversation.extend([place], [END_PREF])
     row.write(ending)
     return Reply(reply.text + END_PREF, reply.tokens + ending, reply.logprobs + (0.0,) * len(ending), END_PREF)

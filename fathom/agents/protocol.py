@@ -108,8 +108,8 @@ class ProtocolSettings(Settings):
     """Attribute lines below titles; left out: yes in the long prompt, no in the compact one."""
     constrained: bool = False
     """The answer is decoded under constraint: K numbered titles of the catalogue, none twice and, with `exclude_history`, none that the
-    person has; the model only chooses among them. And a preference that says a phrase again is closed. Off: it writes freely, and the
-    format checks say what came of it."""
+    person has; the model only chooses among them. A preference that says a phrase again or begins another line is closed, and after
+    `max_calls` the model ends its line and its answer is opened for it. Off: it writes freely; the format checks say what came of it."""
     answer: Literal["sequential", "plackett_luce"] = "sequential"
     """How a constrained answer is drawn. `sequential`: each title after those above it. `plackett_luce`: every title at the first place,
     from what is left (Plackett 1975): a ranking by what the model holds likely to come next, the one thing a small model knows well."""

@@ -13,6 +13,7 @@ class Draft:
     """A reply while it is being written."""
 
     limit: int
+    barred: tuple[int, ...] = ()
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     text: bytearray = field(default_factory=bytearray)
@@ -51,6 +52,7 @@ class Draft:
             logprobs=tuple(self.logprobs),
             stop=None if self.stop is None else self.stop.decode("utf-8"),
             spill=self.spill,
+            barred=self.barred,
         )
 
 

@@ -99,17 +99,29 @@ class LocalConversation:
         """Everything that stands on `row`: prompt, sampled ids, appended ids."""
         return tuple(self._rows[row].tokens)
 
-    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int], over: Over | None = None) -> list[Reply]:
+    def reply(
+        self,
+        rows: Sequence[int],
+        stops: Sequence[str],
+        limits: Sequence[int],
+        over: Over | None = None,
+        barred: Sequence[Sequence[str]] | None = None,
+    ) -> list[Reply]:
         """Let the model write on each of `rows` until a stop string, its end of text, `limits` tokens, the end of the context, or `over`.
 
         A row without room replies with nothing. An end-of-text token is among `tokens`, since it was sampled, and not in `text`.
+        Of what is `barred` on a row the texts that are one token are never written there; longer ones cannot be kept out.
         """
-        drafts = {row: Draft(limit) for row, limit in zip(rows, limits, strict=True)}
+        kept_out = [self._single(texts) for texts in barred] if barred is not None else [()] * len(rows)
+        drafts = {row: Draft(limit, ids) for row, limit, ids in zip(rows, limits, kept_out, strict=True)}
         ends_with = [stop.encode("utf-8") for stop in stops]
         active = [row for row in rows if drafts[row].limit > 0 and len(self._rows[row].tokens) < self._context]
         with self._decoder.at_work():
             while active:
-                ids, logprobs = self._choose(active, self._logits(active))
+                logits = self._logits(active)
+                for place, row in enumerate(active):
+                    logits[place, list(drafts[row].barred)] = -torch.inf
+                ids, logprobs = self._choose(active, logits)
                 active = [
                     row
                     for row, token, logprob in zip(active, ids, logprobs, strict=True)
@@ -267,6 +279,10 @@ class LocalConversation:
         sums = np.concatenate([[0.0], np.cumsum(values)])
         likelihoods = (sums[ends[1:]] - sums[ends[:-1]]).astype(np.float32)
         return np.split(likelihoods, np.cumsum([len(texts) for texts in continuations])[:-1])
+
+    def _single(self, texts: Sequence[str]) -> tuple[int, ...]:
+        """The ids of those of `texts` that are one token."""
+        return tuple(tokens[0] for tokens in self._table.encode_many(texts) if len(tokens) == 1)
 
     def _write(self, row: Row, draft: Draft, *, token: int, logprob: float, stops: Sequence[bytes]) -> bool:
         """Put a sampled token on `row` and into `draft`; says whether the row goes on."""

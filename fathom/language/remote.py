@@ -193,9 +193,16 @@ class RemoteConversation(SampledElsewhere):
         self._rows = [[Piece("user", prompt)] for prompt in prompts]
         self._seeds = [seed % 2**31 for seed in seeds]  # endpoints take 32 bits
 
-    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int], over: Over | None = None) -> list[Reply]:
+    def reply(
+        self,
+        rows: Sequence[int],
+        stops: Sequence[str],
+        limits: Sequence[int],
+        over: Over | None = None,
+        barred: Sequence[Sequence[str]] | None = None,
+    ) -> list[Reply]:
         """Let the endpoint write on each of `rows`, several at a time; it cannot be stopped on the way."""
-        self.refuse_watching(over)
+        self.refuse_watching(over, barred)
 
         def ask(row: int, limit: int) -> Reply:
             return self._policy.ask(self._rows[row], stops, limit=limit, temperature=self._temperature, seed=self._seeds[row])

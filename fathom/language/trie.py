@@ -66,7 +66,7 @@ class TitleTrie:
         """(len(choices), vocabulary) what is added to the logits: -inf where a token may not stand, mostly 0 where it may."""
         added = np.full((len(choices), vocabulary), -np.inf, dtype=np.float32)
         for row, choice in zip(added, choices, strict=True):
-            row[self.token[self.first[choice.node] : self.first[choice.node + 1]]] = 0.0
+            row[slice(None) if choice.node is None else self.token[self.first[choice.node] : self.first[choice.node + 1]]] = 0.0
             for token, value in choice.favoured:
                 row[token] = value
             row[list(choice.blocked)] = -np.inf

@@ -119,9 +119,16 @@ class VllmConversation(SampledElsewhere):
         self._rows = [list(prompt) for prompt in prompts]
         self._seeds = seeds
 
-    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int], over: Over | None = None) -> list[Reply]:
+    def reply(
+        self,
+        rows: Sequence[int],
+        stops: Sequence[str],
+        limits: Sequence[int],
+        over: Over | None = None,
+        barred: Sequence[Sequence[str]] | None = None,
+    ) -> list[Reply]:
         """Let the server write on each of `rows`, several at a time; it cannot be stopped on the way."""
-        self.refuse_watching(over)
+        self.refuse_watching(over, barred)
 
         def ask(row: int, limit: int) -> Reply:
             tokens = self._rows[row]

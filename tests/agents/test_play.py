@@ -54,16 +54,21 @@ def test_every_other_way_to_end_has_its_name(script: list[str], ending: Ending) 
     assert episode.answer == ()
 
 
-def test_under_constraint_a_preference_that_repeats_itself_is_closed() -> None:
-    script = [f"So.\n{BEGIN_PREF}war; love; War; love; war; love; war", opens_list(concludes(LIST, FILMS))]
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [("war; love; War; love; war; love; war", "war; love; War;"), (f"war; love\nSo.\n{BEGIN_PREF}war", "war; love\n")],
+    ids=["says a phrase again", "begins another line"],
+)
+def test_under_constraint_a_preference_that_is_lost_is_closed(written: str, kept: str) -> None:
+    script = [f"So.\n{BEGIN_PREF}{written}", opens_list(concludes(LIST, FILMS))]
     settings = SETTINGS.model_copy(update={"constrained": True, "answer_length": 5})
     [episode] = play(Scripted(script), Shelves(40), [film_case()], FILMS, settings, finish="scored")
     assert episode.well_formed
     assert [turn.preference for turn in episode.turns] == ["war; love"]
-    assert f"{BEGIN_PREF}war; love; War;{END_PREF}\n{BEGIN_ITEMS}" in episode.text
+    assert f"{BEGIN_PREF}{kept}{END_PREF}\n{BEGIN_ITEMS}" in episode.text
     assert episode.tape is not None
     words = bytes(token for token, own in zip(episode.tape.tokens, episode.tape.sampled, strict=True) if own).decode()
-    assert words.startswith(f"So.\n{BEGIN_PREF}war; love; War;"), "the closing marker is the environment's"
+    assert words.startswith(f"So.\n{BEGIN_PREF}{kept}"), "the closing marker is the environment's"
     assert END_PREF not in words
     [free] = play(Scripted(script), Shelves(40), [film_case()], FILMS, SETTINGS, finish="scored")
     assert free.ending is Ending.UNREADABLE

@@ -45,8 +45,15 @@ class DictatedConversation:
     def __init__(self, real: LocalConversation, texts: list[list[str]]) -> None:
         self.real, self.texts = real, texts
 
-    def reply(self, rows: Sequence[int], stops: Sequence[str], limits: Sequence[int], over: Over | None = None) -> list[Reply]:
-        assert over is None
+    def reply(
+        self,
+        rows: Sequence[int],
+        stops: Sequence[str],
+        limits: Sequence[int],
+        over: Over | None = None,
+        barred: Sequence[Sequence[str]] | None = None,
+    ) -> list[Reply]:
+        assert over is barred is None
         replies = []
         for row in rows:
             text = self.texts[row].pop(0)

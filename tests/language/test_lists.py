@@ -126,6 +126,7 @@ def test_a_pen_blocks_beginnings_without_a_title_left() -> None:
     assert [pen.write(4), pen.write(9), pen.choice()] == [PAD, 3, None]
     no = -np.inf
     assert trie.added([Choice(0, blocked=(1,)), Choice(1)], 5).tolist() == [[no, no, no, no, 0], [no, no, 0, 0, no]]
+    assert trie.added([Choice(None, blocked=(1,))], 5).tolist() == [[0, no, 0, 0, 0]], "any token but one"
 
 
 def test_a_pen_favours_every_token_of_a_title_by_the_best_one_behind_it() -> None:

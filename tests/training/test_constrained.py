@@ -8,8 +8,17 @@ import pytest
 import torch
 from worlds import Shelves, asks, film_case, film_catalog
 
-from fathom.agents.play import Finish, play
-from fathom.agents.protocol import ANSWER_CLOSE, ANSWER_OPEN, MARKERS, THINK_CLOSE, ProtocolSettings, answer_lines, opening
+from fathom.agents.play import SPENT, Finish, play
+from fathom.agents.protocol import (
+    ANSWER_CLOSE,
+    ANSWER_OPEN,
+    BEGIN_PREF,
+    MARKERS,
+    THINK_CLOSE,
+    ProtocolSettings,
+    answer_lines,
+    opening,
+)
 from fathom.data.titles import TitleIndex
 from fathom.language.builtin import tiny
 from fathom.language.policy import LocalPolicy
@@ -31,24 +40,38 @@ WORDS = [*(opening(case, CATALOG, PROTOCOL) for case in CASES), CALL, END, answe
 TOKENIZER = train_tokenizer(WORDS, 500, markers=MARKERS)
 
 
-@pytest.fixture(scope="module")
-def warm() -> LocalPolicy:
-    """A tiny model that calls once and then opens its answer, and knows nothing of films."""
+def taught(*conversations: Sequence[str]) -> LocalPolicy:
+    """A tiny model that says these words in turn, a list between them, one conversation as often as another; it knows nothing of films."""
     policy = LocalPolicy(tiny(TOKENIZER, width=32, layers=1, context=512, seed=1), TOKENIZER)
     learner = torch.optim.Adam(policy.model.parameters(), lr=1e-2)
     for _ in range(60):
         learner.zero_grad()
         loss = torch.zeros(())
         for case in CASES[:2]:
-            parts = [opening(case, CATALOG, PROTOCOL), CALL, "\n<|begin_of_item_list|>\n1. x\n<|end_of_item_list|>\n", END]
-            encoded = [policy.encode(part) for part in parts]
-            tokens = torch.tensor([[token for ids in encoded for token in ids]])
-            mask = torch.tensor([[place in (1, 3) for place, ids in enumerate(encoded) for _ in ids]])
-            loss = loss - policy.logprobs(tokens, mask).sum()
+            for words in conversations:
+                parts = [opening(case, CATALOG, PROTOCOL), words[0]]
+                for said in words[1:]:
+                    parts += ["\n<|begin_of_item_list|>\n1. x\n<|end_of_item_list|>\n", said]
+                encoded = [policy.encode(part) for part in parts]
+                tokens = torch.tensor([[token for ids in encoded for token in ids]])
+                mask = torch.tensor([[place % 2 == 1 for place, ids in enumerate(encoded) for _ in ids]])
+                loss = loss - policy.logprobs(tokens, mask).sum()
         loss.backward()
         learner.step()
     policy.model.eval()
     return policy
+
+
+@pytest.fixture(scope="module")
+def warm() -> LocalPolicy:
+    """It calls once and then opens its answer."""
+    return taught((CALL, END))
+
+
+@pytest.fixture(scope="module")
+def insatiable() -> LocalPolicy:
+    """Behind two lists it rather calls again than answers."""
+    return taught(*[(CALL, CALL, CALL)] * 3, (CALL, CALL, END))
 
 
 def test_every_opened_answer_is_a_list_of_new_titles(warm: LocalPolicy) -> None:
@@ -95,6 +118,24 @@ def test_sampled_likelihoods_are_those_of_training(warm: LocalPolicy, temperatur
         assert mask_faults(episodes, warm, CATALOG, protocol=protocol) == []
         assert max(divergence(warm, episodes, CATALOG)) < 1e-6
     assert (max(divergence(warm, episodes, CATALOG)) < 1e-6) == (temperature == 1)
+
+
+def test_a_model_whose_calls_are_spent_answers(insatiable: LocalPolicy) -> None:
+    shelves = Shelves(CATALOG.n_items)
+    free = play(insatiable, shelves, CASES[:2], CATALOG, PROTOCOL.model_copy(update={"constrained": False}))
+    assert {episode.ending for episode in free} == {Ending.TOO_MANY_CALLS}
+    kept = play(insatiable, shelves, CASES[:2], CATALOG, PROTOCOL.model_copy(update={"trajectory_tokens": 400}))
+    assert [(episode.ending, len(episode.turns), episode.faults) for episode in kept] == [(Ending.ANSWERED, 2, ())] * 2
+
+
+def test_what_it_could_not_say_counts_neither_when_sampled_nor_when_trained(insatiable: LocalPolicy) -> None:
+    player = Player(insatiable, Shelves(CATALOG.n_items), CASES, CATALOG, PROTOCOL, TitleIndex(CATALOG), 4, 1)
+    episodes = player.play([0, 1, 2, 3] * 4, list(range(16)))
+    barred = [choice.blocked for episode in episodes for choice in tape_of(episode).choices.values() if choice.node is None]
+    assert set(barred) == {tuple(token for marker in SPENT for token in insatiable.encode(marker))}
+    assert logprob_faults(episodes, insatiable, CATALOG) == []
+    conversation = insatiable.converse(["User:\n"], temperature=0.0, seeds=[0])
+    assert conversation.reply([0], [], [3], None, [("two tokens or more", BEGIN_PREF)])[0].barred == insatiable.encode(BEGIN_PREF)
 
 
 def test_a_greedy_ranking_is_by_the_likelihood_of_the_first_place(warm: LocalPolicy) -> None:
