@@ -14,7 +14,7 @@ An item that many people took is in most batches, and would be held against ever
 as sampled softmax does, by the logarithm of how probable it is to be there (Yi et al., RecSys 2019).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -34,6 +34,9 @@ from fathom.training.memory import announce, expected
 from fathom.training.processes import cut
 from fathom.training.run import Run
 from fathom.training.supervised import FitReport, FitSettings, fit
+
+AT_ONCE = 16
+"""Excerpts in one pass where nothing is learned: bounds memory, changes nothing but rounding."""
 
 
 class ContrastiveSettings(Settings):
@@ -301,16 +304,23 @@ class Saying:
 
 
 def lessons_of(
-    head: DualHead, cases: Sequence[Case], reasonings: Sequence[str], catalog: Catalog, *, behind_words: bool = True
+    head: DualHead,
+    cases: Sequence[Case],
+    reasonings: Sequence[str],
+    catalog: Catalog,
+    *,
+    cut: float = 0.0,
+    rng: np.random.Generator | None = None,
 ) -> list[Excerpt]:
-    """The cases with a reasoning about each, whose words are to be learned; one too long for its budget is cut.
+    """The cases with a reasoning about each, whose words are to be learned, and the target asked for behind them.
 
-    The target is asked for behind the words, or else behind the history alone: where the words know the target.
+    One too long for its budget is cut; of a share `cut`, which `rng` draws, so is the end, anywhere.
     """
     most, said = head.settings.reasoning_tokens, []
     for case, words in zip(cases, head.policy.table.encode_many(reasonings), strict=True):
-        said.append(Saying(case, words[:most], 1.0, len(words) <= most))
-    return lessons(head, said, catalog, behind_words=behind_words)
+        kept = _kept(len(words), cut, rng)
+        said.append(Saying(case, words[: min(kept, most)], 1.0, len(words) <= min(kept, most)))
+    return lessons(head, said, catalog)
 
 
 def lessons_behind(
@@ -322,14 +332,18 @@ def lessons_behind(
     """
     said = []
     for reasoning in reasonings:
-        tape, kept = reasoning.tape, reasoning.written
-        if rng.random() < cut:
-            kept = int(rng.integers(0, kept + 1))
+        tape = reasoning.tape
+        kept = _kept(reasoning.written, cut, rng)
         said.append(Saying(reasoning.case, tape.tokens[tape.prompt : tape.prompt + kept], own_weight, False))
-    return lessons(head, said, catalog, behind_words=True)
+    return lessons(head, said, catalog)
 
 
-def lessons(head: DualHead, said: Sequence[Saying], catalog: Catalog, *, behind_words: bool) -> list[Excerpt]:
+def _kept(written: int, cut: float, rng: np.random.Generator | None) -> int:
+    """How many of so many words are kept: all of them, or of a share `cut` any number."""
+    return int(rng.integers(0, written + 1)) if rng is not None and rng.random() < cut else written
+
+
+def lessons(head: DualHead, said: Sequence[Saying], catalog: Catalog) -> list[Excerpt]:
     """Excerpts in which neighbouring cases of one person share the history, read once: each reasoning stands as a branch behind the
     events that its case knows, and sees these and itself alone."""
     policy, settings = head.policy, head.settings
@@ -350,19 +364,23 @@ def lessons(head: DualHead, said: Sequence[Saying], catalog: Catalog, *, behind_
         excerpt = Excerpt(tokens, list(range(len(tokens))), [0.0] * len(tokens))
         for saying in reversed(chain):  # from the last one: so that positions fall back wherever a branch begins
             edge = int(edges[max(0, len(saying.case.history) - first)])
-            words, target = [*behind, *saying.words], saying.case.target
-            weights = [0.0] * len(behind) + [saying.weight] * len(saying.words)
-            if behind_words:
-                excerpt.say(words, weights, at=edge)
-                excerpt.ask(target, head.tail, at=edge + len(words), span=len(saying.words) + len(head.tail))
-                start = len(excerpt.weights) - len(head.tail)
-                excerpt.weights[start : start + len(closing)] = [saying.weight * saying.ends] * len(closing)
-            else:
-                excerpt.say([*words, *closing], [*weights, *[saying.weight * saying.ends] * len(closing)], at=edge)
-                excerpt.say(behind, [0.0] * len(behind), at=edge)
-                excerpt.ask(target, head.tail, at=edge + len(behind), span=len(head.tail))
+            words = [*behind, *saying.words]
+            excerpt.say(words, [0.0] * len(behind) + [saying.weight] * len(saying.words), at=edge)
+            excerpt.ask(saying.case.target, head.tail, at=edge + len(words), span=len(saying.words) + len(head.tail))
+            start = len(excerpt.weights) - len(head.tail)
+            excerpt.weights[start : start + len(closing)] = [saying.weight * saying.ends] * len(closing)
         found.append(excerpt)
     return found
+
+
+def vectors_of(head: DualHead, cases: Sequence[Case], catalog: Catalog) -> Iterator[Tensor]:
+    """(n, d) float32 vectors of some cases at a time, in their order, read out without a word; neighbours share their history."""
+    asked = lessons(head, [Saying(case, (), 0.0, False) for case in cases], catalog)
+    with head.at_rest():
+        for start in range(0, len(asked), AT_ONCE):
+            row = Row.of(some := asked[start : start + AT_ONCE])
+            vectors = head.vectors(head.policy.hidden(row.tokens, row.positions)[0], row.ends, row.spans)
+            yield torch.cat([part.flip(0) for part in vectors.split([len(one.ends) for one in some])])  # each asks from its last case on
 
 
 def _chains(said: Sequence[Saying], *, most: int) -> list[list[Saying]]:

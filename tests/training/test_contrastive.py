@@ -28,6 +28,7 @@ from fathom.training.contrastive import (
     lessons_of,
     match,
     people_of,
+    vectors_of,
 )
 from fathom.training.run import Run
 from fathom.training.supervised import FitSettings
@@ -183,19 +184,23 @@ def test_a_reasoning_longer_than_its_budget_is_cut_and_does_not_teach_to_end_the
     assert lesson.tokens[-len(head.tail) :] == list(head.tail)
 
 
-def test_words_that_know_the_target_are_learned_and_not_read() -> None:
-    head, case = tiny_head(), Case(0, (17, 25), 5)
-    words = CATALOG.title(5) + "\n"
-    [lesson] = lessons_of(head, [case], [words], CATALOG, behind_words=False)
-    [plain] = reason(head, [case], CATALOG, budget=0)
-    own, closing = len(head.policy.encode(words)), len(head.policy.encode(READOUT))
-    assert sum(lesson.weights) == own + closing
-    with torch.no_grad():
-        row = Row.of([lesson])
-        hidden = head.policy.hidden(row.tokens, row.positions)[0]
-        read = head.vectors(hidden, row.ends, row.spans)
-        expected = head.read([as_text(plain)])
-    assert torch.allclose(read, expected, atol=1e-5), "the same as if nothing had been said"
+def test_cases_are_read_out_without_a_word_in_their_order() -> None:
+    head = tiny_head(history_length=8)
+    chains = [Case(user, tuple(range(1, length)), 30) for user in range(20) for length in (3, 4, 5)]
+    chains = [Case(case.user, case.history, case.history[-1] + 1) for case in chains]
+    plain = [as_text(one) for one in reason(head, chains, CATALOG, budget=0)]
+    with head.at_rest():
+        assert torch.allclose(torch.cat(list(vectors_of(head, chains, CATALOG))), head.read(plain), atol=1e-5)
+
+
+def test_a_reasoning_may_be_cut_anywhere_and_then_does_not_end() -> None:
+    head = tiny_head()
+    cases, words = [Case(user, (17, 25), 5) for user in range(99)], ["Lately: Comedy."] * 99
+    whole = lessons_of(head, cases, words, CATALOG)
+    some = lessons_of(head, cases, words, CATALOG, cut=1.0, rng=np.random.default_rng(0))
+    [full] = {sum(one.weights) for one in whole}
+    closing = len(head.policy.encode(READOUT))
+    assert {sum(one.weights) for one in some} == {*range(int(full) - closing), full}, "any number of words; only all of them end"
 
 
 @pytest.mark.parametrize("cut", [0.0, 1.0])
@@ -217,13 +222,12 @@ def test_behind_its_own_words_the_model_is_read_as_in_service(cut: float) -> Non
     assert set(row.weights.tolist()) == {0.0, 0.5}
 
 
-@pytest.mark.parametrize("behind_words", [True, False])
-def test_neighbouring_cases_share_a_history_and_are_read_as_if_each_stood_alone(behind_words: bool) -> None:
+def test_neighbouring_cases_share_a_history_and_are_read_as_if_each_stood_alone() -> None:
     head = tiny_head(history_length=8)
     chain = [Case(3, (17, 25, 35), 5), Case(3, (17, 25, 35, 5), 9), Case(3, (17, 25, 35, 5, 9), 1)]
     words = ["Lately: Comedy.", "Drama and Crime.", "Comedy and 1977."]
-    [together] = lessons_of(head, chain, words, CATALOG, behind_words=behind_words)
-    alone = [lessons_of(head, [case], [said], CATALOG, behind_words=behind_words)[0] for case, said in zip(chain, words, strict=True)]
+    [together] = lessons_of(head, chain, words, CATALOG)
+    alone = [lessons_of(head, [case], [said], CATALOG)[0] for case, said in zip(chain, words, strict=True)]
     assert len(together.tokens) < sum(len(one.tokens) for one in alone)
     assert sum(together.weights) == sum(sum(one.weights) for one in alone)
     assert together.targets[::-1] == [target for one in alone for target in one.targets]

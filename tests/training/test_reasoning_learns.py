@@ -22,7 +22,7 @@ CATALOG = Catalog(("a", "b", "c", "d"), ("Stop 1", "Stop 2", "Stop 3", "Stop 4")
 WORDS = ("Drama", "Comedy")
 """Lead to items 1 and 2, and to items 3 and 4."""
 SETTINGS = RecPOSettings(
-    fit=FitSettings(epochs=10, batch_size=32, learning_rate=3e-4, schedule="constant", precision="float32"),
+    fit=FitSettings(epochs=8, batch_size=32, learning_rate=3e-4, schedule="constant", precision="float32"),
     samples=8,
     micro_batch=256,
     depth=2,
@@ -56,16 +56,16 @@ def test_words_learn_from_ranks_and_not_from_shuffled_ones(tmp_path: Path, seed:
     head = DualHead(LocalPolicy(tiny(TOKENIZER, width=64, layers=2, context=128, seed=seed), TOKENIZER), CATALOG, settings)
     cases = questions(200, seed=0, told=False)
     lessons = lessons_of(head, cases, [WORDS[(case.target - 1) // 2] for case in cases], CATALOG)
-    fit = FitSettings(epochs=6, batch_size=16, learning_rate=3e-3, precision="float32")
+    fit = FitSettings(epochs=12, batch_size=16, learning_rate=3e-3, precision="float32")
     match(head, [], CATALOG, settings=ContrastiveSettings(fit=fit, words=1.0), run=Run(tmp_path), stage="warm", lessons=lessons)
     head.policy.save(tmp_path / "warm")
-    asked = questions(96, seed=5, told=True)
+    asked = questions(400, seed=5, told=True)
     before, after = ndcg(head, asked), {}
     for shuffled in (False, True):
         learner = DualHead(LocalPolicy.load(tmp_path / "warm"), CATALOG, settings)
         given = SETTINGS.model_copy(update={"shuffle_rewards": shuffled})
         run = Run(tmp_path / str(shuffled))
-        recpo(learner, questions(96, seed=7, told=True), CATALOG, settings=given, run=run, stage="rl")
+        recpo(learner, questions(192, seed=7, told=True), CATALOG, settings=given, run=run, stage="rl")
         rewards = [line["rl/reward"] for line in run.metrics("rl") if "rl/reward" in line]
         after[shuffled] = ndcg(learner, asked), np.mean(rewards[-5:]) - np.mean(rewards[:5])
     assert after[False][0] > before + 0.15

@@ -293,7 +293,10 @@ def test_a_training_runs_and_an_interrupted_one_goes_on_to_the_same_weights(tmp_
 
     def train(run: Run) -> DualHead:
         head = tiny_head()
-        recpo(head, CASES, CATALOG, settings=given, run=run, stage="rl", validate=lambda: {"ndcg@10": float(head.table.abs().sum())})
+        first = head.table.clone()
+        recpo(
+            head, CASES, CATALOG, settings=given, run=run, stage="rl", validate=lambda: {"ndcg@10": float((head.table - first).abs().sum())}
+        )
         return head
 
     start = tiny_head()

@@ -153,6 +153,23 @@ def test_the_best_weights_are_kept_and_patience_ends(tmp_path):
     assert torch.equal(weights(module), seen[1])
 
 
+@pytest.mark.parametrize(("figures", "kept"), [([0.6, 0.5, 0.4], 0), ([0.3, 0.5, 0.4], 1)])
+def test_the_start_may_count_and_is_kept_where_nothing_is_better(tmp_path, figures, kept):
+    module, told = line_model(), iter(figures)
+    seen = []
+
+    def validate():
+        seen.append(weights(module).clone())
+        return {"fit": next(told)}
+
+    settings, run = SETTINGS.model_copy(update={"epochs": 2}), Run(tmp_path)
+    given = {"batches": batches, "loss": squared_error, "settings": settings, "run": run, "stage": "line", "validate": validate}
+    report = fit(module, **given, start_counts=True)
+    assert (report.epochs, report.best_epoch, report.best) == (2, kept, {"fit": max(figures)})
+    assert torch.equal(weights(module), seen[kept])
+    assert [line["line/epoch"] for line in run.metrics("line") if "line/fit" in line] == [0, 1, 2]
+
+
 def test_an_unknown_figure_is_named(tmp_path):
     settings = SETTINGS.model_copy(update={"select": "fir"})
     with pytest.raises(ConfigError, match="did you mean 'fit'"):

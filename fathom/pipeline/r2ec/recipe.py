@@ -17,11 +17,10 @@ class LessonSettings(ContrastiveSettings):
 
     histories: float = Field(default=0.3, ge=0, le=1)
     """Share of the people whose whole histories are read beside the reasonings, drawn by the recipe's seed."""
-    everywhere: bool = False
-    """Every event of a history but the first is reasoned about, not only held-out ends: the model has learned to match these, but there
-    are many times as many."""
     most: int = Field(default=0, ge=0)
     """The most cases that are reasoned about, all those of people drawn by the recipe's seed; 0: everybody's."""
+    cut: float = Field(default=0.2, ge=0, le=1)
+    """Share of the reasonings that end early, anywhere, so that the model can be read out after any number of words."""
 
 
 class OwnWordsSettings(LessonSettings):
@@ -31,8 +30,6 @@ class OwnWordsSettings(LessonSettings):
     """Logits of words are divided by it when they are written."""
     own_weight: float = Field(default=0.0, ge=0)
     """Of its own words in the words' loss."""
-    cut: float = Field(default=0.2, ge=0, le=1)
-    """Share of the reasonings that end early, anywhere, so that the model can be read out after any number of words."""
 
 
 class R2ecRecipe(Recipe):
@@ -42,18 +39,14 @@ class R2ecRecipe(Recipe):
     """Which method it is a recipe of."""
     reasoner: ReasonerSettings = ReasonerSettings()
     """What the model is shown, how long it reasons, how it is read out."""
-    reinforce_share: float = Field(default=0.4, gt=0, lt=1)
-    """Share of the people whose held-out events only reinforcement learning asks for."""
     match: ContrastiveSettings = ContrastiveSettings()
     """People and items are matched, without reasoning, on histories without their held-out ends."""
     match_refit: ContrastiveSettings = ContrastiveSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=3e-4))
     """Continued on whole histories, for the row `r2ec-no-reason`."""
     thoughts: ThoughtSettings = ThoughtSettings()
     """What reasonings are made of before they are rewarded."""
-    words: LessonSettings = LessonSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=5e-4), words=1.0)
-    """The model learns what may be said."""
-    warm: OwnWordsSettings = OwnWordsSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=3e-4))
-    """It learns to match behind what it says itself, for the row `r2ec-warm`."""
+    warm: LessonSettings = LessonSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=1e-3), words=0.5)
+    """The model learns to say them about every event of the training histories, and to match behind them, for the row `r2ec-warm`."""
     recpo: RecPOSettings = RecPOSettings()
     """Words and match learn from ranks, for the row `r2ec-recpo`."""
     questions: int = Field(default=0, ge=0)

@@ -1,9 +1,9 @@
 """R²ec, stage by stage (arXiv:2505.16994): data, language model, matching without a word, words, matching behind words, RecPO.
 
 Read `STAGES` at the foot first. The paper begins with a language model of billions of weights, which can reason; a small model has
-nothing to say until it is taught. So it first learns to match people and items without reasoning (`match-fit`); then what may be said
-(`r2ec-words`), from what really followed; then to match behind what it says itself, right or wrong (`r2ec-warm`). Only then
-do words and match learn from ranks (`r2ec-recpo`). All of this knows the training histories without their held-out ends.
+nothing to say until it is taught. So it first learns to match people and items without reasoning (`match-fit`); then to name what it
+ranks first, right or wrong, and to match behind these names (`r2ec-warm`). Only then do words and match learn from ranks
+(`r2ec-recpo`). All of this knows the training histories without their held-out ends, which RecPO alone asks for.
 `r2ec-no-reason` and `r2ec` are continued on whole ones for the test.
 """
 
@@ -20,7 +20,7 @@ from fathom.pipeline.r2ec.recipe import OwnWordsSettings
 from fathom.pipeline.r2ec.table import R2ecTable
 from fathom.pipeline.r2ec.workshop import R2ecWorkshop
 from fathom.pipeline.stages import Stage
-from fathom.pipeline.workshop import whole_histories
+from fathom.pipeline.workshop import some_people, whole_histories
 from fathom.reasoners.dual_head import DualHead
 from fathom.reasoners.prompts import READ_TOKEN, READOUT, THOUGHTS, item_prompts
 from fathom.reasoners.reasoning import reason
@@ -61,20 +61,12 @@ def continue_without_reasoning(work: R2ecWorkshop) -> None:
     _match(work, work.head("match-fit"), "r2ec-no-reason", whole_histories(work.split.train), work.recipe.match_refit, budget=0)
 
 
-def learn_words(work: R2ecWorkshop) -> None:
-    """What may be said: made up from what really followed, among histories."""
+def learn_to_reason(work: R2ecWorkshop) -> None:
+    """To name what it ranks first without a word, and to match behind the names."""
     head, recipe = work.head("match-fit"), work.recipe
-    cases = work.reasoned_about(work.lesson_cases, work.fit_part, recipe.words)
-    said = thoughts(cases, work.catalog, seed=recipe.seed, settings=recipe.thoughts)
-    lessons = lessons_of(head, cases, said, work.catalog, behind_words=False)
-    histories = work.some_histories(work.fit_part, recipe.words.histories)
-    _match(work, head, "r2ec-words", histories, recipe.words, lessons=lessons, budget=0)
-
-
-def learn_behind_words(work: R2ecWorkshop) -> None:
-    """To match behind what the model says itself."""
-    head, recipe = work.head("r2ec-words"), work.recipe
-    lessons = own_lessons(work, head, work.reasoned_about(work.lesson_cases, work.fit_part, recipe.warm), recipe.warm)
+    cases = work.told_events(work.fit_part, recipe.warm.most)
+    said = thoughts(head, cases, work.catalog, seed=recipe.seed, settings=recipe.thoughts)
+    lessons = lessons_of(head, cases, said, work.catalog, cut=recipe.warm.cut, rng=np.random.default_rng(recipe.seed))
     _match(work, head, "r2ec-warm", work.some_histories(work.fit_part, recipe.warm.histories), recipe.warm, lessons=lessons)
 
 
@@ -96,7 +88,8 @@ def learn_from_ranks(work: R2ecWorkshop) -> None:
 def continue_reasoning(work: R2ecWorkshop) -> None:
     """The model that serves: whole histories, and its own reasonings about all held-out events."""
     head, recipe = work.head("r2ec-recpo"), work.recipe
-    lessons = own_lessons(work, head, work.reasoned_about(work.episode_cases, work.split.train, recipe.refit), recipe.refit)
+    cases = some_people(work.episode_cases, recipe.refit.most, seed=recipe.seed)
+    lessons = own_lessons(work, head, cases, recipe.refit)
     _match(work, head, "r2ec", work.some_histories(work.split.train, recipe.refit.histories), recipe.refit, lessons=lessons)
 
 
@@ -154,8 +147,7 @@ def _corpus(work: R2ecWorkshop) -> list[str]:
     """What the tokenizer is trained on: titles as often as they were taken, items' prompts and texts, reasonings."""
     recipe = work.recipe
     titles = [event for history in work.histories(work.fit_part) for event in history]
-    said = thoughts(work.lesson_cases, work.catalog, seed=recipe.seed, settings=recipe.thoughts)
-    return [*titles, *item_prompts(work.catalog, recipe.reasoner), *item_texts(work.catalog), *said]
+    return [*titles, *item_prompts(work.catalog, recipe.reasoner), *item_texts(work.catalog)]
 
 
 STAGES = (
@@ -165,7 +157,7 @@ STAGES = (
         "lm-fit",
         "the language model reads the catalogue and histories",
         ("dataset",),
-        (*ASKED, "encoder", "language", "reasoner", "thoughts", "reinforce_share"),
+        (*ASKED, "encoder", "language", "reasoner"),
         fit_first_language_model,
     ),
     Stage(
@@ -182,8 +174,7 @@ STAGES = (
         ("match_refit",),
         continue_without_reasoning,
     ),
-    Stage("r2ec-words", "learns what may be said", ("match-fit",), ("words",), learn_words),
-    Stage("r2ec-warm", "learns to match behind its own words", ("r2ec-words",), ("warm",), learn_behind_words),
+    Stage("r2ec-warm", "learns to say what it ranks first, and to match behind it", ("match-fit",), ("thoughts", "warm"), learn_to_reason),
     Stage(
         "r2ec-recpo",
         "words and match learn from ranks",
