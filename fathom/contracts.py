@@ -80,11 +80,11 @@ class Conversation(Protocol):
         stops: Sequence[str],
         limits: Sequence[int],
         over: Over | None = None,
-        barred: Sequence[Sequence[str]] | None = None,
+        barred: Sequence[str] = (),
     ) -> list[Reply]:
         """Let the model write on each of `rows` until a stop string, its end of text, `limits` tokens, or until `over` says so.
 
-        `barred`: per row, markers that it may not write.
+        `barred`: markers that it may not write.
         """
         ...
 

@@ -136,7 +136,7 @@ class ScriptedConversation:
         stops: Sequence[str],
         limits: Sequence[int],
         over: Over | None = None,
-        barred: Sequence[Sequence[str]] | None = None,
+        barred: Sequence[str] = (),
     ) -> list[Reply]:
         return [self._write(row, stops, limit, over) for row, limit in zip(rows, limits, strict=True)]
 

@@ -208,7 +208,7 @@ def _conclude(conversation: Conversation, rows: dict[int, _Row]) -> dict[int, Re
     heard everything. A small model cannot count its calls: it would ask once more, and its whole conversation would be void."""
     if not rows:
         return {}
-    written = conversation.reply(list(rows), [LINE_END], [row.limit for row in rows.values()], barred=[SPENT] * len(rows))
+    written = conversation.reply(list(rows), [LINE_END], [row.limit for row in rows.values()], barred=SPENT)
     texts = {place: row.dialogue.conclude(row.take(reply)) for (place, row), reply in zip(rows.items(), written, strict=True)}
     return dict.fromkeys(_insert(conversation, rows, texts), Reply(""))
 

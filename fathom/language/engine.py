@@ -105,22 +105,22 @@ class LocalConversation:
         stops: Sequence[str],
         limits: Sequence[int],
         over: Over | None = None,
-        barred: Sequence[Sequence[str]] | None = None,
+        barred: Sequence[str] = (),
     ) -> list[Reply]:
         """Let the model write on each of `rows` until a stop string, its end of text, `limits` tokens, the end of the context, or `over`.
 
         A row without room replies with nothing. An end-of-text token is among `tokens`, since it was sampled, and not in `text`.
-        Of what is `barred` on a row the texts that are one token are never written there; longer ones cannot be kept out.
+        Of what is `barred` the texts that are one token are never written; longer ones cannot be kept out.
         """
-        kept_out = [self._single(texts) for texts in barred] if barred is not None else [()] * len(rows)
-        drafts = {row: Draft(limit, ids) for row, limit, ids in zip(rows, limits, kept_out, strict=True)}
+        kept_out = self._single(barred)
+        drafts = {row: Draft(limit, kept_out) for row, limit in zip(rows, limits, strict=True)}
         ends_with = [stop.encode("utf-8") for stop in stops]
         active = [row for row in rows if drafts[row].limit > 0 and len(self._rows[row].tokens) < self._context]
         with self._decoder.at_work():
             while active:
                 logits = self._logits(active)
-                for place, row in enumerate(active):
-                    logits[place, list(drafts[row].barred)] = -torch.inf
+                if kept_out:
+                    logits[:, kept_out] = -torch.inf
                 ids, logprobs = self._choose(active, logits)
                 active = [
                     row

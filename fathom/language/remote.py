@@ -199,7 +199,7 @@ class RemoteConversation(SampledElsewhere):
         stops: Sequence[str],
         limits: Sequence[int],
         over: Over | None = None,
-        barred: Sequence[Sequence[str]] | None = None,
+        barred: Sequence[str] = (),
     ) -> list[Reply]:
         """Let the endpoint write on each of `rows`, several at a time; it cannot be stopped on the way."""
         self.refuse_watching(over, barred)

@@ -17,9 +17,9 @@ class SampledElsewhere:
     sampler: ClassVar[str]
     """Who samples, in words."""
 
-    def refuse_watching(self, over: Over | None, barred: Sequence[Sequence[str]] | None) -> None:
+    def refuse_watching(self, over: Over | None, barred: Sequence[str]) -> None:
         """A `ModelError` if somebody wants to stop a reply on the way, or to keep something out of it."""
-        if over is not None or barred is not None:
+        if over is not None or barred:
             raise ModelError(f"{self.sampler} cannot be watched while it writes: write protocol.constrained: false, or use a local model")
 
     def score(self, rows: Sequence[int], continuations: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float32]]:

@@ -125,7 +125,7 @@ class VllmConversation(SampledElsewhere):
         stops: Sequence[str],
         limits: Sequence[int],
         over: Over | None = None,
-        barred: Sequence[Sequence[str]] | None = None,
+        barred: Sequence[str] = (),
     ) -> list[Reply]:
         """Let the server write on each of `rows`, several at a time; it cannot be stopped on the way."""
         self.refuse_watching(over, barred)

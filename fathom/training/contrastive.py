@@ -8,13 +8,14 @@ People and items are vectors of the same model, both live. Two kinds of excerpts
 - A *window* of a history is read out behind every event at once: the read-out stands as a branch behind each event, sees what happened
   up to there and its own tokens and nothing else, exactly as behind a prompt that ends there. So one pass through a history asks as
   often as it has events. This is R²ec without reasoning.
-- A *lesson* is some neighbouring cases of one person, a reasoning behind each, read out behind it. Its words may be learned too.
+- A *lesson* is some neighbouring cases of one person, a reasoning behind each, read out behind it (`training/lessons.py`). Its words may
+  be learned too.
 
 An item that many people took is in most batches, and would be held against everybody in most of them: `popularity` corrects for it
 as sampled softmax does, by the logarithm of how probable it is to be there (Yi et al., RecSys 2019).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -26,17 +27,14 @@ from torch import Tensor, nn
 from fathom.contracts import Validate
 from fathom.language.documents import followed
 from fathom.reasoners.dual_head import DualHead
-from fathom.reasoners.prompts import READOUT, event_lines, frame
-from fathom.records import Case, Catalog, Reasoning
+from fathom.reasoners.prompts import event_lines, frame
+from fathom.records import Case, Catalog
 from fathom.settings import Settings
 from fathom.training.full_softmax import full_softmax
 from fathom.training.memory import announce, expected
 from fathom.training.processes import cut
 from fathom.training.run import Run
 from fathom.training.supervised import FitReport, FitSettings, fit
-
-AT_ONCE = 16
-"""Excerpts in one pass where nothing is learned: bounds memory, changes nothing but rounding."""
 
 
 class ContrastiveSettings(Settings):
@@ -288,110 +286,6 @@ def people_of(head: DualHead, histories: Sequence[Case], catalog: Catalog) -> li
     before, behind = map(head.policy.encode, frame(head.settings))
     encode = head.policy.table.encode_many
     return [Person(before, encode(event_lines(case, catalog, head.settings)), case.history, behind, head.tail) for case in histories]
-
-
-@dataclass(frozen=True, slots=True)
-class Saying:
-    """What is said about a case before its target is asked for."""
-
-    case: Case
-    words: Sequence[int]
-    """In tokens."""
-    weight: float
-    """Of each of them in the words' loss."""
-    ends: bool
-    """Whether the model is to learn that it ends there."""
-
-
-def lessons_of(
-    head: DualHead,
-    cases: Sequence[Case],
-    reasonings: Sequence[str],
-    catalog: Catalog,
-    *,
-    cut: float = 0.0,
-    rng: np.random.Generator | None = None,
-) -> list[Excerpt]:
-    """The cases with a reasoning about each, whose words are to be learned, and the target asked for behind them.
-
-    One too long for its budget is cut; of a share `cut`, which `rng` draws, so is the end, anywhere.
-    """
-    most, said = head.settings.reasoning_tokens, []
-    for case, words in zip(cases, head.policy.table.encode_many(reasonings), strict=True):
-        kept = _kept(len(words), cut, rng)
-        said.append(Saying(case, words[: min(kept, most)], 1.0, len(words) <= min(kept, most)))
-    return lessons(head, said, catalog)
-
-
-def lessons_behind(
-    head: DualHead, reasonings: Sequence[Reasoning], catalog: Catalog, *, own_weight: float, rng: np.random.Generator, cut: float
-) -> list[Excerpt]:
-    """The cases with what the model itself said about each, each of its own words with `own_weight`, and the target asked for behind them.
-
-    A share `cut` of the reasonings ends earlier, anywhere: so that the model can be read out after any number of words.
-    """
-    said = []
-    for reasoning in reasonings:
-        tape = reasoning.tape
-        kept = _kept(reasoning.written, cut, rng)
-        said.append(Saying(reasoning.case, tape.tokens[tape.prompt : tape.prompt + kept], own_weight, False))
-    return lessons(head, said, catalog)
-
-
-def _kept(written: int, cut: float, rng: np.random.Generator | None) -> int:
-    """How many of so many words are kept: all of them, or of a share `cut` any number."""
-    return int(rng.integers(0, written + 1)) if rng is not None and rng.random() < cut else written
-
-
-def lessons(head: DualHead, said: Sequence[Saying], catalog: Catalog) -> list[Excerpt]:
-    """Excerpts in which neighbouring cases of one person share the history, read once: each reasoning stands as a branch behind the
-    events that its case knows, and sees these and itself alone."""
-    policy, settings = head.policy, head.settings
-    before, behind = map(policy.encode, frame(settings))
-    closing = policy.encode(READOUT)
-    chains = _chains(said, most=max(1, settings.history_length // 2))
-    lines = [event_lines(chain[-1].case, catalog, settings, latest=settings.history_length + len(chain) - 1) for chain in chains]
-    encoded = iter(policy.table.encode_many([line for some in lines for line in some]))
-    found = []
-    for chain, some in zip(chains, lines, strict=True):
-        events = [next(encoded) for _ in some]
-        lengths = np.cumsum([0, *map(len, events[::-1])])
-        room = settings.prompt_tokens - len(before) - len(behind)
-        events = events[len(events) - int(np.searchsorted(lengths, room, side="right")) + 1 :]
-        first = len(chain[-1].case.history) - len(events)
-        edges = len(before) + np.cumsum([0, *map(len, events)])
-        tokens = [*before, *(token for event in events for token in event)]
-        excerpt = Excerpt(tokens, list(range(len(tokens))), [0.0] * len(tokens))
-        for saying in reversed(chain):  # from the last one: so that positions fall back wherever a branch begins
-            edge = int(edges[max(0, len(saying.case.history) - first)])
-            words = [*behind, *saying.words]
-            excerpt.say(words, [0.0] * len(behind) + [saying.weight] * len(saying.words), at=edge)
-            excerpt.ask(saying.case.target, head.tail, at=edge + len(words), span=len(saying.words) + len(head.tail))
-            start = len(excerpt.weights) - len(head.tail)
-            excerpt.weights[start : start + len(closing)] = [saying.weight * saying.ends] * len(closing)
-        found.append(excerpt)
-    return found
-
-
-def vectors_of(head: DualHead, cases: Sequence[Case], catalog: Catalog) -> Iterator[Tensor]:
-    """(n, d) float32 vectors of some cases at a time, in their order, read out without a word; neighbours share their history."""
-    asked = lessons(head, [Saying(case, (), 0.0, False) for case in cases], catalog)
-    with head.at_rest():
-        for start in range(0, len(asked), AT_ONCE):
-            row = Row.of(some := asked[start : start + AT_ONCE])
-            vectors = head.vectors(head.policy.hidden(row.tokens, row.positions)[0], row.ends, row.spans)
-            yield torch.cat([part.flip(0) for part in vectors.split([len(one.ends) for one in some])])  # each asks from its last case on
-
-
-def _chains(said: Sequence[Saying], *, most: int) -> list[list[Saying]]:
-    """The sayings in runs of at most so many, in each of which every case is the same person's next one."""
-    chains: list[list[Saying]] = []
-    for saying in said:
-        if chains and len(chains[-1]) < most and saying.case.follows(chains[-1][-1].case):
-            chains[-1].append(saying)
-        else:
-            chains.append([saying])
-    return chains
 
 
 def _cuts(events: int, length: int, rng: np.random.Generator) -> list[tuple[int, int, int]]:

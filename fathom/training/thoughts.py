@@ -16,7 +16,7 @@ from fathom.data.titles import neutral, single_line
 from fathom.reasoners.dual_head import DualHead
 from fathom.records import Case, Catalog
 from fathom.settings import Settings
-from fathom.training.contrastive import vectors_of
+from fathom.training.lessons import vectors_of
 from fathom.training.preferences import facts
 
 PERHAPS, LIKE = "Maybe: ", "Like: "

@@ -51,9 +51,10 @@ class DictatedConversation:
         stops: Sequence[str],
         limits: Sequence[int],
         over: Over | None = None,
-        barred: Sequence[Sequence[str]] | None = None,
+        barred: Sequence[str] = (),
     ) -> list[Reply]:
-        assert over is barred is None
+        assert over is None
+        assert not barred
         replies = []
         for row in rows:
             text = self.texts[row].pop(0)

@@ -135,7 +135,7 @@ def test_what_it_could_not_say_counts_neither_when_sampled_nor_when_trained(insa
     assert set(barred) == {tuple(token for marker in SPENT for token in insatiable.encode(marker))}
     assert logprob_faults(episodes, insatiable, CATALOG) == []
     conversation = insatiable.converse(["User:\n"], temperature=0.0, seeds=[0])
-    assert conversation.reply([0], [], [3], None, [("two tokens or more", BEGIN_PREF)])[0].barred == insatiable.encode(BEGIN_PREF)
+    assert conversation.reply([0], [], [3], None, ("two tokens or more", BEGIN_PREF))[0].barred == insatiable.encode(BEGIN_PREF)
 
 
 def test_a_greedy_ranking_is_by_the_likelihood_of_the_first_place(warm: LocalPolicy) -> None:

@@ -24,12 +24,10 @@ from fathom.training.contrastive import (
     Readings,
     Row,
     contrastive_loss,
-    lessons_behind,
-    lessons_of,
     match,
     people_of,
-    vectors_of,
 )
+from fathom.training.lessons import lessons_behind, lessons_of, vectors_of
 from fathom.training.run import Run
 from fathom.training.supervised import FitSettings
 

@@ -13,7 +13,8 @@ from fathom.reasoners.dual_head import DualHead
 from fathom.reasoners.prompts import ReasonerSettings
 from fathom.reasoners.recommender import R2ec
 from fathom.records import Case, Catalog
-from fathom.training.contrastive import ContrastiveSettings, lessons_of, match
+from fathom.training.contrastive import ContrastiveSettings, match
+from fathom.training.lessons import lessons_of
 from fathom.training.recpo import RecPOSettings, recpo
 from fathom.training.run import Run
 from fathom.training.supervised import FitSettings

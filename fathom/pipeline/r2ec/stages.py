@@ -26,7 +26,8 @@ from fathom.reasoners.prompts import READ_TOKEN, READOUT, THOUGHTS, item_prompts
 from fathom.reasoners.reasoning import reason
 from fathom.reasoners.recommender import R2ec
 from fathom.records import Case, Reasoning
-from fathom.training.contrastive import ContrastiveSettings, Excerpt, lessons_behind, lessons_of, match
+from fathom.training.contrastive import ContrastiveSettings, Excerpt, match
+from fathom.training.lessons import lessons_behind, lessons_of
 from fathom.training.pretrain import pretrain
 from fathom.training.processes import Shared, in_shares
 from fathom.training.recpo import recpo

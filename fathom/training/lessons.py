@@ -1,0 +1,120 @@
+"""Lessons: some neighbouring cases of one person, with a reasoning behind each, whose target is asked for behind it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fathom.reasoners.dual_head import DualHead
+from fathom.reasoners.prompts import READOUT, event_lines, frame
+from fathom.records import Case, Catalog, Reasoning
+from fathom.training.contrastive import Excerpt, Row
+
+AT_ONCE = 16
+"""Excerpts in one pass where nothing is learned: bounds memory, changes nothing but rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """What is said about a case before its target is asked for."""
+
+    case: Case
+    words: Sequence[int]
+    """In tokens."""
+    weight: float
+    """Of each of them in the words' loss."""
+    ends: bool
+    """Whether the model is to learn that it ends there."""
+
+
+def lessons_of(
+    head: DualHead,
+    cases: Sequence[Case],
+    reasonings: Sequence[str],
+    catalog: Catalog,
+    *,
+    cut: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> list[Excerpt]:
+    """The cases with a reasoning about each, whose words are to be learned, and the target asked for behind them.
+
+    One too long for its budget is cut; of a share `cut`, which `rng` draws, so is the end, anywhere.
+    """
+    most, said = head.settings.reasoning_tokens, []
+    for case, words in zip(cases, head.policy.table.encode_many(reasonings), strict=True):
+        kept = _kept(len(words), cut, rng)
+        said.append(Saying(case, words[: min(kept, most)], 1.0, len(words) <= min(kept, most)))
+    return lessons(head, said, catalog)
+
+
+def lessons_behind(
+    head: DualHead, reasonings: Sequence[Reasoning], catalog: Catalog, *, own_weight: float, rng: np.random.Generator, cut: float
+) -> list[Excerpt]:
+    """The cases with what the model itself said about each, each of its own words with `own_weight`, and the target asked for behind them.
+
+    A share `cut` of the reasonings ends earlier, anywhere: so that the model can be read out after any number of words.
+    """
+    said = []
+    for reasoning in reasonings:
+        tape = reasoning.tape
+        kept = _kept(reasoning.written, cut, rng)
+        said.append(Saying(reasoning.case, tape.tokens[tape.prompt : tape.prompt + kept], own_weight, False))
+    return lessons(head, said, catalog)
+
+
+def _kept(written: int, cut: float, rng: np.random.Generator | None) -> int:
+    """How many of so many words are kept: all of them, or of a share `cut` any number."""
+    return int(rng.integers(0, written + 1)) if rng is not None and rng.random() < cut else written
+
+
+def lessons(head: DualHead, said: Sequence[Saying], catalog: Catalog) -> list[Excerpt]:
+    """Excerpts in which neighbouring cases of one person share the history, read once: each reasoning stands as a branch behind the
+    events that its case knows, and sees these and itself alone."""
+    policy, settings = head.policy, head.settings
+    before, behind = map(policy.encode, frame(settings))
+    closing = policy.encode(READOUT)
+    chains = _chains(said, most=max(1, settings.history_length // 2))
+    lines = [event_lines(chain[-1].case, catalog, settings, latest=settings.history_length + len(chain) - 1) for chain in chains]
+    encoded = iter(policy.table.encode_many([line for some in lines for line in some]))
+    found = []
+    for chain, some in zip(chains, lines, strict=True):
+        events = [next(encoded) for _ in some]
+        lengths = np.cumsum([0, *map(len, events[::-1])])
+        room = settings.prompt_tokens - len(before) - len(behind)
+        events = events[len(events) - int(np.searchsorted(lengths, room, side="right")) + 1 :]
+        first = len(chain[-1].case.history) - len(events)
+        edges = len(before) + np.cumsum([0, *map(len, events)])
+        tokens = [*before, *(token for event in events for token in event)]
+        excerpt = Excerpt(tokens, list(range(len(tokens))), [0.0] * len(tokens))
+        for saying in reversed(chain):  # from the last one: so that positions fall back wherever a branch begins
+            edge = int(edges[max(0, len(saying.case.history) - first)])
+            words = [*behind, *saying.words]
+            excerpt.say(words, [0.0] * len(behind) + [saying.weight] * len(saying.words), at=edge)
+            excerpt.ask(saying.case.target, head.tail, at=edge + len(words), span=len(saying.words) + len(head.tail))
+            start = len(excerpt.weights) - len(head.tail)
+            excerpt.weights[start : start + len(closing)] = [saying.weight * saying.ends] * len(closing)
+        found.append(excerpt)
+    return found
+
+
+def vectors_of(head: DualHead, cases: Sequence[Case], catalog: Catalog) -> Iterator[Tensor]:
+    """(n, d) float32 vectors of some cases at a time, in their order, read out without a word; neighbours share their history."""
+    asked = lessons(head, [Saying(case, (), 0.0, False) for case in cases], catalog)
+    with head.at_rest():
+        for start in range(0, len(asked), AT_ONCE):
+            row = Row.of(some := asked[start : start + AT_ONCE])
+            vectors = head.vectors(head.policy.hidden(row.tokens, row.positions)[0], row.ends, row.spans)
+            yield torch.cat([part.flip(0) for part in vectors.split([len(one.ends) for one in some])])  # each asks from its last case on
+
+
+def _chains(said: Sequence[Saying], *, most: int) -> list[list[Saying]]:
+    """The sayings in runs of at most so many, in each of which every case is the same person's next one."""
+    chains: list[list[Saying]] = []
+    for saying in said:
+        if chains and len(chains[-1]) < most and saying.case.follows(chains[-1][-1].case):
+            chains[-1].append(saying)
+        else:
+            chains.append([saying])
+    return chains
