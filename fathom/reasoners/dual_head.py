@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 
 import torch
@@ -27,7 +26,7 @@ from fathom.recommenders.weights import recorded
 from fathom.records import PAD, Catalog
 
 Text = tuple[Sequence[int], int]
-"""Tokens that end in the read-out, and at which of them the span begins over which `readout: mean` averages."""
+"""Tokens that end in the read-out, and how many of them are the prompt: behind it begins what `readout: mean` averages."""
 
 CROWD = 8192
 """Tokens in one pass through the model: bounds memory, changes nothing but rounding."""
@@ -204,16 +203,31 @@ class DualHead(nn.Module):
 
     def _read(self, texts: Sequence[Text]) -> Tensor:
         """(B, d) float32 of texts that go through the model side by side in one row, without any padding."""
-        tokens, positions, ends = side_by_side([tokens for tokens, _ in texts])
-        spans = torch.tensor([len(tokens) - first for tokens, first in texts])
+        tokens, positions, ends = side_by_side(texts)
+        spans = torch.tensor([len(tokens) - prompt for tokens, prompt in texts])
         return self.vectors(self.policy.hidden(tokens, positions)[0], ends, spans)
 
 
-def side_by_side(texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Texts in one packed row without padding: tokens and positions (1, T) as `documents` has them, and where each text ends (M,)."""
-    lengths = torch.tensor([len(tokens) for tokens in texts])
-    tokens = torch.tensor(list(chain.from_iterable(texts)), dtype=torch.long)
-    return tokens[None], torch.cat([torch.arange(int(length)) for length in lengths])[None], lengths.cumsum(0) - 1
+def side_by_side(texts: Sequence[Text]) -> tuple[Tensor, Tensor, Tensor]:
+    """Texts in one packed row without padding: tokens and positions (1, T) as `documents` has them, and where each text ends (M,).
+
+    Neighbours with one prompt, a person's several reasonings, are branches behind it: it is read once.
+
+    >>> tokens, positions, ends = side_by_side([((5, 6, 7), 2), ((5, 6, 8, 9), 2), ((3, 4), 0)])
+    >>> tokens.tolist(), positions.tolist(), ends.tolist()
+    ([[5, 6, 7, 8, 9, 3, 4]], [[0, 1, 2, 2, 3, 0, 1]], [2, 4, 6])
+    """
+    tokens: list[int] = []
+    positions: list[int] = []
+    ends: list[int] = []
+    before: Sequence[int] = ()
+    for text, prompt in texts:
+        shared = prompt if prompt and len(before) == prompt and tuple(text[:prompt]) == tuple(before) else 0
+        tokens += text[shared:]
+        positions += range(shared, len(text))
+        ends.append(len(tokens) - 1)
+        before = text[:prompt]
+    return torch.tensor([tokens], dtype=torch.long), torch.tensor([positions], dtype=torch.long), torch.tensor(ends, dtype=torch.long)
 
 
 def _tail(policy: LocalPolicy, settings: ReasonerSettings) -> tuple[int, ...]:

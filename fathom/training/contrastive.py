@@ -226,8 +226,7 @@ def match(
     """
     people = people_of(head, histories, catalog)
     asked = [item for case in histories for item in case.history] + [item for lesson in lessons for item in lesson.targets]
-    counts = np.bincount(np.asarray(asked, dtype=np.int64), minlength=head.n_items + 1)
-    shares = torch.from_numpy(counts / max(counts.sum(), 1)).to(head.table.device)
+    shares = shares_of(asked, head.n_items).to(head.table.device)
 
     def loss(_: nn.Module, part: Readings) -> tuple[Tensor, Tensor]:
         return contrastive_loss(head, part, shares=shares, settings=settings)
@@ -258,7 +257,7 @@ def match(
 def contrastive_loss(head: DualHead, part: Readings, *, shares: Tensor, settings: ContrastiveSettings) -> tuple[Tensor, Tensor]:
     """The part's share of its batch's loss, and which share of the batch's read-outs it has: shares add up to 1.
 
-    `shares` (N + 1,): each item's of all that is asked. An item is among a batch of M read-outs with probability 1 - (1 - share) ** M.
+    `shares` (N + 1,): each item's of all that is asked.
     """
     row = Row.of(part.excerpts)
     hidden = head.policy.hidden(row.tokens, row.positions)[0]
@@ -266,8 +265,7 @@ def contrastive_loss(head: DualHead, part: Readings, *, shares: Tensor, settings
     items = head.item_vectors(part.items, untitled=part.untitled)
     ids = torch.tensor(part.items, device=items.device)
     if settings.popularity:
-        present = -torch.expm1(part.asked * torch.log1p(-shares[ids].double().clamp(max=0.999)))
-        bias = -settings.popularity * present.clamp_min(1e-12).log().float()
+        bias = settings.popularity * rarity(shares[ids], part.asked)
         queries = torch.cat([queries, torch.ones_like(queries[:, :1])], dim=1)
         items = torch.cat([items, bias[:, None]], dim=1)
     wanted = torch.searchsorted(ids, row.targets.to(ids.device))
@@ -279,6 +277,24 @@ def contrastive_loss(head: DualHead, part: Readings, *, shares: Tensor, settings
         weights, targets = row.weights[told].to(hidden.device), row.tokens[0, told].to(hidden.device)
         loss = loss + settings.words * full_softmax(before, head.policy.decoder.output, targets, weights=weights) / part.said
     return loss, torch.tensor(len(row.ends) / part.asked, device=loss.device)
+
+
+def shares_of(asked: Sequence[int], n_items: int) -> Tensor:
+    """(N + 1,) float64: each item's share of all that is asked, a list of items."""
+    counts = np.bincount(np.asarray(asked, dtype=np.int64), minlength=n_items + 1)
+    return torch.from_numpy(counts / max(counts.sum(), 1))
+
+
+def rarity(shares: Tensor, asked: int) -> Tensor:
+    """(n,) float32: minus the logarithm of how probable it is that an item with this share is among so many that are asked for.
+
+    Added to its logits it makes a softmax over a batch's items unbiased (logQ correction; Yi et al., RecSys 2019).
+
+    >>> rarity(torch.tensor([0.5, 0.5]), 1).exp()
+    tensor([2.0000, 2.0000])
+    """
+    present = -torch.expm1(asked * torch.log1p(-shares.double().clamp(max=0.999)))
+    return -present.clamp_min(1e-12).log().float()
 
 
 def people_of(head: DualHead, histories: Sequence[Case], catalog: Catalog) -> list[Person]:

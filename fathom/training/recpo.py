@@ -25,11 +25,13 @@ from torch import Tensor, nn
 from fathom.agents.play import row_seed
 from fathom.contracts import Validate
 from fathom.errors import ConfigError
+from fathom.language.documents import followed
 from fathom.reasoners.dual_head import DualHead, side_by_side
 from fathom.reasoners.reasoning import as_text, reason
 from fathom.records import Case, Catalog, Reasoning
 from fathom.settings import Settings
 from fathom.training.advantages import centred, groups_that_differ, leave_one_out
+from fathom.training.contrastive import rarity, shares_of
 from fathom.training.losses import policy_loss
 from fathom.training.memory import announce, expected
 from fathom.training.processes import in_shares, processes, rows_at_once
@@ -65,6 +67,9 @@ class RecPOSettings(Settings):
     """How many of a person's best trajectories teach the item match; more than 1 departs from the paper."""
     item_weight: float = Field(default=1.0, ge=0)
     """Weight of the item part beside the token part; 0: the ranking learns through the reasoning alone."""
+    popularity: float = Field(default=1.0, ge=0, le=1)
+    """How much of an item's log-probability to be among a batch's true items is taken off its logits in the item part: 0, the paper's
+    objective, in which an item that many took is held against everybody; 1, unbiased."""
     clip_low: float = Field(default=0.2, gt=0, lt=1)
     """The probability ratio counts down to 1 minus this."""
     clip_high: float = Field(default=0.2, gt=0)
@@ -81,6 +86,22 @@ class RecPOSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
+class Rivals:
+    """What the item part's softmax of a batch is over."""
+
+    items: tuple[int, ...]
+    """The distinct true items of the whole batch, ascending, however the batch is cut."""
+    rarity: Tensor
+    """(U,) float32, added to their logits; zeros, as in the paper, where `popularity` is 0."""
+
+    @classmethod
+    def of(cls, cases: Sequence[Case], *, shares: Tensor, popularity: float) -> "Rivals":
+        """Those of a batch's cases, one a person; `shares` (N + 1,): each item's of all that people took."""
+        items = tuple(sorted({case.target for case in cases}))
+        return cls(items, popularity * rarity(shares[list(items)], len(cases)))
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """Trajectories to learn from, those of one person side by side."""
 
@@ -90,9 +111,9 @@ class Rollout:
     winners: Tensor
     """(R,) whether its item match is learned."""
     old_items: Tensor
-    """(R,) log-probability of the true item among `items` when it was sampled."""
-    items: tuple[int, ...]
-    """The distinct true items of the whole batch, ascending: the softmax of the item part is over them, however the batch is cut."""
+    """(R,) log-probability of the true item among `rivals` when it was sampled."""
+    rivals: Rivals
+    """Of the whole batch."""
     tokens: int
     """Sampled tokens of the whole batch."""
     trajectories: int
@@ -105,7 +126,7 @@ class Rollout:
         for start in range(0, len(self.reasonings), rows):
             part = slice(start, start + rows)
             held = self.reasonings[part], self.advantages[part], self.winners[part], self.old_items[part]
-            found.append(Rollout(*held, self.items, self.tokens, self.trajectories))
+            found.append(Rollout(*held, self.rivals, self.tokens, self.trajectories))
         return found
 
 
@@ -131,7 +152,8 @@ def recpo(
         return recpo_loss(head, part, settings)
 
     people = rows_at_once(settings.fit.batch_size * settings.samples, settings.micro_batch)
-    tokens = people * head.longest + settings.fit.batch_size * max(map(len, head.items))
+    prompts = -(-people // settings.samples) * head.settings.prompt_tokens  # each is read once for all reasonings behind it
+    tokens = prompts + people * (head.longest - head.settings.prompt_tokens) + settings.fit.batch_size * max(map(len, head.items))
     needed = expected(head, head.probe, tokens=tokens, averaged=bool(settings.fit.average))
     announce(stage, needed, device=head.table.device, smaller="recpo.micro_batch")
     with head.policy.decoder.heated(settings.sampling_temperature):
@@ -170,6 +192,7 @@ class Rollouts(Sequence[Rollout]):
         self._head, self._catalog, self._settings = head, catalog, settings
         self._run, self._stage = run, stage
         self._cases = [cases[place] for place in rng.permutation(len(cases))]
+        self._shares = shares_of([item for case in cases for item in (*case.history, case.target)], head.n_items)
         self._batches = -(-len(cases) // settings.fit.batch_size)
         self._before = epoch * self._batches
         self._held: tuple[int, Rollout] | None = None
@@ -190,9 +213,9 @@ class Rollouts(Sequence[Rollout]):
         settings, number = self._settings, self._before + batch
         size, samples = settings.fit.batch_size, settings.samples
         people = self._cases[batch * size : (batch + 1) * size]
-        items = tuple(sorted({case.target for case in people}))
+        rivals = Rivals.of(people, shares=self._shares, popularity=settings.popularity)
         # Before the reward, or it would be that of older items.
-        self._head.refresh(None if number % settings.refresh_every == 0 else items)
+        self._head.refresh(None if number % settings.refresh_every == 0 else rivals.items)
         first = number * size * samples
         wanted = [
             (case, row_seed(settings.fit.seed, first + place * samples + sample))
@@ -205,16 +228,16 @@ class Rollouts(Sequence[Rollout]):
             return reason(self._head, [case for case, _ in part], self._catalog, temperature=1.0, seeds=seeds)
 
         reasonings = in_shares(share, wanted)
-        rollout, figures = judged(self._head, reasonings, items, settings, number=number)
+        rollout, figures = judged(self._head, reasonings, rivals, settings, number=number)
         if processes().is_main_process:
             self._run.log(self._stage, number * settings.passes + 1, figures)
         return rollout
 
 
 def judged(
-    head: DualHead, reasonings: Sequence[Reasoning], items: tuple[int, ...], settings: RecPOSettings, *, number: int = 0
+    head: DualHead, reasonings: Sequence[Reasoning], rivals: Rivals, settings: RecPOSettings, *, number: int = 0
 ) -> tuple[Rollout, dict[str, float]]:
-    """The trajectories with rewards, advantages and winners, and what is logged of them. The table's rows of `items` must be fresh.
+    """The trajectories with rewards, advantages and winners, and what is logged of them. The table's rows of `rivals` must be fresh.
 
     `number` is the batch's, for `shuffle_rewards`.
     """
@@ -226,7 +249,7 @@ def judged(
         if settings.exclude_history:
             logits = without_history(logits, cases, {item: item for item in range(1, head.n_items + 1)})
         gains, probabilities, ranks = target_gains(logits, targets, depth=settings.depth, ties=settings.ties)
-        old = item_logprobs(head, people, head.table[list(items)], items, cases, settings).cpu()
+        old = item_logprobs(head, people, head.table[list(rivals.items)], rivals, cases, settings).cpu()
     rewards = (settings.beta * probabilities + (1 - settings.beta) * gains).cpu()
     earned = rewards
     if settings.shuffle_rewards:
@@ -245,22 +268,29 @@ def judged(
         "groups_that_differ": groups_that_differ(rewards, groups),
     }
     won = winners(advantages, groups, settings.winners)
-    return Rollout(tuple(reasonings), advantages, won, old, items, sum(written), len(reasonings)), figures
+    return Rollout(tuple(reasonings), advantages, won, old, rivals, sum(written), len(reasonings)), figures
 
 
 def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[Tensor, Tensor]:
     """Minus J for some trajectories of a batch, and which share of the batch's trajectories they are; shares add up to 1."""
     tapes = [reasoning.tape for reasoning in part.reasonings]
-    tokens, positions, ends = side_by_side([tape.tokens for tape in tapes])
+    tokens, positions, ends = side_by_side([as_text(reasoning) for reasoning in part.reasonings])
     device = head.table.device
+    places = torch.tensor(
+        [
+            end + 1 - len(tape.tokens) + place
+            for tape, end in zip(tapes, ends.tolist(), strict=True)
+            for place in np.flatnonzero(tape.sampled)
+        ],
+        dtype=torch.long,
+    )
     with head.policy.decoder.autocast():
         hidden = head.policy.hidden(tokens, positions)[0]
-        sampled = torch.tensor([own for tape in tapes for own in tape.sampled])
-        places = sampled.nonzero().squeeze(1)
-        logprobs = head.policy.chunked_logprobs(hidden[places - 1], tokens[0, places].to(device))
+        before = followed(positions)[0, places]
+        logprobs = head.policy.chunked_logprobs(hidden[before.to(device)], tokens[0, places].to(device))
         spans = torch.tensor([len(tape.tokens) - tape.prompt for tape in tapes])
         people = head.vectors(hidden, ends, spans)
-        items = head.item_vectors(part.items)
+        items = head.item_vectors(part.rivals.items)
     old = torch.tensor([value for tape in tapes for value, own in zip(tape.logprobs, tape.sampled, strict=True) if own])
     advantages = part.advantages.to(device)
     each = torch.repeat_interleave(advantages, torch.tensor([sum(tape.sampled) for tape in tapes], device=device))
@@ -268,7 +298,7 @@ def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[
     said = policy_loss(logprobs[:, None], old[:, None].to(device), each, mask_B_T=torch.ones_like(logprobs[:, None]), **clip)
     cases = [reasoning.case for reasoning in part.reasonings]
     matched = policy_loss(
-        item_logprobs(head, people, items, part.items, cases, settings)[:, None],
+        item_logprobs(head, people, items, part.rivals, cases, settings)[:, None],
         part.old_items[:, None].to(device),
         advantages,
         mask_B_T=part.winners[:, None].to(device),
@@ -282,15 +312,13 @@ def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[
     return said / per_token + settings.item_weight * matched / per_person, torch.tensor(share, device=device)
 
 
-def item_logprobs(
-    head: DualHead, people: Tensor, live: Tensor, items: Sequence[int], cases: Sequence[Case], settings: RecPOSettings
-) -> Tensor:
-    """(R,) float32 log-probability of each case's target for `people` (R, d) among the batch's `items`, whose vectors are `live` (U, d).
+def item_logprobs(head: DualHead, people: Tensor, live: Tensor, rivals: Rivals, cases: Sequence[Case], settings: RecPOSettings) -> Tensor:
+    """(R,) float32 log-probability of each case's target for `people` (R, d) among the batch's `rivals`, whose vectors are `live` (U, d).
 
     With `exclude_history` the items of a person's own history leave that person's softmax, the target never does.
     """
-    logits = head.logits(people, live)
-    place = {item: column for column, item in enumerate(items)}
+    logits = head.logits(people, live) + rivals.rarity.to(people.device)
+    place = {item: column for column, item in enumerate(rivals.items)}
     if settings.exclude_history:
         logits = without_history(logits, cases, place)
     wanted = torch.tensor([place[case.target] for case in cases], device=logits.device)

@@ -12,7 +12,7 @@ from fathom.reasoners.reasoning import reason
 from fathom.records import Interactions
 from fathom.training.contrastive import ContrastiveSettings, Readings, contrastive_loss, match, people_of
 from fathom.training.memory import expected, saved_bytes
-from fathom.training.recpo import RecPOSettings, judged, recpo, recpo_loss
+from fathom.training.recpo import RecPOSettings, Rivals, judged, recpo, recpo_loss
 from fathom.training.run import Run
 from fathom.training.supervised import FitSettings
 
@@ -43,8 +43,9 @@ def test_activations_are_those_of_a_real_batch(of: str) -> None:
     else:
         settings = RecPOSettings(fit=FIT)
         reasonings = reason(head, many_cases(16), CATALOG, temperature=1.0, seeds=range(16))
-        rollout, _ = judged(head, reasonings, tuple(sorted({case.target for case in CASES})), settings)
-        tokens = sum(len(one.tape.tokens) for one in reasonings) + sum(len(head.items[item]) for item in rollout.items)
+        rivals = Rivals.of(CASES, shares=torch.full((head.n_items + 1,), 1 / head.n_items), popularity=1.0)
+        rollout, _ = judged(head, reasonings, rivals, settings)
+        tokens = sum(len(one.tape.tokens) for one in reasonings) + sum(len(head.items[item]) for item in rivals.items)
         kept = saved_bytes(lambda: recpo_loss(head, rollout, settings)[0], head)
     assert expected(head, head.probe, tokens=tokens, averaged=False).activations == pytest.approx(kept, rel=0.2)
 

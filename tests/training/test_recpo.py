@@ -13,12 +13,14 @@ from reasoning import CASES, CATALOG, many_cases, tiny_head
 from torch import Tensor
 
 from fathom.errors import ConfigError
-from fathom.reasoners.dual_head import DualHead
+from fathom.reasoners.dual_head import DualHead, side_by_side
 from fathom.reasoners.reasoning import as_text, reason
 from fathom.records import Case
+from fathom.training.contrastive import shares_of
 from fathom.training.recpo import (
     ADVANTAGES,
     RecPOSettings,
+    Rivals,
     Rollout,
     Rollouts,
     item_logprobs,
@@ -33,6 +35,7 @@ from fathom.training.supervised import FitSettings
 
 FIT = FitSettings(epochs=1, batch_size=4, learning_rate=1e-3, schedule="constant", precision="float32")
 SETTINGS = RecPOSettings(fit=FIT, samples=4, micro_batch=64)
+SHARES = shares_of([case.target for case in CASES], CATALOG.n_items)
 
 
 def settings(**values: object) -> RecPOSettings:
@@ -43,7 +46,8 @@ def rollout(head: DualHead, people: int = 3, given: RecPOSettings = SETTINGS) ->
     cases = [case for case in CASES[:people] for _ in range(given.samples)]
     with head.policy.decoder.heated(given.sampling_temperature):
         reasonings = reason(head, cases, CATALOG, temperature=1.0, seeds=range(len(cases)))
-        return judged(head, reasonings, tuple(sorted({case.target for case in cases})), given)[0]
+        rivals = Rivals.of(CASES[:people], shares=SHARES, popularity=given.popularity)
+        return judged(head, reasonings, rivals, given)[0]
 
 
 def gradient(head: DualHead, part: Rollout, given: RecPOSettings = SETTINGS) -> Tensor:
@@ -107,8 +111,8 @@ def test_the_item_part_reaches_reasoning_and_item_prompts() -> None:
     part = only(rollout(head, people=2), [1.0] + [0.0] * 7, won=[True] + [False] * 7)
     head.zero_grad()
     people = torch.randn(8, head.table.shape[1])  # vectors of people that no weight made
-    items = head.item_vectors(part.items)
-    item_logprobs(head, people, items, part.items, [one.case for one in part.reasonings], SETTINGS)[0].backward()
+    items = head.item_vectors(part.rivals.items)
+    item_logprobs(head, people, items, part.rivals, [one.case for one in part.reasonings], SETTINGS)[0].backward()
     assert any(float(w.grad.abs().max()) > 0 for w in head.policy.model.parameters() if w.grad is not None)
     assert float(gradient(head, part).norm()) > 0
 
@@ -227,10 +231,39 @@ def test_the_history_is_no_rival_and_a_target_of_the_history_keeps_its_place() -
     case = Case(0, (rival, target), target)
     people = torch.nn.functional.normalize(head.table[[rival]] + 0.5 * head.table[[target]], dim=1)
     given = head.item_vectors([rival, target]).detach()
-    alone = item_logprobs(head, people, given, (rival, target), [case], SETTINGS)
-    beside = item_logprobs(head, people, given, (rival, target), [case], settings(exclude_history=False))
+    both = Rivals((rival, target), torch.zeros(2))
+    alone = item_logprobs(head, people, given, both, [case], SETTINGS)
+    beside = item_logprobs(head, people, given, both, [case], settings(exclude_history=False))
     assert float(alone) == 0.0
     assert float(beside) < -0.1
+
+
+def test_the_item_part_takes_popularity_off() -> None:
+    cases = [Case(0, (1,), 2), Case(1, (3,), 2), Case(2, (5,), 4)]
+    shares = torch.tensor([0, 0, 0.25, 0, 0.5, 0.25])
+    # Among three people's true items is 2 with probability 1 - .75 ** 3, 4 with 1 - .5 ** 3.
+    logarithms = [-math.log(1 - 0.75**3), -math.log(1 - 0.5**3)]
+    half = Rivals.of(cases, shares=shares, popularity=0.5)
+    assert half.items == (2, 4)
+    assert half.rarity.tolist() == pytest.approx([value / 2 for value in logarithms])
+    assert Rivals.of(cases, shares=shares, popularity=0.0).rarity.tolist() == [0.0, 0.0]
+    head = tiny_head()
+    people, live = head.table[[7]], head.table[[2, 4]]
+    weighed = head.logits(people, live)[0] + half.rarity
+    [found] = item_logprobs(head, people, live, half, cases[:1], SETTINGS).tolist()
+    assert found == pytest.approx(float(weighed.log_softmax(0)[0]), abs=1e-5)
+
+
+def test_the_reasonings_of_a_person_share_the_prompt_and_nothing_else() -> None:
+    head = tiny_head()
+    part = rollout(head)
+    texts = [as_text(reasoning) for reasoning in part.reasonings]
+    tokens, positions, ends = side_by_side(texts)
+    assert tokens.shape[1] == sum(texts[person * 4][1] for person in range(3)) + sum(len(text) - prompt for text, prompt in texts)
+    with head.at_rest():
+        states = head.policy.hidden(tokens, positions)[0, ends]
+        alone = [head.policy.hidden(torch.tensor([text]))[0, -1] for text, _ in texts]
+    assert torch.allclose(states, torch.stack(alone), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", range(2, 9))
@@ -265,7 +298,7 @@ def test_the_rows_of_the_true_items_are_fresh_before_the_reward_and_the_others_w
                 weight.mul_(1.02)
         part = batches[batch]
         with head.at_rest():
-            assert torch.allclose(head.table[list(part.items)], head.item_vectors(part.items), atol=1e-6)
+            assert torch.allclose(head.table[list(part.rivals.items)], head.item_vectors(part.rivals.items), atol=1e-6)
     assert refreshed == [40, 3, 40, 3]
 
 
