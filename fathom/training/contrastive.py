@@ -32,7 +32,7 @@ from fathom.records import Case, Catalog
 from fathom.settings import Settings
 from fathom.training.full_softmax import full_softmax
 from fathom.training.memory import announce, expected
-from fathom.training.processes import cut
+from fathom.training.processes import among_all, portions
 from fathom.training.run import Run
 from fathom.training.supervised import FitReport, FitSettings, fit
 
@@ -46,6 +46,8 @@ class ContrastiveSettings(Settings):
     """Weight of the words' loss beside the match's: of the events of windows, so that histories are not forgotten, and of reasonings."""
     popularity: float = Field(default=1.0, ge=0, le=1)
     """How much of an item's log-probability to be among a batch's items is taken off its logits: 0, the paper's loss; 1, unbiased."""
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+    """Share of a window of a long history that is read a second time, so that the events it asks for have others before them."""
     untitled: float = Field(default=0.0, ge=0, lt=1)
     """Share of a batch's items whose prompts are read without their titles: what else is known of an item learns to speak for it, as it
     must for a new item, whose title nobody has ever read."""
@@ -86,25 +88,37 @@ class Readings:
     """Some excerpts of a batch, and what must be known of the whole of it."""
 
     excerpts: Sequence[Excerpt]
+    first: int
+    """Read-outs of the batch that come before theirs."""
+    targets: tuple[int, ...]
+    """The item that came next, for each read-out of the whole batch."""
     items: tuple[int, ...]
-    """The distinct items of the whole batch, ascending: every piece is compared with all of them."""
+    """The distinct ones of them, ascending: every read-out is compared with all of them."""
+    encoded: slice
+    """Which of the items this piece encodes."""
     untitled: tuple[bool, ...]
-    """Which of them are read without their titles."""
-    asked: int
-    """Read-outs of the whole batch."""
+    """Which of the items are read without their titles."""
     said: float
     """Weights of the words of the whole batch."""
+
+    @property
+    def asked(self) -> int:
+        """Read-outs of the whole batch."""
+        return len(self.targets)
 
     @classmethod
     def of(cls, excerpts: Sequence[Excerpt], *, untitled: float = 0.0, rng: np.random.Generator | None = None) -> "Readings":
         """A whole batch, of whose items `rng` draws the share `untitled`."""
-        items = tuple(sorted({target for one in excerpts for target in one.targets}))
+        targets = tuple(target for one in excerpts for target in one.targets)
+        items = tuple(sorted(set(targets)))
         bare = tuple((rng.random(len(items)) < untitled).tolist()) if rng is not None else (False,) * len(items)
-        return cls(excerpts, items, bare, sum(len(one.ends) for one in excerpts), sum(sum(one.weights) for one in excerpts))
+        return cls(excerpts, 0, targets, items, slice(0, len(items)), bare, sum(sum(one.weights) for one in excerpts))
 
     def pieces(self) -> "list[Readings]":
-        """The same, shared out among the processes of the run."""
-        return [replace(self, excerpts=self.excerpts[piece]) for piece in cut(len(self.excerpts))]
+        """The same, shared out among the processes of the run: one piece each, which may be empty."""
+        asked = np.cumsum([0, *(len(one.ends) for one in self.excerpts)]).tolist()
+        cuts = zip(portions(len(self.excerpts)), portions(len(self.items)), strict=True)
+        return [replace(self, excerpts=self.excerpts[some], first=asked[some.start], encoded=items) for some, items in cuts]
 
 
 class Row(NamedTuple):
@@ -180,11 +194,12 @@ class Excerpts(Sequence[Readings]):
         *,
         length: int,
         batch_size: int,
+        overlap: float = 0.5,
         untitled: float = 0.0,
         rng: np.random.Generator,
     ) -> None:
         made: list[tuple[int, int, int, int] | Excerpt] = [
-            (person, *bounds) for person, one in enumerate(people) for bounds in _cuts(len(one), length, rng)
+            (person, *bounds) for person, one in enumerate(people) for bounds in _cuts(len(one), length, overlap, rng)
         ]
         made += lessons
         self._people, self._batch_size = people, batch_size
@@ -233,7 +248,8 @@ def match(
 
     def batches(_: int, rng: np.random.Generator) -> Excerpts:
         size, length = settings.fit.batch_size, head.settings.history_length
-        return Excerpts(people, lessons, length=length, batch_size=size, untitled=settings.untitled, rng=rng)
+        kept = {"overlap": settings.overlap, "untitled": settings.untitled}
+        return Excerpts(people, lessons, length=length, batch_size=size, **kept, rng=rng)
 
     if len(first := batches(0, np.random.default_rng(settings.fit.seed))):
         piece = first[0].pieces()[0]
@@ -259,24 +275,33 @@ def contrastive_loss(head: DualHead, part: Readings, *, shares: Tensor, settings
 
     `shares` (N + 1,): each item's of all that is asked.
     """
-    row = Row.of(part.excerpts)
-    hidden = head.policy.hidden(row.tokens, row.positions)[0]
-    queries = head.vectors(hidden, row.ends, row.spans) / head.settings.temperature
-    items = head.item_vectors(part.items, untitled=part.untitled)
+    row, hidden, own = Row.of(part.excerpts), head.table[:0], head.table[:0]
+    if part.excerpts:
+        hidden = head.policy.hidden(row.tokens, row.positions)[0]
+        own = head.vectors(hidden, row.ends, row.spans) / head.settings.temperature
+    # Each process encodes its people and its items once, and knows the vectors of the others, through which nothing flows back.
+    queries = among_all(own, part.first, part.asked)
+    items = among_all(
+        head.item_vectors(part.items[part.encoded], untitled=part.untitled[part.encoded]), part.encoded.start, len(part.items)
+    )
     ids = torch.tensor(part.items, device=items.device)
     if settings.popularity:
         bias = settings.popularity * rarity(shares[ids], part.asked)
         queries = torch.cat([queries, torch.ones_like(queries[:, :1])], dim=1)
         items = torch.cat([items, bias[:, None]], dim=1)
-    wanted = torch.searchsorted(ids, row.targets.to(ids.device))
+    wanted = torch.searchsorted(ids, torch.tensor(part.targets, device=ids.device))
     with torch.autocast(items.device.type, enabled=False):  # in float32 whatever the model computes in, as people are served
-        loss = full_softmax(queries, items, wanted) / part.asked
+        whole = full_softmax(queries, items, wanted) / part.asked
+    share = len(own) / part.asked
+    # The gradient is that of everybody's loss by what is live here, which may be nothing; of the value every process says its share.
+    nothing = 0.0 * next(weight for weight in head.parameters() if weight.requires_grad).sum()
+    loss = whole + (share - 1) * whole.detach() + nothing
     told = row.weights > 0
     if settings.words and bool(told.any()):
         before = hidden[followed(row.positions)[0, told].to(hidden.device)]
         weights, targets = row.weights[told].to(hidden.device), row.tokens[0, told].to(hidden.device)
         loss = loss + settings.words * full_softmax(before, head.policy.decoder.output, targets, weights=weights) / part.said
-    return loss, torch.tensor(len(row.ends) / part.asked, device=loss.device)
+    return loss, torch.tensor(share, device=loss.device)
 
 
 def shares_of(asked: Sequence[int], n_items: int) -> Tensor:
@@ -304,14 +329,14 @@ def people_of(head: DualHead, histories: Sequence[Case], catalog: Catalog) -> li
     return [Person(before, encode(event_lines(case, catalog, head.settings)), case.history, behind, head.tail) for case in histories]
 
 
-def _cuts(events: int, length: int, rng: np.random.Generator) -> list[tuple[int, int, int]]:
+def _cuts(events: int, length: int, overlap: float, rng: np.random.Generator) -> list[tuple[int, int, int]]:
     """(first read, first asked, end) of windows that ask for each of so many events once, behind at most `length` others.
 
-    Windows of a long history begin at places that change from epoch to epoch; a later one reads half of what came before it again.
+    Windows of a long history begin at places that change from epoch to epoch; of a later one the share `overlap` was read before.
     """
     if events <= length + 1:
         return [(0, 0, events)] if events else []
-    stride = max(1, length // 2)
+    stride = max(1, round(length * (1 - overlap)))
     lead = int(rng.integers(1, stride + 1)) + length - stride
     found, done = [(0, 0, lead)], lead
     while done < events:

@@ -39,10 +39,28 @@ def leave() -> None:
         gc.collect()
 
 
-def cut(rows: int) -> list[slice]:
-    """The `rows` of a batch in as many pieces as there are processes, none of them empty."""
+def portions(rows: int) -> list[slice]:
+    """The `rows` of a batch in as many pieces as there are processes; some are empty where there are fewer rows."""
     bounds = np.linspace(0, rows, processes().num_processes + 1).round().astype(int).tolist()
-    return [slice(first, last) for first, last in pairwise(bounds) if first < last]
+    return [slice(first, last) for first, last in pairwise(bounds)]
+
+
+def cut(rows: int) -> list[slice]:
+    """As `portions`, without the empty ones."""
+    return [piece for piece in portions(rows) if piece.start < piece.stop]
+
+
+def among_all(own: torch.Tensor, first: int, total: int) -> torch.Tensor:
+    """(total, d) the rows of all processes, of which those from `first` on are `own` (n, d), with gradients; the others' have none.
+
+    All processes must call it together.
+    """
+    if processes().num_processes == 1:
+        return own
+    others = own.new_zeros(total, own.shape[1])
+    others[first : first + len(own)] = own.detach()
+    add_up([others])
+    return torch.cat([others[:first], own, others[first + len(own) :]])
 
 
 def rows_at_once(rows: int, most: int) -> int:

@@ -1,5 +1,5 @@
-"""One step of reinforcement on a tiny model, of an agent and of one that reasons and ranks, and three steps of Muon, by one process or by
-several; the main one saves what came of them."""
+"""One step of reinforcement on a tiny model, of an agent and of one that reasons and ranks, four of matching and three of Muon, by one
+process or by several; the main one saves what came of them."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,8 @@ from fathom.agents.protocol import MARKERS, ProtocolSettings, opening
 from fathom.language.builtin import tiny
 from fathom.language.policy import LocalPolicy
 from fathom.language.tokenizer import train_tokenizer
-from fathom.records import Episode
+from fathom.records import PAD, Case, Episode
+from fathom.training.contrastive import ContrastiveSettings, match
 from fathom.training.muon import Muon
 from fathom.training.processes import add_up, leave, processes
 from fathom.training.recpo import RecPOSettings, recpo
@@ -66,6 +67,16 @@ def reasoned(folder: Path) -> torch.Tensor:
     return weights_of(head.policy)
 
 
+def matched(folder: Path) -> torch.Tensor:
+    """The weights of a model that ranks after four steps of matching; the last batch is one excerpt, too few for two processes."""
+    head = reasoning.tiny_head()
+    people = [Case(user, tuple(range(1 + user, 9 + user)), PAD) for user in range(5)]
+    fit = FitSettings(epochs=1, batch_size=3, learning_rate=3e-3, warmup_share=0, schedule="constant", precision="float32")
+    settings = ContrastiveSettings(fit=fit, untitled=0.3)
+    match(head, people, reasoning.CATALOG, settings=settings, run=Run(folder / "run"), stage="match")
+    return weights_of(head.policy)
+
+
 def main(folder: Path) -> None:
     tokenizer = train_tokenizer([opening(case, CATALOG, PROTOCOL) for case in CASES], 300, markers=MARKERS)
     policy = LocalPolicy(tiny(tokenizer, width=32, layers=1, context=256, seed=1), tokenizer)
@@ -81,10 +92,10 @@ def main(folder: Path) -> None:
         run=Run(folder / "run"),
         stage="rl",
     )
-    reasoner, muon, added = reasoned(folder), moved_by_muon(), added_up()
+    reasoner, matcher, muon, added = reasoned(folder), matched(folder), moved_by_muon(), added_up()
     state = processes()
     if state.is_main_process:
-        made = {"weights": weights_of(policy), "reasoner": reasoner, "muon": muon, "added": added}
+        made = {"weights": weights_of(policy), "reasoner": reasoner, "matcher": matcher, "muon": muon, "added": added}
         save_file(made | {"processes": torch.tensor(state.num_processes)}, folder / "weights.safetensors")
     state.wait_for_everyone()
     leave()

@@ -259,18 +259,6 @@ def test_the_same_target_twice_is_one_item_and_alone_in_its_batch_costs_nothing(
         assert float(contrastive_loss(head, batch, shares=SHARES, settings=PLAIN)[0]) == 0.0
 
 
-def test_pieces_of_a_batch_add_up_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    head, settings = tiny_head(), ContrastiveSettings()
-    batch = epoch(head, batch_size=7)[0]
-    with torch.no_grad():
-        expected, _ = contrastive_loss(head, batch, shares=SHARES, settings=settings)
-        monkeypatch.setattr("fathom.training.contrastive.cut", lambda rows: [slice(0, 2), slice(2, 3), slice(3, rows)])
-        parts = [contrastive_loss(head, piece, shares=SHARES, settings=settings) for piece in batch.pieces()]
-    assert len(parts) == 3
-    assert sum(float(loss) for loss, _ in parts) == pytest.approx(float(expected), rel=1e-5)
-    assert sum(float(share) for _, share in parts) == pytest.approx(1.0)
-
-
 def ring_head(seed: int = 1) -> tuple[DualHead, Catalog, tuple[Case, ...]]:
     catalog, interactions = ring_world(12, users=24)
     walks = tuple(Case(user, tuple(interactions.history(user).tolist()), PAD) for user in range(interactions.n_users))

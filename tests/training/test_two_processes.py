@@ -37,7 +37,7 @@ def test_two_processes_make_the_same_first_update_as_one(tmp_path: Path, monkeyp
     runpy.run_path(str(SCRIPT))["main"](tmp_path / "one")
     one, two = saved(tmp_path / "one", processes=1), saved(tmp_path / "two", processes=2)
     # Adam's first step is learning_rate in every direction, whatever the gradient's size: rounding moves only directions near zero.
-    for model in ("weights", "reasoner"):
+    for model in ("weights", "reasoner", "matcher"):
         assert (two[model] - one[model]).abs().mean() < 1e-6, model
         assert_close(two[model], one[model], rtol=0, atol=2e-4)
     assert torch.equal(two["muon"], one["muon"]), "each process orthogonalises its share of the matrices, and the step is the same"
@@ -50,6 +50,11 @@ def test_two_processes_make_the_same_first_update_as_one(tmp_path: Path, monkeyp
         )
         assert len(single) == 1
         assert single == pytest.approx(shared, rel=1e-4), name
+    single, shared = (list(Run(tmp_path / name / "run").metrics("match")) for name in ("one", "two"))
+    assert len(single) == len(shared) == 4
+    for alone, together in zip(single, shared, strict=True):
+        for name in ("loss", "gradient_norm"):
+            assert alone[f"match/{name}"] == pytest.approx(together[f"match/{name}"], rel=1e-4), name
     (alone,), (together,) = (Run(tmp_path / name / "run").metrics("rl") for name in ("one", "two"))
     for name in ("reward/total", "reward_spread", "heldout/characters", "written_tokens", "groups_that_differ"):
         assert alone[f"rl/{name}"] == pytest.approx(together[f"rl/{name}"], abs=1e-6), name
