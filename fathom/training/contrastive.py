@@ -253,7 +253,7 @@ def match(
 
     if len(first := batches(0, np.random.default_rng(settings.fit.seed))):
         piece = first[0].pieces()[0]
-        tokens = sum(len(one.tokens) for one in piece.excerpts) + sum(len(head.items[item]) for item in piece.items)
+        tokens = sum(len(one.tokens) for one in piece.excerpts) + sum(len(head.items[item]) for item in piece.items[piece.encoded])
         needed = expected(head, head.probe, tokens=tokens, averaged=bool(settings.fit.average))
         announce(stage, needed, device=head.table.device, smaller="fit.batch_size")
     report = fit(

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from fathom.reasoners.dual_head import DualHead
@@ -99,14 +98,19 @@ def lessons(head: DualHead, said: Sequence[Saying], catalog: Catalog) -> list[Ex
     return found
 
 
-def vectors_of(head: DualHead, cases: Sequence[Case], catalog: Catalog) -> Iterator[Tensor]:
-    """(n, d) float32 vectors of some cases at a time, in their order, read out without a word; neighbours share their history."""
-    asked = lessons(head, [Saying(case, (), 0.0, False) for case in cases], catalog)
+def silent(head: DualHead, cases: Sequence[Case], catalog: Catalog) -> list[Excerpt]:
+    """The cases, in their order, with their targets asked for without a word; neighbours share their history."""
+    return lessons(head, [Saying(case, (), 0.0, False) for case in cases], catalog)
+
+
+def vectors_of(head: DualHead, excerpts: Sequence[Excerpt]) -> Iterator[Tensor]:
+    """For each excerpt the (n, d) float32 vectors of its cases, in the order of `lessons`; nothing is learned."""
     with head.at_rest():
-        for start in range(0, len(asked), AT_ONCE):
-            row = Row.of(some := asked[start : start + AT_ONCE])
+        for start in range(0, len(excerpts), AT_ONCE):
+            row = Row.of(some := excerpts[start : start + AT_ONCE])
             vectors = head.vectors(head.policy.hidden(row.tokens, row.positions)[0], row.ends, row.spans)
-            yield torch.cat([part.flip(0) for part in vectors.split([len(one.ends) for one in some])])  # each asks from its last case on
+            for part in vectors.split([len(one.ends) for one in some]):
+                yield part.flip(0)  # an excerpt asks from its last case on
 
 
 def _chains(said: Sequence[Saying], *, most: int) -> list[list[Saying]]:

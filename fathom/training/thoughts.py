@@ -8,16 +8,20 @@ tokens as in a history.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from pydantic import Field
 
 from fathom.data.titles import neutral, single_line
 from fathom.reasoners.dual_head import DualHead
-from fathom.records import Case, Catalog
+from fathom.records import Case, Catalog, Floats
 from fathom.settings import Settings
-from fathom.training.lessons import vectors_of
+from fathom.training.contrastive import Excerpt
+from fathom.training.lessons import silent, vectors_of
 from fathom.training.preferences import facts
+from fathom.training.processes import in_shares, processes
+from fathom.training.run import progress
 
 PERHAPS, LIKE = "Maybe: ", "Like: "
 """Stand before each title that may come next, and before what the first of them is like."""
@@ -51,13 +55,31 @@ def thought(named: Sequence[int], catalog: Catalog, *, rng: np.random.Generator,
 
 
 def thoughts(head: DualHead, cases: Sequence[Case], catalog: Catalog, *, seed: int, settings: ThoughtSettings) -> list[str]:
-    """One reasoning for each case, of what `head` ranks first; its table must be fresh."""
-    found: list[str] = []
-    for vectors in vectors_of(head, cases, catalog):
-        for logits in head.logits(vectors).numpy(force=True) / settings.temperature:
-            case, rng = cases[len(found)], np.random.default_rng([seed, len(found)])
-            logits[list(case.history)] = -np.inf
-            keys = logits + rng.gumbel(size=len(logits))  # the largest ones: a sample without replacement (Gumbel-max)
-            named = [item for item in np.argsort(-keys)[: settings.titles].tolist() if np.isfinite(keys[item])]
-            found.append(thought(named, catalog, rng=rng, values=settings.values))
-    return found
+    """One reasoning for each case, of what `head` ranks first; its table must be fresh. All processes of a run must call it together."""
+    excerpts = silent(head, cases, catalog)
+    firsts = np.cumsum([0, *(len(one.ends) for one in excerpts)]).tolist()
+    with progress("thinking", len(cases)) as advance:
+
+        def share(part: Sequence[tuple[Excerpt, int]]) -> list[list[str]]:
+            found = []
+            for (_, first), vectors in zip(part, vectors_of(head, [one for one, _ in part]), strict=True):
+                found.append(
+                    [
+                        _drawn(logits, cases[place], catalog, rng=np.random.default_rng([seed, place]), settings=settings)
+                        for place, logits in enumerate(head.logits(vectors).numpy(force=True), start=first)
+                    ]
+                )
+                advance(len(vectors) * processes().num_processes)
+            return found
+
+        return list(chain.from_iterable(in_shares(share, list(zip(excerpts, firsts, strict=False)))))
+
+
+def _drawn(logits: Floats, case: Case, catalog: Catalog, *, rng: np.random.Generator, settings: ThoughtSettings) -> str:
+    """The reasoning about a case by these logits (N + 1,), which are overwritten."""
+    logits /= settings.temperature
+    logits[list(case.history)] = -np.inf
+    logits -= np.log(rng.standard_exponential(len(logits), dtype=np.float32))  # the largest ones: a sample without replacement (Gumbel-max)
+    best = np.argpartition(-logits, min(settings.titles, len(logits) - 1))[: settings.titles]
+    named = [item for item in best[np.argsort(-logits[best])].tolist() if np.isfinite(logits[item])]
+    return thought(named, catalog, rng=rng, values=settings.values)
