@@ -34,6 +34,7 @@ RENUMBERING_SEED = 0
 _ENDINGS = (".json.gz", ".jsonl.gz", ".json", ".jsonl")
 _CHUNK = 1 << 26
 _MARKUP = re.compile(r"<[^<>]*>")
+_PRICE = re.compile(r"\$?\d[\d,]*(\.\d+)?")
 _SCRIPT = "var aPageStart"  # what a scraped page left where a title should be
 
 
@@ -109,8 +110,22 @@ def _read_reviews(path: Path, reading: Reading, year: str) -> Dataset:
     log = log_of(Table(pl.concat(pieces), reviews.name, first_line=1), fields)
     category = _category(reviews)
     meta = reading.items or _meta_beside(reviews)
-    items, notes = _products(meta, set(log.frame["item"].unique().to_list())) if meta else ({}, ())
-    return _dataset(path, Log(log.frame, (*log.notes, *notes)), items, reading=reading, name=category, year=year)
+    if reading.priced and not meta:
+        raise DataError(f"{reviews.name}: 'priced' asks for prices, which stand in metadata, and there is no meta_* file beside it")
+    items, priced, notes = _products(meta, set(log.frame["item"].unique().to_list())) if meta else ({}, set(), ())
+    log = Log(log.frame, (*log.notes, *notes))
+    return _dataset(path, _with_prices(log, priced) if reading.priced else log, items, reading=reading, name=category, year=year)
+
+
+def _with_prices(log: Log, priced: set[str]) -> Log:
+    """The log without the items that are not among `priced`."""
+    frame = log.frame.filter(pl.col("item").is_in(sorted(priced)))
+    if not len(frame):
+        raise DataError("no item has a price that is a number, so nothing is left: leave 'priced' out")
+    gone = log.frame["item"].n_unique() - frame["item"].n_unique()
+    return Log(
+        frame, (*log.notes, f"{gone:,} items have no price; they and their {len(log.frame) - len(frame):,} interactions are left out")
+    )
 
 
 def _dataset(path: Path, log: Log, items: Mapping[str, ItemText], *, reading: Reading, name: str, year: str) -> Dataset:
@@ -125,9 +140,10 @@ def _dataset(path: Path, log: Log, items: Mapping[str, ItemText], *, reading: Re
     )
 
 
-def _products(path: Path, wanted: set[str]) -> tuple[dict[str, ItemText], tuple[str, ...]]:
-    """What the metadata says of the products in `wanted`, in the order of the file, and notes."""
+def _products(path: Path, wanted: set[str]) -> tuple[dict[str, ItemText], set[str], tuple[str, ...]]:
+    """What the metadata says of the products in `wanted`, in the order of the file, which of them have a price, and notes."""
     products: dict[str, ItemText] = {}
+    priced: set[str] = set()
     repeated = scraped = 0
     for start, chunk in _chunks(path):
         for number, line in enumerate(chunk.splitlines(), start=start):
@@ -144,13 +160,15 @@ def _products(path: Path, wanted: set[str]) -> tuple[dict[str, ItemText], tuple[
                 repeated += key in products
                 product = _product(key, record)
                 scraped += product.title == key
-                products.setdefault(key, product)
+                if key not in products:
+                    products[key] = product
+                    priced |= {key} if _PRICE.fullmatch(str(record.get("price"))) else set()
     notes = []
     if repeated:
         notes.append(f"{path.name}: {repeated:,} rows repeat an item id; the first row of each counts")
     if scraped:
         notes.append(f"{path.name}: {scraped:,} products have no readable title; their id stands as title")
-    return products, tuple(notes)
+    return products, priced, tuple(notes)
 
 
 def _product(key: str, record: Mapping[str, Json]) -> ItemText:
@@ -252,10 +270,13 @@ SOURCES = {
         "Amazon Reviews 2018 or 2014: reviews as .json.gz, meta_* beside",
         lambda path: _holds_reviews(path, "2018"),
         read_2018,
-        _USES | {"items"},
+        _USES | {"items", "priced"},
     ),
     "amazon-2023": Source(
-        "Amazon Reviews 2023: reviews as .jsonl.gz, meta_* beside", lambda path: _holds_reviews(path, "2023"), read_2023, _USES | {"items"}
+        "Amazon Reviews 2023: reviews as .jsonl.gz, meta_* beside",
+        lambda path: _holds_reviews(path, "2023"),
+        read_2023,
+        _USES | {"items", "priced"},
     ),
     "amazon-2018-ratings": Source("Amazon 2018 ratings only: a CSV without header", _holds_ratings, read_ratings),
     "amazon-sequences": Source(

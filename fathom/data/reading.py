@@ -27,6 +27,8 @@ class Reading(Settings):
     """Seed of a random order of item ids; None: the order of the source, unless its ids are known to leak."""
     repeats: bool = False
     """Whether a user's later interactions with the same item stay."""
+    priced: bool = False
+    """Whether items whose price is not known as a number are left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def make_dataset(work: Workshop) -> None:
         built.oracle.save(work.folder("oracle"))
         built.dataset.save(work.folder("dataset"))
     elif source is not None:
-        dataset = read(data_folder(source.name))
+        dataset = read(data_folder(source.name), priced=source.priced)
         if source.least_rating:
             dataset = rating_at_least(dataset, source.least_rating)
         if source.title_words:

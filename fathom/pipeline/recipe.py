@@ -37,6 +37,8 @@ class SourceSettings(Settings):
     """Interactions rated lower are left out; 0 keeps all, also those without a rating."""
     title_words: int = Field(default=0, ge=0)
     """Items with longer titles are left out; 0 keeps all."""
+    priced: bool = False
+    """Items of Amazon whose price is not known are left out."""
     window: WindowOfTime | None = None
     """Interactions outside it are left out; left out: none are."""
     core: int = Field(default=0, ge=0)

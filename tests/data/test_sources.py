@@ -294,13 +294,40 @@ def test_amazon_2023_layout(tmp_path: Path) -> None:
     assert "the times in 'timestamp' are milliseconds; they were turned into seconds" in dataset.notes
 
 
+def test_items_without_a_price_are_left_out_where_prices_are_asked_for(tmp_path: Path) -> None:
+    prices = {"P1": "24.99", "P2": None, "P3": "from 12.99", "P4": "$1,049.00", "P5": 7.5, "P6": "—"}
+    reviews = [
+        {"rating": 4.0, "user_id": f"A{place % 2}", "parent_asin": item, "timestamp": 1588687728923 + place}
+        for place, item in enumerate([*prices, "P7"])
+    ]
+    json_lines(tmp_path / "Software.jsonl.gz", reviews)
+    with pytest.raises(DataError, match=r"Software.jsonl.gz: 'priced' asks for prices"):
+        read(tmp_path, priced=True)
+    json_lines(
+        tmp_path / "meta_Software.jsonl.gz", [{"parent_asin": item, "title": item, "price": price} for item, price in prices.items()]
+    )
+    assert read(tmp_path).catalog.names == (*prices, "P7")
+    dataset = read(tmp_path, priced=True)
+    assert dataset.catalog.names == ("P1", "P4", "P5")
+    assert "4 items have no price; they and their 4 interactions are left out" in dataset.notes
+    json_lines(tmp_path / "meta_Software.jsonl.gz", [{"parent_asin": "P1", "title": "Editor", "price": None}])
+    with pytest.raises(DataError, match="nothing is left"):
+        read(tmp_path, priced=True)
+
+
 def test_the_preprocessing_of_r2ec_is_the_same_whatever_the_hash_seed(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     moments = np.sort(rng.integers(1_640_995_200, 1_696_118_400, size=400)) * 1000  # 2022-01-01 to 2023-10-01
     pairs = zip(rng.integers(0, 30, size=400).tolist(), rng.integers(0, 50, size=400).tolist(), moments.tolist(), strict=True)
     reviews = [{"rating": 4.0, "user_id": f"A{user}", "parent_asin": f"P{item}", "timestamp": moment} for user, item, moment in pairs]
     products = [
-        {"parent_asin": f"P{item}", "title": f"Thing {item} " + "x " * item, "store": "Acme", "categories": ["Games", "Old", "Very old"]}
+        {
+            "parent_asin": f"P{item}",
+            "title": f"Thing {item} " + "x " * item,
+            "store": "Acme",
+            "categories": ["Games", "Old", "Very old"],
+            "price": 9.5,
+        }
         for item in range(50)
     ]
     json_lines(tmp_path / "Games.jsonl.gz", reviews)
@@ -309,7 +336,8 @@ def test_the_preprocessing_of_r2ec_is_the_same_whatever_the_hash_seed(tmp_path: 
         "import sys; from pathlib import Path; from fathom.data.sources import read\n"
         "from fathom.data.filters import rolling_window, short_titles\n"
         "from fathom.data.splits import global_events\n"
-        "made = rolling_window(short_titles(read(Path(sys.argv[1])), 20), end='2023-10-01', least_items=18); made.save(Path(sys.argv[2]))\n"
+        "found = short_titles(read(Path(sys.argv[1]), priced=True), 20)\n"
+        "made = rolling_window(found, end='2023-10-01', least_items=18); made.save(Path(sys.argv[2]))\n"
         "cut = global_events(made.interactions, max_history=20); print(made.notes, [len(cut.valid), len(cut.test)], cut.test)"
     )
     said = []
