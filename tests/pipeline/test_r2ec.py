@@ -19,7 +19,7 @@ from fathom.pipeline.r2ec.recipe import R2ecRecipe
 from fathom.pipeline.r2ec.stages import STAGES
 from fathom.pipeline.r2ec.table import R2ecTable
 from fathom.pipeline.r2ec.workshop import REASONERS, R2ecWorkshop
-from fathom.pipeline.stages import perform, stage_marks
+from fathom.pipeline.stages import fingerprint, perform, stage_marks
 from fathom.pipeline.sweep import own_seconds, sweep_file
 from fathom.recipes import dump, load
 from fathom.records import Reasoning
@@ -110,6 +110,27 @@ def test_nothing_after_the_training_cut_is_learned_from(run: R2ecWorkshop) -> No
     held = {(case.user, len(case.history)) for case in run.episode_cases}
     lengths = np.diff(run.fit_part.offsets).tolist()
     assert all(lengths[user] <= place for user, place in held)
+
+
+@pytest.mark.slow
+def test_the_first_language_model_does_not_know_how_it_will_be_read_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
+    given = {"history_length": 5, "reasoning_tokens": 7, "prompt_tokens": 70, "item_tokens": 50, "similarity": "dot", "temperature": 1.0}
+    changed = RECIPE["reasoner"] | given | {"readout": "mean", "items": "learned"}  # type: ignore[operator]
+    language, matching = (next(stage for stage in STAGES if stage.name == name) for name in ("lm-fit", "match-fit"))
+    assert {name.removeprefix("reasoner.") for name in language.unread} == set(changed)
+    products, marks = [], []
+    for name, reasoner in (("one", RECIPE["reasoner"]), ("two", changed)):
+        recipe = R2ecRecipe.model_validate({**RECIPE, "reasoner": reasoner})
+        work = R2ecWorkshop(recipe, Run(tmp_path / name))
+        for stage in STAGES:
+            if stage.name in ("dataset", "lm-fit"):
+                stage.do(work)
+        products.append({path.name: path.read_bytes() for path in sorted((tmp_path / name / "lm-fit").iterdir()) if path.is_file()})
+        marks.append([fingerprint(stage, recipe, dict.fromkeys(stage.needs, "")) for stage in (language, matching)])
+    assert products[0] == products[1]
+    assert marks[0][0] == marks[1][0]
+    assert marks[0][1] != marks[1][1], "what matches is read out, and takes them in"
 
 
 def test_a_recipe_says_that_it_must_reason(tmp_path: Path) -> None:

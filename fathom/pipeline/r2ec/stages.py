@@ -151,6 +151,18 @@ def _corpus(work: R2ecWorkshop) -> list[str]:
     return [*titles, *item_prompts(work.catalog, recipe.reasoner), *item_texts(work.catalog)]
 
 
+READ_LATER = (
+    "history_length",
+    "reasoning_tokens",
+    "prompt_tokens",
+    "item_tokens",
+    "similarity",
+    "temperature",
+    "readout",
+    "items",
+)
+"""Settings of the reasoner about which its language model knows nothing yet."""
+
 STAGES = (
     DATASET,
     SASREC,
@@ -160,12 +172,13 @@ STAGES = (
         ("dataset",),
         (*ASKED, "encoder", "language", "reasoner"),
         fit_first_language_model,
+        unread=tuple(f"reasoner.{name}" for name in READ_LATER),
     ),
     Stage(
         "match-fit",
         "matches people and items without a word",
         ("lm-fit",),
-        ("match",),
+        ("match", "reasoner"),
         match_without_reasoning,
     ),
     Stage(
