@@ -270,6 +270,8 @@ class Reasoning:
     """Its words; the read-out string, with which it may have ended them, is not among them."""
     tape: Tape
     """Prompt, reasoning and read-out; `sampled` where the model wrote, which the read-out may be or not."""
+    words: int
+    """How many tokens of the tape are the reasoning: they stand behind the prompt, and the read-out behind them."""
     forced: bool
     """Whether it was read out because its tokens had run out, or its text had ended, without the read-out string."""
     seconds: float = 0.0

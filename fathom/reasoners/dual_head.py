@@ -21,6 +21,7 @@ from fathom.contracts import Validate
 from fathom.errors import ConfigError, ModelError
 from fathom.files import folder_written_aside, read_json, write_json
 from fathom.language.policy import LocalPolicy
+from fathom.language.trie import TitleTrie
 from fathom.reasoners.prompts import READ_TOKEN, READOUT, ReasonerSettings, item_prompts
 from fathom.recommenders.weights import recorded
 from fathom.records import PAD, Catalog
@@ -68,6 +69,11 @@ class DualHead(nn.Module):
     def untitled(self) -> list[tuple[int, ...]]:
         """As `items`, without the titles: training may read them so, whoever serves never asks."""
         return self._item_tokens(self._catalog, titled=False)
+
+    @property
+    def trie(self) -> TitleTrie:
+        """The titles of the catalogue, token by token."""
+        return self.policy.table.trie(self._catalog.titles)
 
     @property
     def n_items(self) -> int:

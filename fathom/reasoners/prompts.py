@@ -27,6 +27,9 @@ HISTORY_SLOT = "\0"
 THOUGHTS = "Thoughts:\n"
 """Ends the compact prompt of a person: what follows is no event. One token, where the tokenizer is trained with it."""
 
+PERHAPS = "Maybe: "
+"""Stands before each title that is named: as bare lines they would read as a history that goes on. One token, as above."""
+
 READ_TOKEN = "<|read|>"
 """The dedicated token of `readout: token`, behind `READOUT`; a tokenizer must know it as one token."""
 
@@ -55,6 +58,9 @@ class ReasonerSettings(Settings):
     """Words of an item's description that its prompt keeps."""
     reasoning_tokens: int = Field(default=512, ge=0)
     """Tokens the model may reason; then it is read out, whatever it was about to say. 0: it does not reason."""
+    titles: int = Field(default=0, ge=0)
+    """A reasoning names so many titles of the catalogue, none of the history and none twice, and says nothing else: a small model cannot
+    lose its way. 0: it writes freely."""
     prompt_tokens: int = Field(default=2_048, ge=1)
     """Tokens of the person's prompt; the oldest events are left out, whole, until it fits."""
     item_tokens: int = Field(default=768, ge=1)

@@ -22,10 +22,12 @@ class Saying:
     case: Case
     words: Sequence[int]
     """In tokens."""
-    weight: float
+    weights: Sequence[float]
     """Of each of them in the words' loss."""
-    ends: bool
-    """Whether the model is to learn that it ends there."""
+    ending: float = 0.0
+    """Weight of the read-out string behind them: whether the model is to learn that it ends there."""
+    closed: bool = False
+    """Whether the words end with the read-out string already."""
 
 
 def lessons_of(
@@ -43,8 +45,8 @@ def lessons_of(
     """
     most, said = head.settings.reasoning_tokens, []
     for case, words in zip(cases, head.policy.table.encode_many(reasonings), strict=True):
-        kept = _kept(len(words), cut, rng)
-        said.append(Saying(case, words[: min(kept, most)], 1.0, len(words) <= min(kept, most)))
+        kept = min(_kept(len(words), cut, rng), most)
+        said.append(Saying(case, words[:kept], [1.0] * min(kept, len(words)), float(len(words) <= kept)))
     return lessons(head, said, catalog)
 
 
@@ -55,11 +57,14 @@ def lessons_behind(
 
     A share `cut` of the reasonings ends earlier, anywhere: so that the model can be read out after any number of words.
     """
-    said = []
+    said, beyond = [], len(head.tail) - len(head.policy.encode(READOUT))
     for reasoning in reasonings:
         tape = reasoning.tape
-        kept = _kept(reasoning.written, cut, rng)
-        said.append(Saying(reasoning.case, tape.tokens[tape.prompt : tape.prompt + kept], own_weight, False))
+        kept = _kept(reasoning.words, cut, rng)
+        closed = kept == reasoning.words  # then as it stands on the tape, whoever wrote the read-out, and however
+        words = slice(tape.prompt, len(tape.tokens) - beyond if closed else tape.prompt + kept)
+        weights = [own_weight * sampled for sampled in tape.sampled[words]]
+        said.append(Saying(reasoning.case, tape.tokens[words], weights, closed=closed))
     return lessons(head, said, catalog)
 
 
@@ -89,18 +94,19 @@ def lessons(head: DualHead, said: Sequence[Saying], catalog: Catalog) -> list[Ex
         excerpt = Excerpt(tokens, list(range(len(tokens))), [0.0] * len(tokens))
         for saying in reversed(chain):  # from the last one: so that positions fall back wherever a branch begins
             edge = int(edges[max(0, len(saying.case.history) - first)])
-            words = [*behind, *saying.words]
-            excerpt.say(words, [0.0] * len(behind) + [saying.weight] * len(saying.words), at=edge)
-            excerpt.ask(saying.case.target, head.tail, at=edge + len(words), span=len(saying.words) + len(head.tail))
-            start = len(excerpt.weights) - len(head.tail)
-            excerpt.weights[start : start + len(closing)] = [saying.weight * saying.ends] * len(closing)
+            words, tail = [*behind, *saying.words], head.tail[len(closing) :] if saying.closed else head.tail
+            excerpt.say(words, [0.0] * len(behind) + [*saying.weights], at=edge)
+            excerpt.ask(saying.case.target, tail, at=edge + len(words), span=len(saying.words) + len(tail))
+            if not saying.closed:
+                start = len(excerpt.weights) - len(tail)
+                excerpt.weights[start : start + len(closing)] = [saying.ending] * len(closing)
         found.append(excerpt)
     return found
 
 
 def silent(head: DualHead, cases: Sequence[Case], catalog: Catalog) -> list[Excerpt]:
     """The cases, in their order, with their targets asked for without a word; neighbours share their history."""
-    return lessons(head, [Saying(case, (), 0.0, False) for case in cases], catalog)
+    return lessons(head, [Saying(case, (), ()) for case in cases], catalog)
 
 
 def vectors_of(head: DualHead, excerpts: Sequence[Excerpt]) -> Iterator[Tensor]:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from fathom.agents.play import row_seed
 from fathom.contracts import Validate
 from fathom.errors import ConfigError
+from fathom.language.choices import Choices
 from fathom.language.documents import followed
 from fathom.reasoners.dual_head import DualHead, side_by_side
 from fathom.reasoners.reasoning import as_text, reason
@@ -287,7 +288,8 @@ def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[
     with head.policy.decoder.autocast():
         hidden = head.policy.hidden(tokens, positions)[0]
         before = followed(positions)[0, places]
-        logprobs = head.policy.chunked_logprobs(hidden[before.to(device)], tokens[0, places].to(device))
+        choices = Choices.of(tapes, head.trie, head.policy.vocabulary, device) if head.settings.titles else None
+        logprobs = head.policy.chunked_logprobs(hidden[before.to(device)], tokens[0, places].to(device), choices)
         spans = torch.tensor([len(tape.tokens) - tape.prompt for tape in tapes])
         people = head.vectors(hidden, ends, spans)
         items = head.item_vectors(part.rivals.items)

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from fathom.data.titles import neutral, single_line
 from fathom.reasoners.dual_head import DualHead
+from fathom.reasoners.prompts import PERHAPS
 from fathom.records import Case, Catalog, Floats
 from fathom.settings import Settings
 from fathom.training.contrastive import Excerpt
@@ -23,8 +24,8 @@ from fathom.training.preferences import facts
 from fathom.training.processes import in_shares, processes
 from fathom.training.run import progress
 
-PERHAPS, LIKE = "Maybe: ", "Like: "
-"""Stand before each title that may come next, and before what the first of them is like."""
+LIKE = "Like: "
+"""Stands before what the first title is like."""
 
 
 class ThoughtSettings(Settings):

@@ -35,7 +35,9 @@ def test_episodes_survive_the_file(tmp_path: Path) -> None:
 
 
 def test_reasonings_survive_the_file(tmp_path: Path) -> None:
-    reasoning = Reasoning(EPISODE.case, "é", Tape(tokens=(1, 2), sampled=(False, True), logprobs=(0.0, -0.5), prompt=1), forced=True)
+    reasoning = Reasoning(
+        EPISODE.case, "é", Tape(tokens=(1, 2), sampled=(False, True), logprobs=(0.0, -0.5), prompt=1), words=1, forced=True
+    )
     save_said(tmp_path / "reasonings.jsonl.gz", [reasoning])
     assert load_said(tmp_path / "reasonings.jsonl.gz", Reasoning) == [reasoning]
 

@@ -115,7 +115,15 @@ def test_nothing_after_the_training_cut_is_learned_from(run: R2ecWorkshop) -> No
 @pytest.mark.slow
 def test_the_first_language_model_does_not_know_how_it_will_be_read_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
-    given = {"history_length": 5, "reasoning_tokens": 7, "prompt_tokens": 70, "item_tokens": 50, "similarity": "dot", "temperature": 1.0}
+    given = {
+        "history_length": 5,
+        "reasoning_tokens": 7,
+        "prompt_tokens": 70,
+        "item_tokens": 50,
+        "similarity": "dot",
+        "temperature": 1.0,
+        "titles": 2,
+    }
     changed = RECIPE["reasoner"] | given | {"readout": "mean", "items": "learned"}  # type: ignore[operator]
     language, matching = (next(stage for stage in STAGES if stage.name == name) for name in ("lm-fit", "match-fit"))
     assert {name.removeprefix("reasoner.") for name in language.unread} == set(changed)
@@ -137,6 +145,13 @@ def test_a_recipe_says_that_it_must_reason(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("method: r2ec\nname: a\nworld: {}\nreasoner: {reasoning_tokens: 0}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"reasoner.reasoning_tokens is 0, but every row except r2ec-no-reason reasons"):
+        load(path, R2ecRecipe)
+
+
+def test_a_recipe_names_as_many_titles_as_it_teaches(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("method: r2ec\nname: a\nworld: {}\nreasoner: {titles: 3}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"reasoner.titles is 3: .* write the same number as thoughts.titles, which is 2"):
         load(path, R2ecRecipe)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from interrupting import goes_on
-from reasoning import CATALOG, SETTINGS, tiny_head, tiny_policy
+from reasoning import CASES, CATALOG, SETTINGS, ended, tiny_head, tiny_policy
 from torch.nn.functional import cross_entropy
 from worlds import ring_world
 
@@ -218,6 +218,15 @@ def test_behind_its_own_words_the_model_is_read_as_in_service(cut: float) -> Non
         assert torch.allclose(head.vectors(hidden, row.ends, row.spans), head.read([as_text(one) for one in fewer]), atol=1e-5)
     assert row.targets.tolist() == [5, 9, 1]
     assert set(row.weights.tolist()) == {0.0, 0.5}
+
+
+def test_a_reasoning_that_ended_by_itself_is_read_out_once() -> None:
+    head = tiny_head()
+    reasonings = ended(head, CASES[:3], "Lately: Comedy.")
+    lessons = lessons_behind(head, reasonings, CATALOG, own_weight=0.5, rng=np.random.default_rng(0), cut=0.0)
+    assert [tuple(lesson.tokens) for lesson in lessons] == [one.tape.tokens for one in reasonings]
+    assert [lesson.weights for lesson in lessons] == [[0.5 * own for own in one.tape.sampled] for one in reasonings]
+    assert all(lesson.ends == [len(one.tape.tokens) - 1] for lesson, one in zip(lessons, reasonings, strict=True))
 
 
 def test_neighbouring_cases_share_a_history_and_are_read_as_if_each_stood_alone() -> None:

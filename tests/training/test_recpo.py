@@ -187,6 +187,14 @@ def test_ratios_are_one_at_first_and_clipped_when_the_weights_have_moved() -> No
         assert loss == pytest.approx(-expected * (tokens / part.tokens + 1.0), abs=1e-3)
 
 
+def test_titles_under_constraint_have_ratios_of_one_too() -> None:
+    head = tiny_head(titles=2, reasoning_tokens=40)
+    part = only(rollout(head, people=1), [1.0, 0, 0, 0], won=[True, False, False, False])
+    tokens = sum(part.reasonings[0].tape.sampled)
+    with head.policy.decoder.heated(1.5), torch.no_grad():
+        assert float(recpo_loss(head, part, SETTINGS)[0]) == pytest.approx(-tokens / part.tokens - 1.0, abs=1e-4)
+
+
 def test_what_the_environment_wrote_is_not_learned() -> None:
     head = tiny_head()
     part = rollout(head, people=1)

@@ -60,4 +60,9 @@ class R2ecRecipe(Recipe):
     def _it_reasons(self) -> Self:
         if not self.reasoner.reasoning_tokens:
             raise ValueError("reasoner.reasoning_tokens is 0, but every row except r2ec-no-reason reasons: write how many tokens")
+        if self.reasoner.titles and (self.thoughts.titles, self.thoughts.values) != (self.reasoner.titles, 0):
+            raise ValueError(
+                f"reasoner.titles is {self.reasoner.titles}: a reasoning is so many titles and nothing else, so write the same number as "
+                f"thoughts.titles, which is {self.thoughts.titles}, and 0 as thoughts.values, which is {self.thoughts.values}"
+            )
         return self

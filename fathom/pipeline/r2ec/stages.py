@@ -22,7 +22,7 @@ from fathom.pipeline.r2ec.workshop import R2ecWorkshop
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.workshop import some_people, whole_histories
 from fathom.reasoners.dual_head import DualHead
-from fathom.reasoners.prompts import READ_TOKEN, READOUT, THOUGHTS, item_prompts
+from fathom.reasoners.prompts import PERHAPS, READ_TOKEN, READOUT, THOUGHTS, item_prompts
 from fathom.reasoners.reasoning import reason
 from fathom.reasoners.recommender import R2ec
 from fathom.records import Case, Reasoning
@@ -31,7 +31,7 @@ from fathom.training.lessons import lessons_behind, lessons_of
 from fathom.training.pretrain import pretrain
 from fathom.training.processes import Shared, in_shares
 from fathom.training.recpo import recpo
-from fathom.training.thoughts import LIKE, PERHAPS, thoughts
+from fathom.training.thoughts import LIKE, thoughts
 
 
 def fit_first_language_model(work: R2ecWorkshop) -> None:
@@ -154,6 +154,7 @@ def _corpus(work: R2ecWorkshop) -> list[str]:
 READ_LATER = (
     "history_length",
     "reasoning_tokens",
+    "titles",
     "prompt_tokens",
     "item_tokens",
     "similarity",
