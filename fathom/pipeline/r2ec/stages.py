@@ -10,6 +10,7 @@ ranks first, right or wrong, and to match behind these names (`r2ec-warm`). Only
 from collections.abc import Sequence
 
 import numpy as np
+from rich.console import Console
 
 from fathom.agents.play import row_seed
 from fathom.items.text import item_texts
@@ -29,9 +30,9 @@ from fathom.records import Case, Reasoning
 from fathom.training.contrastive import ContrastiveSettings, Excerpt, match
 from fathom.training.lessons import lessons_behind, lessons_of
 from fathom.training.pretrain import pretrain
-from fathom.training.processes import Shared, in_shares
+from fathom.training.processes import Shared, in_shares, processes
 from fathom.training.recpo import recpo
-from fathom.training.thoughts import LIKE, thoughts
+from fathom.training.thoughts import LIKE, honest_temperature, thoughts
 
 
 def fit_first_language_model(work: R2ecWorkshop) -> None:
@@ -66,7 +67,13 @@ def learn_to_reason(work: R2ecWorkshop) -> None:
     """To name what it ranks first without a word, and to match behind the names."""
     head, recipe = work.head("match-fit"), work.recipe
     cases = work.told_events(work.fit_part, recipe.warm.most)
-    said = thoughts(head, cases, work.catalog, seed=recipe.seed, settings=recipe.thoughts)
+    learned, held = (some_people(part, COMPARED, seed=recipe.seed) for part in (cases, work.episode_cases))
+    hot = honest_temperature(head, learned, held, work.catalog, seed=recipe.seed, settings=recipe.thoughts)
+    if processes().is_main_process:
+        cold = recipe.thoughts.temperature
+        Console().print(f"  names are drawn at temperature {hot:.2f}: so they are right as often as those of new events at {cold:.2f}")
+    settings = recipe.thoughts.model_copy(update={"temperature": hot})
+    said = thoughts(head, cases, work.catalog, seed=recipe.seed, settings=settings)
     lessons = lessons_of(head, cases, said, work.catalog, cut=recipe.warm.cut, rng=np.random.default_rng(recipe.seed))
     _match(work, head, "r2ec-warm", work.some_histories(work.fit_part, recipe.warm.histories), recipe.warm, lessons=lessons)
 
@@ -150,6 +157,9 @@ def _corpus(work: R2ecWorkshop) -> list[str]:
     titles = [event for history in work.histories(work.fit_part) for event in history]
     return [*titles, *item_prompts(work.catalog, recipe.reasoner), *item_texts(work.catalog)]
 
+
+COMPARED = 3000
+"""Events that the model has learned from, and others, by which it is seen how much more it knows about the former."""
 
 READ_LATER = (
     "history_length",
