@@ -316,7 +316,7 @@ def rarity(shares: Tensor, asked: int) -> Tensor:
     Added to its logits it makes a softmax over a batch's items unbiased (logQ correction; Yi et al., RecSys 2019).
 
     >>> rarity(torch.tensor([0.5, 0.5]), 1).exp()
-    tensor([2.0000, 2.0000])
+    tensor([2., 2.])
     """
     present = -torch.expm1(asked * torch.log1p(-shares.double().clamp(max=0.999)))
     return -present.clamp_min(1e-12).log().float()
