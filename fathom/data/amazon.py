@@ -162,7 +162,8 @@ def _products(path: Path, wanted: set[str]) -> tuple[dict[str, ItemText], set[st
                 scraped += product.title == key
                 if key not in products:
                     products[key] = product
-                    priced |= {key} if _PRICE.fullmatch(str(record.get("price"))) else set()
+                    if _PRICE.fullmatch(str(record.get("price"))):
+                        priced.add(key)
     notes = []
     if repeated:
         notes.append(f"{path.name}: {repeated:,} rows repeat an item id; the first row of each counts")

@@ -290,14 +290,22 @@ def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[
         before = followed(positions)[0, places]
         choices = Choices.of(tapes, head.trie, head.policy.vocabulary, device) if head.settings.titles else None
         logprobs = head.policy.chunked_logprobs(hidden[before.to(device)], tokens[0, places].to(device), choices)
-        spans = torch.tensor([len(tape.tokens) - tape.prompt for tape in tapes])
-        people = head.vectors(hidden, ends, spans)
-        items = head.item_vectors(part.rivals.items)
     old = torch.tensor([value for tape in tapes for value, own in zip(tape.logprobs, tape.sampled, strict=True) if own])
     advantages = part.advantages.to(device)
     each = torch.repeat_interleave(advantages, torch.tensor([sum(tape.sampled) for tape in tapes], device=device))
     clip = {"clip_low": settings.clip_low, "clip_high": settings.clip_high}
     said = policy_loss(logprobs[:, None], old[:, None].to(device), each, mask_B_T=torch.ones_like(logprobs[:, None]), **clip)
+    share = torch.tensor(len(part.reasonings) / part.trajectories, device=device)
+    if settings.reduction == "paper_sum":
+        per_token = per_person = float(part.trajectories)
+    else:
+        per_token, per_person = float(max(part.tokens, 1)), part.trajectories / settings.samples
+    if not settings.item_weight:  # words alone: no item is encoded
+        return said / per_token, share
+    with head.policy.decoder.autocast():
+        spans = torch.tensor([len(tape.tokens) - tape.prompt for tape in tapes])
+        people = head.vectors(hidden, ends, spans)
+        items = head.item_vectors(part.rivals.items)
     cases = [reasoning.case for reasoning in part.reasonings]
     matched = policy_loss(
         item_logprobs(head, people, items, part.rivals, cases, settings)[:, None],
@@ -306,12 +314,7 @@ def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[
         mask_B_T=part.winners[:, None].to(device),
         **clip,
     )
-    if settings.reduction == "paper_sum":
-        per_token = per_person = float(part.trajectories)
-    else:
-        per_token, per_person = float(max(part.tokens, 1)), part.trajectories / settings.samples
-    share = len(part.reasonings) / part.trajectories
-    return said / per_token + settings.item_weight * matched / per_person, torch.tensor(share, device=device)
+    return said / per_token + settings.item_weight * matched / per_person, share
 
 
 def item_logprobs(head: DualHead, people: Tensor, live: Tensor, rivals: Rivals, cases: Sequence[Case], settings: RecPOSettings) -> Tensor:

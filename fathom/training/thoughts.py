@@ -90,6 +90,8 @@ def honest_temperature(
 
     At most `HOTTEST` times the settings' own, and never below it. The table must be fresh; all processes must call it together.
     """
+    if not learned or not held:  # nothing to compare
+        return settings.temperature
     right = _rightness(head, held, catalog, seed=seed, titles=settings.titles)(settings.temperature)
     again = _rightness(head, learned, catalog, seed=seed, titles=settings.titles)
     low, high = settings.temperature, HOTTEST * settings.temperature

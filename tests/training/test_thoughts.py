@@ -72,5 +72,6 @@ def test_what_is_known_by_heart_is_drawn_hotter_until_it_is_right_no_more_often_
     assert right(learned, settings.temperature, 1) > right(held, settings.temperature, 1) + 0.1
     assert right(learned, hot, 1) == pytest.approx(right(held, settings.temperature, 1), abs=0.06)
     assert honest_temperature(head, held, learned, CATALOG, seed=0, settings=settings) == settings.temperature, "never colder"
+    assert honest_temperature(head, learned, [], CATALOG, seed=0, settings=settings) == settings.temperature, "nothing to compare"
     hopeless = [replace(case, target=case.history[0]) for case in plain]  # never named
     assert honest_temperature(head, learned, hopeless, CATALOG, seed=0, settings=settings) == HOTTEST * settings.temperature
