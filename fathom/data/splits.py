@@ -121,14 +121,6 @@ def hold_out(train: Interactions, *, share: float = 0.1, most: int = 8, keep: in
     return _first_events(train, lengths - held), _cases(train, users, at, max_history=None)
 
 
-def every_event(interactions: Interactions, users: Ints) -> tuple[Case, ...]:
-    """One case for each event of `users` except their first ones, with everything its user did before; in the order of `users`."""
-    asked = np.maximum(np.diff(interactions.offsets)[users] - 1, 0)
-    nth = np.arange(asked.sum()) - np.repeat(np.cumsum(asked) - asked, asked)
-    owner = np.repeat(users, asked)
-    return _cases(interactions, owner, interactions.offsets[owner] + 1 + nth, max_history=None)
-
-
 def _check_shares(valid_share: float, test_share: float) -> None:
     if valid_share <= 0 or test_share <= 0 or valid_share + test_share >= 1:
         raise ConfigError(f"valid_share {valid_share} and test_share {test_share}: both must be above 0 and their sum below 1")

@@ -20,6 +20,7 @@ from torch.nn.functional import normalize
 from fathom.contracts import Validate
 from fathom.errors import ConfigError, ModelError
 from fathom.files import folder_written_aside, read_json, write_json
+from fathom.language.documents import followed
 from fathom.language.policy import LocalPolicy
 from fathom.language.trie import TitleTrie
 from fathom.reasoners.prompts import READ_TOKEN, READOUT, ReasonerSettings, item_prompts
@@ -27,7 +28,7 @@ from fathom.recommenders.weights import recorded
 from fathom.records import PAD, Catalog
 
 Text = tuple[Sequence[int], int]
-"""Tokens that end in the read-out, and how many of them are the prompt: behind it begins what `readout: mean` averages."""
+"""Tokens that end in the read-out, and how many of them are a person's prompt; an item's text is all its own: 0."""
 
 CROWD = 8192
 """Tokens in one pass through the model: bounds memory, changes nothing but rounding."""
@@ -107,10 +108,10 @@ class DualHead(nn.Module):
         with self.policy.decoder.autocast():
             return self.read([((self.tail * count)[:count], 0)])
 
-    def vectors(self, hidden: Tensor, ends: Tensor, spans: Tensor) -> Tensor:
+    def vectors(self, hidden: Tensor, positions: Tensor, ends: Tensor, spans: Tensor) -> Tensor:
         """(M, d) float32, read out at places `ends` (M,) of the hidden states (T, width) of packed texts; of unit norm for cosine.
 
-        `spans` (M,): over how many tokens, up to its end, each `readout: mean` averages.
+        `positions` (1, T) as `documents` has them; `spans` (M,): how many tokens, up to its end, stand behind each one's prompt.
         """
         hidden, ends, spans = hidden.float(), ends.to(hidden.device), spans.to(hidden.device)
         if self.settings.readout == "mean":
@@ -120,6 +121,9 @@ class DualHead(nn.Module):
             read = sums / spans[:, None]
         else:
             read = hidden[ends]
+        if self.settings.readout == "residual":
+            prompt = followed(positions)[0].to(hidden.device)[ends - spans + 1]
+            read = read + torch.where(prompt[:, None] >= 0, hidden[prompt], 0.0)
         return normalize(read, dim=1) if self.settings.similarity == "cosine" else read
 
     def item_vectors(self, items: Sequence[int], *, untitled: Sequence[bool] | None = None) -> Tensor:
@@ -211,7 +215,7 @@ class DualHead(nn.Module):
         """(B, d) float32 of texts that go through the model side by side in one row, without any padding."""
         tokens, positions, ends = side_by_side(texts)
         spans = torch.tensor([len(tokens) - prompt for tokens, prompt in texts])
-        return self.vectors(self.policy.hidden(tokens, positions)[0], ends, spans)
+        return self.vectors(self.policy.hidden(tokens, positions)[0], positions, ends, spans)
 
 
 def side_by_side(texts: Sequence[Text]) -> tuple[Tensor, Tensor, Tensor]:

@@ -69,9 +69,10 @@ class ReasonerSettings(Settings):
     """How person and item are compared: the released code's cosine, or the paper's inner product."""
     temperature: float = Field(default=0.05, gt=0)
     """Similarities are divided by it before the softmax over items; for `dot` write one of your own."""
-    readout: Literal["last", "mean", "token"] = "last"
-    """Whose hidden state stands for person and item: the read-out string's last token, as in the paper; the mean over reasoning and
-    read-out (of an item: over its whole prompt); or a dedicated token behind it."""
+    readout: Literal["last", "residual", "mean", "token"] = "last"
+    """Whose hidden state stands for person and item: the read-out string's last token, as in the paper; the sum of it and the prompt's
+    last token, so that a reasoning adds to what was known before it (of an item: as before); the mean over reasoning and read-out (of an
+    item: over its whole prompt); or a dedicated token behind it."""
     items: Literal["encoded", "learned"] = "encoded"
     """Item vectors: the model's own of the items' prompts, so that new items need no training, or a table of weights (a classifier)."""
 

@@ -65,7 +65,7 @@ class Excerpt:
     ends: list[int] = field(default_factory=list)
     """Places at which a person is read out."""
     spans: list[int] = field(default_factory=list)
-    """Over how many tokens, up to its end, each `readout: mean` averages."""
+    """How many tokens, up to its end, stand behind each one's prompt."""
     targets: list[int] = field(default_factory=list)
     """The item that came next, for each read-out."""
 
@@ -278,7 +278,7 @@ def contrastive_loss(head: DualHead, part: Readings, *, shares: Tensor, settings
     row, hidden, own = Row.of(part.excerpts), head.table[:0], head.table[:0]
     if part.excerpts:
         hidden = head.policy.hidden(row.tokens, row.positions)[0]
-        own = head.vectors(hidden, row.ends, row.spans) / head.settings.temperature
+        own = head.vectors(hidden, row.positions, row.ends, row.spans) / head.settings.temperature
     # Each process encodes its people and its items once, and knows the vectors of the others, through which nothing flows back.
     queries = among_all(own, part.first, part.asked)
     items = among_all(

@@ -114,7 +114,7 @@ def vectors_of(head: DualHead, excerpts: Sequence[Excerpt]) -> Iterator[Tensor]:
     with head.at_rest():
         for start in range(0, len(excerpts), AT_ONCE):
             row = Row.of(some := excerpts[start : start + AT_ONCE])
-            vectors = head.vectors(head.policy.hidden(row.tokens, row.positions)[0], row.ends, row.spans)
+            vectors = head.vectors(head.policy.hidden(row.tokens, row.positions)[0], row.positions, row.ends, row.spans)
             for part in vectors.split([len(one.ends) for one in some]):
                 yield part.flip(0)  # an excerpt asks from its last case on
 

@@ -304,7 +304,7 @@ def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[
         return said / per_token, share
     with head.policy.decoder.autocast():
         spans = torch.tensor([len(tape.tokens) - tape.prompt for tape in tapes])
-        people = head.vectors(hidden, ends, spans)
+        people = head.vectors(hidden, positions, ends, spans)
         items = head.item_vectors(part.rivals.items)
     cases = [reasoning.case for reasoning in part.reasonings]
     matched = policy_loss(

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from fathom.data.splits import SPLITS, every_event, global_events, global_time, hold_out, leave_one_out
+from fathom.data.splits import SPLITS, global_events, global_time, hold_out, leave_one_out
 from fathom.errors import ConfigError, DataError
 from fathom.records import Interactions
 
@@ -149,12 +149,6 @@ def test_held_out_targets_are_not_in_the_fit_part_of_their_user() -> None:
     for case in episodes:
         assert case.target not in fit.history(case.user)
     assert fit.n_events + len(episodes) == train.n_events, "nothing is lost"
-
-
-def test_every_event_but_the_first_is_a_case_with_what_came_before_it() -> None:
-    cases = every_event(log([1, 2, 3], [7], [4, 5]), np.array([0, 1, 2]))
-    assert [(case.user, case.history, case.target) for case in cases] == [(0, (1,), 2), (0, (1, 2), 3), (2, (4,), 5)]
-    assert [case.user for case in every_event(log([1, 2, 3], [4, 5]), np.array([1]))] == [1]
 
 
 def test_hold_out_refuses_shares_that_make_no_sense() -> None:

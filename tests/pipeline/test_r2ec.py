@@ -103,13 +103,20 @@ def test_what_was_thought_can_be_traced_and_stands_on_the_page(run: R2ecWorkshop
 
 def test_nothing_after_the_training_cut_is_learned_from(run: R2ecWorkshop) -> None:
     later = {(case.user, case.target, len(case.history)) for case in (*run.split.valid, *run.split.test)}
-    asked = {(case.user, case.target, len(case.history)) for case in (*run.told_events(run.fit_part, 0), *run.questions)}
+    asked = {(case.user, case.target, len(case.history)) for case in (*run.told_cases, *run.asked_cases)}
     assert asked
     assert not asked & later
-    assert len(run.told_events(run.fit_part, 20)) <= 20
-    held = {(case.user, len(case.history)) for case in run.episode_cases}
+
+
+def test_what_the_model_is_told_about_and_what_it_is_asked_for_are_held_out_and_of_different_people(run: R2ecWorkshop) -> None:
+    told, asked = run.told_cases, run.asked_cases
+    assert sorted((*told, *asked), key=lambda case: (case.user, len(case.history))) == list(run.episode_cases)
+    people = [{case.user for case in part} for part in (told, asked)]
+    assert not people[0] & people[1]
+    assert 0 <= len(people[0]) - len(people[1]) <= 1
+    assert {case.user for case in run.questions} <= people[1]
     lengths = np.diff(run.fit_part.offsets).tolist()
-    assert all(lengths[user] <= place for user, place in held)
+    assert all(lengths[case.user] <= len(case.history) for case in run.episode_cases)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from fathom.reasoners.reasoning import as_text, reason
 from fathom.reasoners.recommender import R2ec
 from fathom.records import PAD, Case, Catalog, cases_of
 
-READOUTS = ("last", "mean", "token")
+READOUTS = ("last", "residual", "mean", "token")
 
 
 @pytest.mark.parametrize("readout", READOUTS)
@@ -56,6 +56,16 @@ def test_the_mean_is_over_reasoning_and_read_out() -> None:
     with torch.no_grad():
         states = head.policy.hidden(torch.tensor([one.tape.tokens]))[0]
         assert torch.allclose(head.read([as_text(one)])[0], normalize(states[one.tape.prompt :].mean(0), dim=0), atol=1e-5)
+
+
+def test_a_residual_read_out_adds_what_stood_at_the_end_of_the_prompt_and_to_an_item_nothing() -> None:
+    head = tiny_head(readout="residual")
+    [one] = reason(head, CASES[:1], CATALOG)
+    with torch.no_grad():
+        states = head.policy.hidden(torch.tensor([one.tape.tokens]))[0]
+        assert torch.allclose(head.read([as_text(one)])[0], normalize(states[one.tape.prompt - 1] + states[-1], dim=0), atol=1e-5)
+        item = head.policy.hidden(torch.tensor([head.items[1]]))[0]
+        assert torch.allclose(head.item_vectors([1])[0], normalize(item[-1], dim=0), atol=1e-5)
 
 
 def test_logits_are_the_documented_formula_in_float32_and_the_pad_row_is_never_ranked() -> None:

@@ -48,7 +48,7 @@ def whole(head: DualHead, **given: int) -> Readings:
 def people_in(head: DualHead, excerpts: Sequence[Excerpt]) -> torch.Tensor:
     row = Row.of(excerpts)
     with head.at_rest():
-        return head.vectors(head.policy.hidden(row.tokens, row.positions)[0], row.ends, row.spans)
+        return head.vectors(head.policy.hidden(row.tokens, row.positions)[0], row.positions, row.ends, row.spans)
 
 
 def targets_of(batch: Readings) -> list[int]:
@@ -63,8 +63,8 @@ def logits_in(head: DualHead, batch: Readings) -> tuple[torch.Tensor, torch.Tens
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"readout": "mean"}, {"readout": "token"}, {"prompt": "long", "prompt_tokens": 400}],
-    ids=["last", "mean", "token", "long"],
+    [{}, {"readout": "residual"}, {"readout": "mean"}, {"readout": "token"}, {"prompt": "long", "prompt_tokens": 400}],
+    ids=["last", "residual", "mean", "token", "long"],
 )
 def test_a_read_out_behind_an_event_is_that_of_a_prompt_that_ends_there(settings: dict[str, object]) -> None:
     head = tiny_head(context=512, **settings)
@@ -162,12 +162,13 @@ def test_words_are_learned_as_a_language_model_of_transformers_would() -> None:
     assert torch.allclose(both - plain, 0.5 * words, rtol=1e-4)
 
 
-def test_a_lesson_is_read_out_where_the_reasoning_it_teaches_would_be() -> None:
-    head = tiny_head(readout="mean")
+@pytest.mark.parametrize("readout", ["residual", "mean"])
+def test_a_lesson_is_read_out_where_the_reasoning_it_teaches_would_be(readout: str) -> None:
+    head = tiny_head(readout=readout)
     case = Case(0, (17, 18), 5)
     words = head.policy.encode("Lately: Comedy.")
     [lesson] = lessons_of(head, [case], ["Lately: Comedy."], CATALOG)
-    with head.at_rest():  # the mean begins with the reasoning, as `as_text` has it
+    with head.at_rest():  # what stands behind the prompt is the reasoning, as `as_text` has it
         expected = head.read([(lesson.tokens, len(lesson.tokens) - len(words) - len(head.tail))])
     assert torch.allclose(people_in(head, [lesson]), expected, atol=1e-5)
     assert lesson.tokens[-len(words) - len(head.tail) :] == [*words, *head.tail]
@@ -215,7 +216,9 @@ def test_behind_its_own_words_the_model_is_read_as_in_service(cut: float) -> Non
     with torch.no_grad():
         row = Row.of(lessons)
         hidden = head.policy.hidden(row.tokens, row.positions)[0]
-        assert torch.allclose(head.vectors(hidden, row.ends, row.spans), head.read([as_text(one) for one in fewer]), atol=1e-5)
+        assert torch.allclose(
+            head.vectors(hidden, row.positions, row.ends, row.spans), head.read([as_text(one) for one in fewer]), atol=1e-5
+        )
     assert row.targets.tolist() == [5, 9, 1]
     assert set(row.weights.tolist()) == {0.0, 0.5}
 

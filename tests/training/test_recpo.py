@@ -272,6 +272,9 @@ def test_the_reasonings_of_a_person_share_the_prompt_and_nothing_else() -> None:
         states = head.policy.hidden(tokens, positions)[0, ends]
         alone = [head.policy.hidden(torch.tensor([text]))[0, -1] for text, _ in texts]
     assert torch.allclose(states, torch.stack(alone), atol=1e-5)
+    residual = tiny_head(readout="residual")  # it also reads the prompt's end, wherever that stands
+    with residual.at_rest():
+        assert torch.allclose(residual.read(texts), torch.cat([residual.read([text]) for text in texts]), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", range(2, 9))

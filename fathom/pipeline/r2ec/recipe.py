@@ -46,11 +46,11 @@ class R2ecRecipe(Recipe):
     thoughts: ThoughtSettings = ThoughtSettings()
     """What reasonings are made of before they are rewarded."""
     warm: LessonSettings = LessonSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=1e-3), words=0.5)
-    """The model learns to say them about every event of the training histories, and to match behind them, for the row `r2ec-warm`."""
+    """The model learns to say them about the held-out events of half of the people, and to match behind them, for the row `r2ec-warm`."""
     recpo: RecPOSettings = RecPOSettings()
     """Words and match learn from ranks, for the row `r2ec-recpo`."""
     questions: int = Field(default=0, ge=0)
-    """The most held-out events that reinforcement learning asks for, drawn by `seed`; 0: all of its people."""
+    """The most held-out events, of the other half of the people, that reinforcement learning asks for, drawn by `seed`; 0: all of them."""
     refit: OwnWordsSettings = OwnWordsSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=3e-4))
     """Continued on whole histories and its own reasonings, for the row `r2ec`: it serves."""
     budgets: tuple[int, ...] = (0, 2, 4, 8)

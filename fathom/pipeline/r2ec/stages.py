@@ -1,16 +1,16 @@
 """R²ec, stage by stage (arXiv:2505.16994): data, language model, matching without a word, words, matching behind words, RecPO.
 
 Read `STAGES` at the foot first. The paper begins with a language model of billions of weights, which can reason; a small model has
-nothing to say until it is taught. So it first learns to match people and items without reasoning (`match-fit`); then to name what it
-ranks first, right or wrong, and to match behind these names (`r2ec-warm`). Only then do words and match learn from ranks
-(`r2ec-recpo`). All of this knows the training histories without their held-out ends, which RecPO alone asks for.
-`r2ec-no-reason` and `r2ec` are continued on whole ones for the test.
+nothing to say until it is taught. So it first learns to match people and items without reasoning (`match-fit`), on histories without
+their held-out ends; then to name what it ranks first, right or wrong, and to match behind these names (`r2ec-warm`), about the
+held-out ends of half of the people: about what it has learned from it would be right too often, and names would be believed too much.
+Only then do words and match learn from ranks (`r2ec-recpo`), asked about the held-out ends of the other half. `r2ec-no-reason` and
+`r2ec` are continued on whole histories for the test.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 
 from fathom.agents.play import row_seed
 from fathom.items.text import item_texts
@@ -30,9 +30,9 @@ from fathom.records import Case, Reasoning
 from fathom.training.contrastive import ContrastiveSettings, Excerpt, match
 from fathom.training.lessons import lessons_behind, lessons_of
 from fathom.training.pretrain import pretrain
-from fathom.training.processes import Shared, in_shares, processes
+from fathom.training.processes import Shared, in_shares
 from fathom.training.recpo import recpo
-from fathom.training.thoughts import LIKE, honest_temperature, thoughts
+from fathom.training.thoughts import LIKE, thoughts
 
 
 def fit_first_language_model(work: R2ecWorkshop) -> None:
@@ -64,17 +64,13 @@ def continue_without_reasoning(work: R2ecWorkshop) -> None:
 
 
 def learn_to_reason(work: R2ecWorkshop) -> None:
-    """To name what it ranks first without a word, and to match behind the names."""
+    """To name what it ranks first without a word, about events it has not learned from, and to match behind the names."""
     head, recipe = work.head("match-fit"), work.recipe
-    cases = work.told_events(work.fit_part, recipe.warm.most)
-    learned, held = (some_people(part, COMPARED, seed=recipe.seed) for part in (cases, work.episode_cases))
-    hot = honest_temperature(head, learned, held, work.catalog, seed=recipe.seed, settings=recipe.thoughts)
-    if processes().is_main_process:
-        cold = recipe.thoughts.temperature
-        Console().print(f"  names are drawn at temperature {hot:.2f}: so they are right as often as those of new events at {cold:.2f}")
-    settings = recipe.thoughts.model_copy(update={"temperature": hot})
-    said = thoughts(head, cases, work.catalog, seed=recipe.seed, settings=settings)
-    lessons = lessons_of(head, cases, said, work.catalog, cut=recipe.warm.cut, rng=np.random.default_rng(recipe.seed))
+    cases = some_people(work.told_cases, recipe.warm.most, seed=recipe.seed)
+    rng, lessons = np.random.default_rng(recipe.seed), []
+    for draw in range(recipe.thoughts.draws):
+        said = thoughts(head, cases, work.catalog, seed=row_seed(recipe.seed, draw), settings=recipe.thoughts)
+        lessons += lessons_of(head, cases, said, work.catalog, cut=recipe.warm.cut, rng=rng)
     _match(work, head, "r2ec-warm", work.some_histories(work.fit_part, recipe.warm.histories), recipe.warm, lessons=lessons)
 
 
@@ -94,9 +90,9 @@ def learn_from_ranks(work: R2ecWorkshop) -> None:
 
 
 def continue_reasoning(work: R2ecWorkshop) -> None:
-    """The model that serves: whole histories, and its own reasonings about all held-out events."""
+    """The model that serves: whole histories, and its own reasonings about held-out events that it has not been told."""
     head, recipe = work.head("r2ec-recpo"), work.recipe
-    cases = some_people(work.episode_cases, recipe.refit.most, seed=recipe.seed)
+    cases = some_people(work.asked_cases, recipe.refit.most, seed=recipe.seed)
     lessons = own_lessons(work, head, cases, recipe.refit)
     _match(work, head, "r2ec", work.some_histories(work.split.train, recipe.refit.histories), recipe.refit, lessons=lessons)
 
@@ -157,9 +153,6 @@ def _corpus(work: R2ecWorkshop) -> list[str]:
     titles = [event for history in work.histories(work.fit_part) for event in history]
     return [*titles, *item_prompts(work.catalog, recipe.reasoner), *item_texts(work.catalog)]
 
-
-COMPARED = 3000
-"""Events that the model has learned from, and others, by which it is seen how much more it knows about the former."""
 
 READ_LATER = (
     "history_length",

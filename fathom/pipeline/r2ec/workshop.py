@@ -1,8 +1,9 @@
 """What the stages of R²ec leave in a run folder, beside what every run has."""
 
+from functools import cached_property
+
 import numpy as np
 
-from fathom.data.splits import every_event
 from fathom.pipeline.r2ec.recipe import R2ecRecipe
 from fathom.pipeline.workshop import Workshop, sampled, whole_histories
 from fathom.reasoners.dual_head import DualHead
@@ -18,10 +19,27 @@ class R2ecWorkshop(Workshop):
 
     recipe: R2ecRecipe
 
+    @cached_property
+    def told_cases(self) -> tuple[Case, ...]:
+        """Held-out events of half of the people: what the model learns to say something about."""
+        return self._halves[0]
+
+    @cached_property
+    def asked_cases(self) -> tuple[Case, ...]:
+        """Those of the other half: nothing of what follows there is told before reinforcement learning asks for it."""
+        return self._halves[1]
+
     @property
     def questions(self) -> tuple[Case, ...]:
         """Held-out events that reinforcement learning asks for."""
-        return sampled(self.episode_cases, self.recipe.questions, seed=self.recipe.seed)
+        return sampled(self.asked_cases, self.recipe.questions, seed=self.recipe.seed)
+
+    @cached_property
+    def _halves(self) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+        people = np.random.default_rng(self.recipe.seed).permutation(sorted({case.user for case in self.episode_cases}))
+        told = set(people[: -(-len(people) // 2)].tolist())
+        first = tuple(case for case in self.episode_cases if case.user in told)
+        return first, tuple(case for case in self.episode_cases if case.user not in told)
 
     def histories(self, interactions: Interactions) -> list[list[str]]:
         """Per user the events as the language model reads them, oldest first."""
@@ -33,14 +51,6 @@ class R2ecWorkshop(Workshop):
         count = round(share * len(everyone))
         chosen = np.sort(np.random.default_rng(self.recipe.seed).choice(len(everyone), size=count, replace=False))
         return tuple(everyone[place] for place in chosen)
-
-    def told_events(self, interactions: Interactions, most: int) -> tuple[Case, ...]:
-        """Every event but the first, of people drawn by the recipe's seed, as long as they are at most `most`; 0: everybody's."""
-        people = np.random.default_rng(self.recipe.seed).permutation(interactions.n_users)
-        if most:
-            events = np.maximum(np.diff(interactions.offsets) - 1, 0)
-            people = people[: int(np.searchsorted(events[people].cumsum(), most, side="right"))]
-        return every_event(interactions, np.sort(people))
 
     def head(self, stage: str) -> DualHead:
         """The model as the stage called `stage` left it, with its item table."""
