@@ -1,12 +1,13 @@
 """Items that nobody in training ever took: added afterwards by their texts alone, against the text recommender on the same questions.
 
-python benchmarks/cold_items.py                      the demo's world, about fifteen minutes on two cores
-python benchmarks/cold_items.py --epochs 1 --users 200     a quick look
+python benchmarks/cold_items.py                            the built-in world, about ten minutes on one core
+python benchmarks/cold_items.py --draws 1 --users 200      a quick look
 
-A tenth of the items, drawn by `--seed`, and everything that anybody did with them leave the training part. A model as of
-`recipes/r2ec-world.yaml` learns from the rest without reasoning; then `add_items` encodes them. Asked is who took a cold item last:
-Recall@20 over the whole catalogue, seen items excluded, with a paired bootstrap over users. Both know the items' texts, neither
-anything else about them.
+A tenth of the items, drawn anew for each of the `--draws`, and everything that anybody did with them leave the training part. A model as of
+`recipes/r2ec-world.yaml` learns from the rest without reasoning, half of the items of a batch without their titles, and without a
+correction for popularity, of which a new item has none; then `add_items` encodes the new ones, without titles that it has never read.
+Asked is who took a cold item last, or last but one: Recall@20 over the whole catalogue, seen items excluded, with a paired bootstrap
+over users. Both know the items' texts, neither anything else about them.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from fathom.reasoners.dual_head import DualHead
 from fathom.reasoners.prompts import READ_TOKEN, READOUT, ReasonerSettings, event_lines, item_prompts
 from fathom.reasoners.recommender import R2ec
 from fathom.recommenders.textual import TextRecommender
-from fathom.records import Case, Catalog
+from fathom.records import Case, Catalog, Floats, Ints
 from fathom.training.contrastive import ContrastiveSettings, match
 from fathom.training.pretrain import WindowSettings, pretrain
 from fathom.training.run import Run
@@ -50,20 +51,11 @@ def part(catalog: Catalog, items: list[int]) -> Catalog:
     )
 
 
-def main() -> None:
-    """Train on the warm items, add the cold ones, print both recalls and their paired comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--films", type=int, default=600)
-    parser.add_argument("--users", type=int, default=900)
-    parser.add_argument("--epochs", type=int, default=2, help="of matching")
-    parser.add_argument("--untitled", type=float, default=0.5, help="share of a batch's items that are read without their titles")
-    parser.add_argument("--encoder", default="minilm", help="of the text recommender: minilm, hashing or st:NAME")
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+def asked_about(seed: int, given: argparse.Namespace) -> tuple[dict[str, Floats], Ints]:
+    """Train on the warm items, add the cold ones; per model the Recall@20 of every question whose item is new, and who was asked."""
     dataset = build_world(WorldSettings(films=given.films, users=given.users)).dataset
     split = leave_one_out(dataset.interactions)
-    rng = np.random.default_rng(given.seed)
-    cold = np.sort(rng.choice(dataset.catalog.n_items, size=dataset.catalog.n_items // 10, replace=False) + 1)
+    cold = np.random.default_rng(seed).choice(dataset.catalog.n_items, size=dataset.catalog.n_items // 10, replace=False) + 1
     trained = only(replace(dataset, interactions=split.train), ~np.isin(split.train.items, cold), "a tenth of the items held out")
     place = {name: item for item, name in enumerate(trained.catalog.names, start=1)}
     new = [item for item, name in enumerate(dataset.catalog.names, start=1) if name not in place]
@@ -83,22 +75,40 @@ def main() -> None:
         run = Run(Path(folder))
         pretrain(policy, events, texts=item_texts(trained.catalog), windows=windows, settings=muon, run=run, stage="lm")
         head = DualHead(policy, trained.catalog, REASONER)
-        match(head, histories, trained.catalog, settings=ContrastiveSettings(fit=head_fit, untitled=given.untitled), run=run, stage="match")
+        matching = ContrastiveSettings(fit=head_fit, untitled=given.untitled, popularity=given.popularity)
+        match(head, histories, trained.catalog, settings=matching, run=run, stage="match")
     model = R2ec(head, trained.catalog, budget=0)
-    added = model.add_items(part(dataset.catalog, new))
+    added = model.add_items(part(dataset.catalog, new), titled=not given.untitled)
     place |= {dataset.catalog.names[item - 1]: number for item, number in zip(new, added, strict=True)}
     moved = [0, *(place[name] for name in dataset.catalog.names)]
 
     def renumbered(case: Case) -> Case:
         return replace(case, history=tuple(moved[item] for item in case.history), target=moved[case.target])
 
-    asked = [renumbered(case) for case in split.test if case.target in set(new)]
+    asked = [renumbered(case) for case in (*split.valid, *split.test) if case.target in set(new)]
     text = TextRecommender(item_vectors(model.catalog, encoder(given.encoder), None))
     found = {name: evaluate(recommender, asked) for name, recommender in (("r2ec", model), ("text", text))}
-    recalls = {name: evaluation.per_case("recall@20") for name, evaluation in found.items()}
-    told = compare(recalls["r2ec"], recalls["text"], found["r2ec"].users)
+    return {name: evaluation.per_case("recall@20") for name, evaluation in found.items()}, found["text"].users
+
+
+def main() -> None:
+    """Print both recalls over all draws and their paired comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--films", type=int, default=600)
+    parser.add_argument("--users", type=int, default=900)
+    parser.add_argument("--epochs", type=int, default=2, help="of matching")
+    parser.add_argument("--untitled", type=float, default=0.5, help="share of a batch's items that are read without their titles")
+    parser.add_argument("--popularity", type=float, default=0.0, help="how much matching corrects for it: a new item has none yet")
+    parser.add_argument("--encoder", default="minilm", help="of the text recommender: minilm, hashing or st:NAME")
+    parser.add_argument("--draws", type=int, default=3, help="how many tenths of the items are drawn, by the seeds 0, 1, 2 ...")
+    given = parser.parse_args()
+    parts = [asked_about(seed, given) for seed in range(given.draws)]
+    users = np.concatenate([asked for _, asked in parts])
+    recalls = {name: np.concatenate([found[name] for found, _ in parts]) for name in ("r2ec", "text")}
+    told = compare(recalls["r2ec"], recalls["text"], users)
     for name, values in recalls.items():
-        print(f"{name:5} Recall@20 {values.mean():.4f} of {len(asked)} users whose last item is new")
+        each = ", ".join(f"{found[name].mean():.3f}" for found, _ in parts)
+        print(f"{name:5} Recall@20 {values.mean():.4f} of {len(users)} questions whose item is new ({each} of each draw)")
     ratio = f"{told.ratio:.2f}" if told.ratio is not None else "without bound"
     print(f"ratio {ratio}, difference {told.difference:+.4f} [{told.low:+.4f}, {told.high:+.4f}], p {told.p:.3f}")
 

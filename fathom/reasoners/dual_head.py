@@ -163,15 +163,18 @@ class DualHead(nn.Module):
             logits[:, PAD] = -torch.inf
         return logits
 
-    def add_items(self, catalog: Catalog) -> None:
-        """Take over a longer `catalog`, whose first items are the present ones; only the new ones are encoded. Nothing is trained."""
+    def add_items(self, catalog: Catalog, *, titled: bool = True) -> None:
+        """Take over a longer `catalog`, whose first items are the present ones; only the new ones are encoded. Nothing is trained.
+
+        Without `titled` a new item is known by all else that its prompt says, for good.
+        """
         if self.learned is not None:
             raise ModelError("items is 'learned': a classifier has no vector for an item it was not trained on; train with items: encoded")
         known = self.n_items
-        tokens = self._item_tokens(catalog)
-        if catalog.n_items < known or tokens[: known + 1] != self.items:
+        if item_prompts(catalog, self.settings)[:known] != item_prompts(self._catalog, self.settings):
             raise ModelError(f"the first {known} items of the new catalogue must be the {known} that the model already ranks, unchanged")
-        self.items, self._catalog = tokens, catalog
+        self.items += self._item_tokens(catalog, titled=titled)[known + 1 :]
+        self._catalog = catalog
         self.__dict__.pop("untitled", None)  # of the shorter catalogue
         self.table = torch.cat([self.table, self.table.new_zeros(catalog.n_items - known, self.table.shape[1])])
         self.refresh(range(known + 1, catalog.n_items + 1))

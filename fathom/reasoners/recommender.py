@@ -35,14 +35,16 @@ class R2ec:
             parts.append(search(people, self.head.table, k, exclude=exclude))
         return joined(parts, k)
 
-    def add_items(self, items: Catalog) -> range:
+    def add_items(self, items: Catalog, *, titled: bool = True) -> range:
         """Encode `items` behind the present ones, so that they can be recommended at once; returns their ids.
 
-        Attributes that the present catalogue does not have are left out. A title that is taken is a `DataError`.
+        Without `titled` they are encoded by all else that is known of them, as a model that was trained with `untitled` can: titles that
+        it has never read tell it little. Attributes which the present catalogue does not have are left out. A title that is taken is a
+        `DataError`.
         """
         first = self.catalog.n_items + 1
         catalog = _behind(self.catalog, items)
-        self.head.add_items(catalog)
+        self.head.add_items(catalog, titled=titled)
         self.catalog = catalog
         return range(first, catalog.n_items + 1)
 

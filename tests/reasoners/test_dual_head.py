@@ -158,6 +158,23 @@ def test_a_new_item_is_encoded_and_recommended_without_training() -> None:
     assert sorted(recommender.recommend(cases_of([(17, 35)]), 38).items[0].tolist()) == sorted({*range(1, 41)} - {17, 35})
 
 
+def test_a_new_item_may_be_known_by_all_but_its_title_whenever_the_table_is_refreshed() -> None:
+    head, known, whole = tiny_head(film_catalog(30)), film_catalog(30), film_catalog(40)
+    recommender = R2ec(head, known)
+    for start, titled in ((30, False), (35, True)):
+        new = {name: column[start : start + 5] for name, column in whole.attributes.items()}
+        recommender.add_items(Catalog(whole.names[start : start + 5], whole.titles[start : start + 5], new), titled=titled)
+    added = head.table.clone()
+    head.refresh()
+    assert torch.allclose(head.table, added, atol=1e-6)
+    expected = tiny_head(whole)
+    assert torch.allclose(added[31:36], expected.item_vectors(range(31, 36), untitled=[True] * 5), atol=1e-6)
+    assert torch.allclose(added[36:], expected.table[36:], atol=1e-6)
+    renamed = Catalog(whole.names, (*whole.titles[:29], "Renamed", *whole.titles[30:]), whole.attributes)
+    with pytest.raises(ModelError, match="the first 40 items of the new catalogue"):
+        head.add_items(renamed)
+
+
 def test_an_item_that_is_there_already_is_refused() -> None:
     recommender = R2ec(tiny_head(), CATALOG)
     with pytest.raises(DataError, match="already has an item named 'tt0001'"):
