@@ -30,6 +30,8 @@ class SweepSettings(Settings):
     """The row of each run's table that is compared, such as r2ec."""
     beside: tuple[str, ...] = ()
     """Rows of the first variant's table that stand beside it."""
+    every: tuple[str, ...] = ()
+    """What is changed in every variant, such as 'questions=1280': a sweep may be smaller than its recipe."""
     variants: Mapping[str, tuple[str, ...]] = Field(min_length=2)
     """Name -> what is changed, such as 'recpo.beta=0'. The first one is what all others are compared with."""
 
@@ -41,11 +43,14 @@ def sweep_file(path: Path, *, out: Path | None, processes: int, command: str) ->
     for name, changes in settings.variants.items():  # all mistakes are told before anything is run
         if Path(name).name != name:
             raise ConfigError(f"{path}: the variant '{name}' would be a folder elsewhere: write a name without '/'")
-        recipe_at(recipe, overrides=changes)
+        recipe_at(recipe, overrides=(*settings.every, *changes))
     done: list[Path] = []
     for name, changes in settings.variants.items():
         console.rule(f"{name}  {' '.join(changes)}", align="left")
-        told = [*(part for change in changes for part in ("--set", change)), *(part for other in done for part in ("--like", str(other)))]
+        told = [
+            *(part for change in (*settings.every, *changes) for part in ("--set", change)),
+            *(part for other in done for part in ("--like", str(other))),
+        ]
         words = ["run", str(recipe), "--out", str(folder / name), "--processes", str(processes), *told]
         # A process of its own: what one run leaves in memory cannot change the next, and several can help it.
         if subprocess.run([sys.executable, "-m", "fathom.cli", *words], check=False).returncode:
@@ -58,7 +63,7 @@ def sweep_file(path: Path, *, out: Path | None, processes: int, command: str) ->
         results=results,
         catalog=Dataset.load(done[0] / "dataset").catalog,
         agent=next(iter(settings.variants)),
-        settings=dump(settings) + "\n" + dump(recipe_at(recipe)),
+        settings=dump(settings) + "\n" + dump(recipe_at(recipe, overrides=settings.every)),
         notes=("Each variant is a run of its own; stages that are the same in two of them were done once.",),
         stage_seconds=own_seconds(done),
     )

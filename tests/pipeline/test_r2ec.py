@@ -184,7 +184,9 @@ def test_a_sweep_does_once_what_its_variants_share(run: R2ecWorkshop, tmp_path: 
     monkeypatch.setenv("FATHOM_CACHE", str(run.run.folder / "cache"))
     (tmp_path / "tiny.yaml").write_text(dump(run.recipe), encoding="utf-8")
     sweep = tmp_path / "sweep.yaml"
-    sweep.write_text("recipe: tiny.yaml\nrow: r2ec\nbeside: [text]\nvariants: {whole: [], fewer: ['budgets=[0]', 'refit.cut=0.9']}\n")
+    sweep.write_text(
+        "recipe: tiny.yaml\nrow: r2ec\nbeside: [text]\nevery: ['budgets=[0]']\nvariants: {whole: [], fewer: ['refit.cut=0.9']}\n"
+    )
     out = tmp_path / "out"
     shutil.copytree(run.run.folder, out / "whole")
     told = CliRunner().invoke(app, ["sweep", str(sweep), "--out", str(out)])
@@ -194,6 +196,7 @@ def test_a_sweep_does_once_what_its_variants_share(run: R2ecWorkshop, tmp_path: 
     assert [(one.a, one.b) for one in results.comparisons] == [("fewer", "whole"), ("whole", "text")]
     marks = [stage_marks(out / name) for name in ("whole", "fewer")]
     assert {stage for stage, mark in marks[0].items() if marks[1][stage] != mark} == {"r2ec", "results"}
+    assert {load(out / name / "recipe.yaml", R2ecRecipe).budgets for name in ("whole", "fewer")} == {(0,)}
     spent = own_seconds([out / "whole", out / "fewer"])
     assert spent["fewer"] < spent["whole"]
     assert "fewer" in (out / "report.html").read_text(encoding="utf-8")
