@@ -95,12 +95,12 @@ def main() -> None:
     """Print both recalls over all draws and their paired comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--films", type=int, default=600)
-    parser.add_argument("--users", type=int, default=900)
+    parser.add_argument("--users", type=int, default=3000)
     parser.add_argument("--epochs", type=int, default=2, help="of matching")
     parser.add_argument("--untitled", type=float, default=0.5, help="share of a batch's items that are read without their titles")
     parser.add_argument("--popularity", type=float, default=0.0, help="how much matching corrects for it: a new item has none yet")
     parser.add_argument("--encoder", default="minilm", help="of the text recommender: minilm, hashing or st:NAME")
-    parser.add_argument("--draws", type=int, default=3, help="how many tenths of the items are drawn, by the seeds 0, 1, 2 ...")
+    parser.add_argument("--draws", type=int, default=2, help="how many tenths of the items are drawn, by the seeds 0, 1 ...")
     given = parser.parse_args()
     parts = [asked_about(seed, given) for seed in range(given.draws)]
     users = np.concatenate([asked for _, asked in parts])
