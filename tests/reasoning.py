@@ -11,6 +11,8 @@ from fathom.reasoners.dual_head import DualHead
 from fathom.reasoners.prompts import READ_TOKEN, READOUT, THOUGHTS, ReasonerSettings, item_prompts, user_prompt
 from fathom.reasoners.reasoning import reason
 from fathom.records import Case, Catalog, Reasoning, Reply
+from fathom.training.contrastive import Excerpt
+from fathom.training.lessons import Saying, lessons
 
 CATALOG = film_catalog()
 SETTINGS = ReasonerSettings(history_length=6, reasoning_tokens=12, prompt_tokens=120, item_tokens=60)
@@ -38,6 +40,13 @@ def tiny_head(catalog: Catalog = CATALOG, seed: int = 1, *, context: int = 256, 
 
 def many_cases(count: int) -> list[Case]:
     return [CASES[place % len(CASES)] for place in range(count)]
+
+
+def lessons_of(head: DualHead, cases: Sequence[Case], words: Sequence[str], catalog: Catalog) -> list[Excerpt]:
+    """Lessons that teach to say `words` and to match behind them."""
+    encoded = head.policy.table.encode_many(words)
+    said = [Saying(case, tokens, [1.0] * len(tokens), ending=1.0) for case, tokens in zip(cases, encoded, strict=True)]
+    return lessons(head, said, catalog)
 
 
 class Ending:

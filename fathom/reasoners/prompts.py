@@ -112,6 +112,15 @@ def frame(settings: ReasonerSettings) -> tuple[str, str]:
     return before, behind
 
 
+def naming(title: str) -> str:
+    """The line of a reasoning that names a title.
+
+    >>> naming("Heat (1995)")
+    'Maybe: Heat (1995)\\n'
+    """
+    return f"{PERHAPS}{title}\n"
+
+
 def item_prompts(catalog: Catalog, settings: ReasonerSettings, *, titled: bool = True) -> list[str]:
     """The prompt of each item, in the order of the ids 1..N: its title, one line an attribute that it has, its description.
 

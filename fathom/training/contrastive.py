@@ -7,7 +7,9 @@ People and items are vectors of the same model, both live. Two kinds of excerpts
 
 - A *window* of a history is read out behind every event at once: the read-out stands as a branch behind each event, sees what happened
   up to there and its own tokens and nothing else, exactly as behind a prompt that ends there. So one pass through a history asks as
-  often as it has events. This is R²ec without reasoning.
+  often as it has events. This is R²ec without reasoning. Behind some of them the language head learns what it may say there before it
+  ranks: the titles that followed, each behind a mark (as bare lines they would read as a history that goes on). They are another branch:
+  nothing is matched behind them, or a match would learn to believe names.
 - A *lesson* is some neighbouring cases of one person, a reasoning behind each, read out behind it (`training/lessons.py`). Its words may
   be learned too.
 
@@ -27,7 +29,7 @@ from torch import Tensor, nn
 from fathom.contracts import Validate
 from fathom.language.documents import followed
 from fathom.reasoners.dual_head import DualHead
-from fathom.reasoners.prompts import event_lines, frame
+from fathom.reasoners.prompts import READOUT, event_lines, frame, naming
 from fathom.records import Case, Catalog
 from fathom.settings import Settings
 from fathom.training.full_softmax import full_softmax
@@ -35,6 +37,9 @@ from fathom.training.memory import announce, expected
 from fathom.training.processes import among_all, portions
 from fathom.training.run import Run
 from fathom.training.supervised import FitReport, FitSettings, fit
+
+USUAL = 2
+"""Titles that a model which writes freely learns to name."""
 
 
 class ContrastiveSettings(Settings):
@@ -48,6 +53,8 @@ class ContrastiveSettings(Settings):
     """How much of an item's log-probability to be among a batch's items is taken off its logits: 0, the paper's loss; 1, unbiased."""
     overlap: float = Field(default=0.5, ge=0, lt=1)
     """Share of a window of a long history that is read a second time, so that the events it asks for have others before them."""
+    named: float = Field(default=0.0, ge=0, le=1)
+    """Share of the windows' events behind which the titles that followed are learned as a reasoning: as many as `reasoner.titles` says."""
     untitled: float = Field(default=0.0, ge=0, lt=1)
     """Share of a batch's items whose prompts are read without their titles: what else is known of an item learns to speak for it, as it
     must for a new item, whose title nobody has ever read."""
@@ -152,20 +159,51 @@ class Row(NamedTuple):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Reasonings that name what followed."""
+
+    lines: Sequence[Sequence[int]]
+    """Per item the tokens of the line that names it; nothing for `PAD`."""
+    closing: Sequence[int]
+    """Those of the read-out string."""
+    count: int
+    """How many items are named."""
+    most: int
+    """Tokens that a reasoning may have; a longer one is cut, and does not end."""
+
+    @classmethod
+    def by(cls, head: DualHead, catalog: Catalog) -> "Naming":
+        """As `head` may reason."""
+        lines = [(), *head.policy.table.encode_many([naming(title) for title in catalog.titles])]
+        return cls(lines, head.policy.encode(READOUT), head.settings.titles or USUAL, head.settings.reasoning_tokens)
+
+    def of(self, items: Sequence[int]) -> tuple[int, ...]:
+        """The first of the items named, and the end."""
+        words = tuple(token for item in items[: self.count] for token in self.lines[item])
+        return words[: self.most] if len(words) > self.most else (*words, *self.closing)
+
+
 class Person:
     """One history as tokens: what stands before it and behind it, its events, and the read-out that follows each of them."""
 
     def __init__(
-        self, before: Sequence[int], events: Sequence[Sequence[int]], items: Sequence[int], behind: Sequence[int], tail: Sequence[int]
+        self,
+        before: Sequence[int],
+        events: Sequence[Sequence[int]],
+        items: Sequence[int],
+        behind: Sequence[int],
+        tail: Sequence[int],
+        naming: Naming,
     ) -> None:
         self._before, self._events, self._items = list(before), events, items
-        self._behind, self._tail = list(behind), list(tail)
+        self._behind, self._tail, self._naming = list(behind), list(tail), naming
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def window(self, first: int, stop: int, *, asked: int) -> Excerpt:
-        """The events `first` to `stop`, of which those from `asked` on are asked for.
+    def window(self, first: int, stop: int, *, asked: int, named: Sequence[int] = ()) -> Excerpt:
+        """The events `first` to `stop`, of which those from `asked` on are asked for, and those in `named` named as well.
 
         An event is asked for behind all events of the window before it; the window's own first one behind the bare prompt.
         """
@@ -180,6 +218,10 @@ class Person:
         branch = [*self._behind, *self._tail]
         for event in range(stop - 1, asked - 1, -1):  # from the last one: so that positions fall back wherever a branch begins
             excerpt.ask(self._items[event], branch, at=edges[event - first], span=len(self._tail))
+        for event in sorted(named, reverse=True):
+            words = self._naming.of(self._items[event:])
+            weights = [0.0] * len(self._behind) + [1.0] * len(words)
+            excerpt.say([*self._behind, *words], weights, at=edges[event - first])
         return excerpt
 
 
@@ -195,6 +237,7 @@ class Excerpts(Sequence[Readings]):
         length: int,
         batch_size: int,
         overlap: float = 0.5,
+        named: float = 0.0,
         untitled: float = 0.0,
         rng: np.random.Generator,
     ) -> None:
@@ -204,7 +247,7 @@ class Excerpts(Sequence[Readings]):
         made += lessons
         self._people, self._batch_size = people, batch_size
         self._made = [made[place] for place in rng.permutation(len(made))]
-        self._untitled, self._seed = untitled, int(rng.integers(2**32))
+        self._named, self._untitled, self._seed = named, untitled, int(rng.integers(2**32))
 
     def __len__(self) -> int:
         return -(-len(self._made) // self._batch_size)
@@ -213,14 +256,16 @@ class Excerpts(Sequence[Readings]):
         assert isinstance(index, int)
         if not 0 <= index < len(self):
             raise IndexError(index)
-        excerpts = [self._excerpt(one) for one in self._made[index * self._batch_size : (index + 1) * self._batch_size]]
-        return Readings.of(excerpts, untitled=self._untitled, rng=np.random.default_rng((self._seed, index)))
+        rng = np.random.default_rng((self._seed, index))
+        excerpts = [self._excerpt(one, rng) for one in self._made[index * self._batch_size : (index + 1) * self._batch_size]]
+        return Readings.of(excerpts, untitled=self._untitled, rng=rng)
 
-    def _excerpt(self, one: tuple[int, int, int, int] | Excerpt) -> Excerpt:
+    def _excerpt(self, one: tuple[int, int, int, int] | Excerpt, rng: np.random.Generator) -> Excerpt:
         if isinstance(one, Excerpt):
             return one
         person, first, asked, stop = one
-        return self._people[person].window(first, stop, asked=asked)
+        named = asked + np.flatnonzero(rng.random(stop - asked) < self._named)
+        return self._people[person].window(first, stop, asked=asked, named=named.tolist())
 
 
 def match(
@@ -248,7 +293,7 @@ def match(
 
     def batches(_: int, rng: np.random.Generator) -> Excerpts:
         size, length = settings.fit.batch_size, head.settings.history_length
-        kept = {"overlap": settings.overlap, "untitled": settings.untitled}
+        kept = {"overlap": settings.overlap, "named": settings.named, "untitled": settings.untitled}
         return Excerpts(people, lessons, length=length, batch_size=size, **kept, rng=rng)
 
     if len(first := batches(0, np.random.default_rng(settings.fit.seed))):
@@ -325,8 +370,8 @@ def rarity(shares: Tensor, asked: int) -> Tensor:
 def people_of(head: DualHead, histories: Sequence[Case], catalog: Catalog) -> list[Person]:
     """Whole histories as tokens, laid out as `reasoners.prompts.user_prompt` does."""
     before, behind = map(head.policy.encode, frame(head.settings))
-    encode = head.policy.table.encode_many
-    return [Person(before, encode(event_lines(case, catalog, head.settings)), case.history, behind, head.tail) for case in histories]
+    encode, names = head.policy.table.encode_many, Naming.by(head, catalog)
+    return [Person(before, encode(event_lines(case, catalog, head.settings)), case.history, behind, head.tail, names) for case in histories]
 
 
 def _cuts(events: int, length: int, overlap: float, rng: np.random.Generator) -> list[tuple[int, int, int]]:

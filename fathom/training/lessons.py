@@ -1,18 +1,14 @@
 """Lessons: some neighbouring cases of one person, with a reasoning behind each, whose target is asked for behind it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from fathom.reasoners.dual_head import DualHead
 from fathom.reasoners.prompts import READOUT, event_lines, frame
 from fathom.records import Case, Catalog, Reasoning
-from fathom.training.contrastive import Excerpt, Row
-
-AT_ONCE = 16
-"""Excerpts in one pass where nothing is learned: bounds memory, changes nothing but rounding."""
+from fathom.training.contrastive import Excerpt
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +24,6 @@ class Saying:
     """Weight of the read-out string behind them: whether the model is to learn that it ends there."""
     closed: bool = False
     """Whether the words end with the read-out string already."""
-
-
-def lessons_of(
-    head: DualHead,
-    cases: Sequence[Case],
-    reasonings: Sequence[str],
-    catalog: Catalog,
-    *,
-    cut: float = 0.0,
-    rng: np.random.Generator | None = None,
-) -> list[Excerpt]:
-    """The cases with a reasoning about each, whose words are to be learned, and the target asked for behind them.
-
-    One too long for its budget is cut; of a share `cut`, which `rng` draws, so is the end, anywhere.
-    """
-    most, said = head.settings.reasoning_tokens, []
-    for case, words in zip(cases, head.policy.table.encode_many(reasonings), strict=True):
-        kept = min(_kept(len(words), cut, rng), most)
-        said.append(Saying(case, words[:kept], [1.0] * min(kept, len(words)), float(len(words) <= kept)))
-    return lessons(head, said, catalog)
 
 
 def lessons_behind(
@@ -68,9 +44,9 @@ def lessons_behind(
     return lessons(head, said, catalog)
 
 
-def _kept(written: int, cut: float, rng: np.random.Generator | None) -> int:
+def _kept(written: int, cut: float, rng: np.random.Generator) -> int:
     """How many of so many words are kept: all of them, or of a share `cut` any number."""
-    return int(rng.integers(0, written + 1)) if rng is not None and rng.random() < cut else written
+    return int(rng.integers(0, written + 1)) if rng.random() < cut else written
 
 
 def lessons(head: DualHead, said: Sequence[Saying], catalog: Catalog) -> list[Excerpt]:
@@ -102,21 +78,6 @@ def lessons(head: DualHead, said: Sequence[Saying], catalog: Catalog) -> list[Ex
                 excerpt.weights[start : start + len(closing)] = [saying.ending] * len(closing)
         found.append(excerpt)
     return found
-
-
-def silent(head: DualHead, cases: Sequence[Case], catalog: Catalog) -> list[Excerpt]:
-    """The cases, in their order, with their targets asked for without a word; neighbours share their history."""
-    return lessons(head, [Saying(case, (), ()) for case in cases], catalog)
-
-
-def vectors_of(head: DualHead, excerpts: Sequence[Excerpt]) -> Iterator[Tensor]:
-    """For each excerpt the (n, d) float32 vectors of its cases, in the order of `lessons`; nothing is learned."""
-    with head.at_rest():
-        for start in range(0, len(excerpts), AT_ONCE):
-            row = Row.of(some := excerpts[start : start + AT_ONCE])
-            vectors = head.vectors(head.policy.hidden(row.tokens, row.positions)[0], row.positions, row.ends, row.spans)
-            for part in vectors.split([len(one.ends) for one in some]):
-                yield part.flip(0)  # an excerpt asks from its last case on
 
 
 def _chains(said: Sequence[Saying], *, most: int) -> list[list[Saying]]:

@@ -155,13 +155,6 @@ def test_a_recipe_says_that_it_must_reason(tmp_path: Path) -> None:
         load(path, R2ecRecipe)
 
 
-def test_a_recipe_names_as_many_titles_as_it_teaches(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.yaml"
-    path.write_text("method: r2ec\nname: a\nworld: {}\nreasoner: {titles: 3}\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"reasoner.titles is 3: .* write the same number as thoughts.titles, which is 2"):
-        load(path, R2ecRecipe)
-
-
 def test_rows_of_another_run_stand_beside_its_own(run: R2ecWorkshop, tmp_path: Path) -> None:
     here, other = (Path(shutil.copytree(run.run.folder, tmp_path / name)) for name in ("here", "other"))
     found = read(other / "results.json")

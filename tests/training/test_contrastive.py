@@ -7,27 +7,29 @@ import numpy as np
 import pytest
 import torch
 from interrupting import goes_on
-from reasoning import CASES, CATALOG, SETTINGS, ended, tiny_head, tiny_policy
+from reasoning import CASES, CATALOG, SETTINGS, ended, lessons_of, tiny_head, tiny_policy
 from torch.nn.functional import cross_entropy
 from worlds import ring_world
 
 from fathom.language.policy import LocalPolicy
 from fathom.reasoners.dual_head import DualHead
-from fathom.reasoners.prompts import READOUT, ReasonerSettings
+from fathom.reasoners.prompts import PERHAPS, READOUT, THOUGHTS, ReasonerSettings
 from fathom.reasoners.reasoning import as_text, reason, shortened
 from fathom.reasoners.recommender import R2ec
 from fathom.records import PAD, Case, Catalog
 from fathom.training.contrastive import (
+    USUAL,
     ContrastiveSettings,
     Excerpt,
     Excerpts,
+    Naming,
     Readings,
     Row,
     contrastive_loss,
     match,
     people_of,
 )
-from fathom.training.lessons import lessons_behind, lessons_of, silent, vectors_of
+from fathom.training.lessons import lessons_behind
 from fathom.training.run import Run
 from fathom.training.supervised import FitSettings
 
@@ -96,6 +98,53 @@ def test_every_event_is_asked_for_once_in_an_epoch(seed: int) -> None:
     head = tiny_head()
     asked = sorted(target for batch in epoch(head, length=5, seed=seed) for target in targets_of(batch))
     assert asked == sorted(item for case in WALKS for item in case.history)
+
+
+@pytest.mark.parametrize("titles", [0, 2, 3])
+def test_what_followed_is_learned_as_a_reasoning_behind_which_nothing_is_matched(titles: int) -> None:
+    head = tiny_head(titles=titles, reasoning_tokens=200, context=512)
+    history = (17, 25, 35, 5)
+    [person] = people_of(head, [Case(0, history, PAD)], CATALOG)
+    plain, more = person.window(0, 4, asked=1), person.window(0, 4, asked=1, named=[1, 2])
+    assert more.tokens[: len(plain.tokens)] == plain.tokens
+    assert (more.targets, more.ends, more.spans) == (plain.targets, plain.ends, plain.spans)
+    told = []
+    for event in (2, 1):
+        [prompt] = [one.tape.tokens[: one.tape.prompt] for one in reason(head, [Case(0, history[:event], 1)], CATALOG, budget=0)]
+        named = history[event : event + (titles or USUAL)]
+        lines = [head.policy.encode(f"{PERHAPS}{CATALOG.title(item)}\n") for item in named]
+        words = (*(token for line in lines for token in line), *head.policy.encode(READOUT))
+        told.append((prompt, words))
+    added = more.tokens[len(plain.tokens) :]
+    learned = tuple(token for token, weight in zip(added, more.weights[len(plain.tokens) :], strict=True) if weight)
+    assert learned == tuple(token for _, words in told for token in words)
+    with torch.no_grad():
+        states = head.policy.hidden(torch.tensor([more.tokens]), torch.tensor([more.positions]))[0]
+        end = len(plain.tokens)
+        for prompt, words in told:  # each branch sees what a prompt that ends there shows, and itself
+            end += len(head.policy.encode(THOUGHTS)) + len(words)
+            alone = head.policy.hidden(torch.tensor([[*prompt, *words]]))[0, -1]
+            assert torch.allclose(states[end - 1], alone, atol=1e-5)
+    assert end == len(plain.tokens) + len(added)
+
+
+def test_a_reasoning_that_is_too_long_to_be_learned_is_cut_and_does_not_end() -> None:
+    head = tiny_head(reasoning_tokens=3)
+    words = Naming.by(head, CATALOG).of([17, 25])
+    assert words == head.policy.encode(f"{PERHAPS}{CATALOG.title(17)}\n")[:3]
+
+
+def test_a_share_of_the_events_is_named_the_same_in_every_process_and_attempt() -> None:
+    head = tiny_head()
+    people = people_of(head, WALKS, CATALOG)
+
+    def drawn(seed: int, named: float) -> list[list[float]]:
+        batches = Excerpts(people, [], length=6, batch_size=4, named=named, rng=np.random.default_rng(seed))
+        return [one.weights for batch in batches for one in batch.excerpts]
+
+    assert drawn(0, 0.3) == drawn(0, 0.3) != drawn(1, 0.3)
+    fewest, some, all_of_them = (sum(map(len, drawn(0, share))) for share in (0.0, 0.3, 1.0))
+    assert 0.1 < (some - fewest) / (all_of_them - fewest) < 0.5
 
 
 def test_the_loss_is_cross_entropy_over_the_distinct_items_of_the_batch() -> None:
@@ -173,33 +222,6 @@ def test_a_lesson_is_read_out_where_the_reasoning_it_teaches_would_be(readout: s
     assert torch.allclose(people_in(head, [lesson]), expected, atol=1e-5)
     assert lesson.tokens[-len(words) - len(head.tail) :] == [*words, *head.tail]
     assert lesson.weights == [0.0] * (len(lesson.tokens) - len(words) - len(head.tail)) + [1.0] * (len(words) + len(head.tail))
-
-
-def test_a_reasoning_longer_than_its_budget_is_cut_and_does_not_teach_to_end_there() -> None:
-    head = tiny_head(reasoning_tokens=3)
-    words = "Lately: Comedy and Drama and Crime, 1977 and 1978."
-    [lesson] = lessons_of(head, [Case(0, (17,), 5)], [words], CATALOG)
-    assert sum(lesson.weights) == 3
-    assert lesson.tokens[-len(head.tail) :] == list(head.tail)
-
-
-def test_cases_are_read_out_without_a_word_in_their_order() -> None:
-    head = tiny_head(history_length=8)
-    chains = [Case(user, tuple(range(1, length)), 30) for user in range(20) for length in (3, 4, 5)]
-    chains = [Case(case.user, case.history, case.history[-1] + 1) for case in chains]
-    plain = [as_text(one) for one in reason(head, chains, CATALOG, budget=0)]
-    with head.at_rest():
-        assert torch.allclose(torch.cat(list(vectors_of(head, silent(head, chains, CATALOG)))), head.read(plain), atol=1e-5)
-
-
-def test_a_reasoning_may_be_cut_anywhere_and_then_does_not_end() -> None:
-    head = tiny_head()
-    cases, words = [Case(user, (17, 25), 5) for user in range(99)], ["Lately: Comedy."] * 99
-    whole = lessons_of(head, cases, words, CATALOG)
-    some = lessons_of(head, cases, words, CATALOG, cut=1.0, rng=np.random.default_rng(0))
-    [full] = {sum(one.weights) for one in whole}
-    closing = len(head.policy.encode(READOUT))
-    assert {sum(one.weights) for one in some} == {*range(int(full) - closing), full}, "any number of words; only all of them end"
 
 
 @pytest.mark.parametrize("cut", [0.0, 1.0])

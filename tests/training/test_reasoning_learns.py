@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reasoning import TOKENIZER
+from reasoning import TOKENIZER, lessons_of
 
 from fathom.language.builtin import tiny
 from fathom.language.policy import LocalPolicy
@@ -14,7 +14,6 @@ from fathom.reasoners.prompts import ReasonerSettings
 from fathom.reasoners.recommender import R2ec
 from fathom.records import Case, Catalog
 from fathom.training.contrastive import ContrastiveSettings, match
-from fathom.training.lessons import lessons_of
 from fathom.training.recpo import RecPOSettings, recpo
 from fathom.training.run import Run
 from fathom.training.supervised import FitSettings

@@ -1,11 +1,11 @@
 """R²ec, stage by stage (arXiv:2505.16994): data, language model, matching without a word, words, matching behind words, RecPO.
 
 Read `STAGES` at the foot first. The paper begins with a language model of billions of weights, which can reason; a small model has
-nothing to say until it is taught. So it first learns to match people and items without reasoning (`match-fit`), on histories without
-their held-out ends; then to name what it ranks first, right or wrong, and to match behind these names (`r2ec-warm`), about the
-held-out ends of half of the people: about what it has learned from it would be right too often, and names would be believed too much.
-Only then do words and match learn from ranks (`r2ec-recpo`), asked about the held-out ends of the other half. `r2ec-no-reason` and
-`r2ec` are continued on whole histories for the test.
+nothing to say until it is taught. So it first learns to match people and items without reasoning, and to name what followed
+(`match-fit`), on histories without their held-out ends; then to match behind the names that it gives itself, right or wrong
+(`r2ec-warm`), about the held-out ends of half of the people: about what it has learned from it would be right too often, and names
+would be believed too much. Only then do words and match learn from ranks (`r2ec-recpo`), asked about the held-out ends of the other
+half. `r2ec-no-reason` and `r2ec` are continued on whole histories for the test.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from fathom.items.text import item_texts
 from fathom.metrics import ndcg, ranks_of
 from fathom.pipeline.groundwork import ASKED, DATASET, SASREC, first_policy
 from fathom.pipeline.judge import judge_all
-from fathom.pipeline.r2ec.recipe import OwnWordsSettings
+from fathom.pipeline.r2ec.recipe import LessonSettings
 from fathom.pipeline.r2ec.table import R2ecTable
 from fathom.pipeline.r2ec.workshop import R2ecWorkshop
 from fathom.pipeline.stages import Stage
@@ -28,17 +28,17 @@ from fathom.reasoners.reasoning import reason
 from fathom.reasoners.recommender import R2ec
 from fathom.records import Case, Reasoning
 from fathom.training.contrastive import ContrastiveSettings, Excerpt, match
-from fathom.training.lessons import lessons_behind, lessons_of
+from fathom.training.lessons import lessons_behind
 from fathom.training.pretrain import pretrain
-from fathom.training.processes import Shared, in_shares
+from fathom.training.processes import Shared, in_shares, processes
 from fathom.training.recpo import recpo
-from fathom.training.thoughts import LIKE, thoughts
+from fathom.training.run import progress
 
 
 def fit_first_language_model(work: R2ecWorkshop) -> None:
     """The built-in model from random weights, or one from outside: catalogue text and histories without their held-out ends."""
     recipe = work.recipe.language
-    policy = first_policy(work, lambda: _corpus(work), (THOUGHTS, PERHAPS, LIKE, READOUT, READ_TOKEN))
+    policy = first_policy(work, lambda: _corpus(work), (THOUGHTS, PERHAPS, READOUT, READ_TOKEN))
     pretrain(
         policy,
         work.histories(work.fit_part),
@@ -53,7 +53,7 @@ def fit_first_language_model(work: R2ecWorkshop) -> None:
 
 
 def match_without_reasoning(work: R2ecWorkshop) -> None:
-    """Every event is matched with what came before it, held-out ends left out."""
+    """Every event is matched with what came before it, and some are named, held-out ends left out."""
     head = DualHead(work.policy("lm-fit"), work.catalog, work.recipe.reasoner)
     _match(work, head, "match-fit", whole_histories(work.fit_part), work.recipe.match, budget=0)
 
@@ -64,13 +64,9 @@ def continue_without_reasoning(work: R2ecWorkshop) -> None:
 
 
 def learn_to_reason(work: R2ecWorkshop) -> None:
-    """To name what it ranks first without a word, about events it has not learned from, and to match behind the names."""
+    """To match behind what it says about events that it has not learned from."""
     head, recipe = work.head("match-fit"), work.recipe
-    cases = some_people(work.told_cases, recipe.warm.most, seed=recipe.seed)
-    rng, lessons = np.random.default_rng(recipe.seed), []
-    for draw in range(recipe.thoughts.draws):
-        said = thoughts(head, cases, work.catalog, seed=row_seed(recipe.seed, draw), settings=recipe.thoughts)
-        lessons += lessons_of(head, cases, said, work.catalog, cut=recipe.warm.cut, rng=rng)
+    lessons = own_lessons(work, head, work.told_cases, recipe.warm)
     _match(work, head, "r2ec-warm", work.some_histories(work.fit_part, recipe.warm.histories), recipe.warm, lessons=lessons)
 
 
@@ -92,8 +88,7 @@ def learn_from_ranks(work: R2ecWorkshop) -> None:
 def continue_reasoning(work: R2ecWorkshop) -> None:
     """The model that serves: whole histories, and its own reasonings about held-out events that it has not been told."""
     head, recipe = work.head("r2ec-recpo"), work.recipe
-    cases = some_people(work.asked_cases, recipe.refit.most, seed=recipe.seed)
-    lessons = own_lessons(work, head, cases, recipe.refit)
+    lessons = own_lessons(work, head, work.asked_cases, recipe.refit)
     _match(work, head, "r2ec", work.some_histories(work.split.train, recipe.refit.histories), recipe.refit, lessons=lessons)
 
 
@@ -102,17 +97,21 @@ def judge_reasoners(work: R2ecWorkshop) -> None:
     judge_all(R2ecTable(work), command=work.command)
 
 
-def own_lessons(work: R2ecWorkshop, head: DualHead, cases: Sequence[Case], settings: OwnWordsSettings) -> list[Excerpt]:
-    """The cases with what the model says about them, and their targets behind it."""
-    seeds = [row_seed(work.recipe.seed, place) for place in range(len(cases))]
+def own_lessons(work: R2ecWorkshop, head: DualHead, cases: Sequence[Case], settings: LessonSettings) -> list[Excerpt]:
+    """The cases with what the model says about each, every draw of it, and their targets behind it."""
+    seed = work.recipe.seed
+    cases = some_people(cases, settings.most, seed=seed)
+    asked = [(case, row_seed(seed, draw * len(cases) + place)) for draw in range(settings.draws) for place, case in enumerate(cases)]
+    with progress("reasoning", len(asked)) as advance:
 
-    def share(part: Sequence[tuple[Case, int]]) -> list[Reasoning]:
-        return reason(head, [case for case, _ in part], work.catalog, temperature=1.0, seeds=[seed for _, seed in part])
+        def share(part: Sequence[tuple[Case, int]]) -> list[Reasoning]:
+            told, seeds = [case for case, _ in part], [seed for _, seed in part]
+            return reason(head, told, work.catalog, temperature=1.0, seeds=seeds, progress=lambda done: advance(done * together))
 
-    with head.policy.decoder.heated(settings.temperature):
-        reasonings = in_shares(share, list(zip(cases, seeds, strict=True)))
-    rng = np.random.default_rng(work.recipe.seed)
-    return lessons_behind(head, reasonings, work.catalog, own_weight=settings.own_weight, rng=rng, cut=settings.cut)
+        together = processes().num_processes
+        with head.policy.decoder.heated(settings.temperature):
+            reasonings = in_shares(share, asked)
+    return lessons_behind(head, reasonings, work.catalog, own_weight=settings.own_weight, rng=np.random.default_rng(seed), cut=settings.cut)
 
 
 def figures(work: R2ecWorkshop, head: DualHead, *, budget: int | None = None) -> dict[str, float]:
@@ -180,7 +179,7 @@ STAGES = (
     ),
     Stage(
         "match-fit",
-        "matches people and items without a word",
+        "matches people and items without a word, and names titles",
         ("lm-fit",),
         ("match", "reasoner"),
         match_without_reasoning,
@@ -192,7 +191,7 @@ STAGES = (
         ("match_refit",),
         continue_without_reasoning,
     ),
-    Stage("r2ec-warm", "learns to say what it ranks first, and to match behind it", ("match-fit",), ("thoughts", "warm"), learn_to_reason),
+    Stage("r2ec-warm", "learns to match behind what it says", ("match-fit",), ("warm",), learn_to_reason),
     Stage(
         "r2ec-recpo",
         "words and match learn from ranks",
