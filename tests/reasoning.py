@@ -44,8 +44,9 @@ def many_cases(count: int) -> list[Case]:
 
 def lessons_of(head: DualHead, cases: Sequence[Case], words: Sequence[str], catalog: Catalog) -> list[Excerpt]:
     """Lessons that teach to say `words` and to match behind them."""
-    encoded = head.policy.table.encode_many(words)
-    said = [Saying(case, tokens, [1.0] * len(tokens), ending=1.0) for case, tokens in zip(cases, encoded, strict=True)]
+    closing, said = head.policy.encode(READOUT), []
+    for case, tokens in zip(cases, head.policy.table.encode_many(words), strict=True):
+        said.append(Saying(case, (*tokens, *closing), [1.0] * (len(tokens) + len(closing)), closed=True))
     return lessons(head, said, catalog)
 
 

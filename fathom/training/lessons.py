@@ -20,8 +20,6 @@ class Saying:
     """In tokens."""
     weights: Sequence[float]
     """Of each of them in the words' loss."""
-    ending: float = 0.0
-    """Weight of the read-out string behind them: whether the model is to learn that it ends there."""
     closed: bool = False
     """Whether the words end with the read-out string already."""
 
@@ -73,9 +71,6 @@ def lessons(head: DualHead, said: Sequence[Saying], catalog: Catalog) -> list[Ex
             words, tail = [*behind, *saying.words], head.tail[len(closing) :] if saying.closed else head.tail
             excerpt.say(words, [0.0] * len(behind) + [*saying.weights], at=edge)
             excerpt.ask(saying.case.target, tail, at=edge + len(words), span=len(saying.words) + len(tail))
-            if not saying.closed:
-                start = len(excerpt.weights) - len(tail)
-                excerpt.weights[start : start + len(closing)] = [saying.ending] * len(closing)
         found.append(excerpt)
     return found
 
