@@ -72,6 +72,7 @@ def sweep(
     file: Annotated[Path, typer.Argument(help="YAML file that names a recipe and its variants.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; runs/<name> where not given.", show_default=False)] = None,
     processes: Annotated[int, typer.Option(min=0, help="As of 'fathom run'.")] = 1,
+    at_once: Annotated[int, typer.Option(min=1, help="How many variants run side by side, once the first is done.")] = 1,
 ) -> None:
     """Run variants of a recipe and show on one page which change pays. What two of them share is done once."""
     from fathom.recipes import written
@@ -80,7 +81,7 @@ def sweep(
 
     from fathom.pipeline.sweep import sweep_file
 
-    sweep_file(file, out=out, processes=processes, command=_command())
+    sweep_file(file, out=out, processes=processes, at_once=at_once, command=_command())
 
 
 @app.command()

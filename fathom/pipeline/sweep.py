@@ -1,9 +1,14 @@
 """`fathom sweep`: variants of one recipe, each a run of its own, on one page: which change pays?"""
 
+import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from pydantic import Field
 from rich.console import Console
@@ -36,26 +41,45 @@ class SweepSettings(Settings):
     """Name -> what is changed, such as 'recpo.beta=0'. The first one is what all others are compared with."""
 
 
-def sweep_file(path: Path, *, out: Path | None, processes: int, command: str) -> None:
-    """Run every variant that the file names, in `out` or runs/<name of the file>, and write the page that compares them."""
+def sweep_file(path: Path, *, out: Path | None, processes: int, at_once: int = 1, command: str) -> None:
+    """Run every variant that the file names, in `out` or runs/<name of the file>, and write the page that compares them.
+
+    The others take over what the first has done alike. With `at_once` they run side by side, and what each says is in <variant>.log.
+    """
     settings, folder = load(path, SweepSettings), out or Path("runs") / path.stem
     recipe, console = path.parent / settings.recipe, Console()
     for name, changes in settings.variants.items():  # all mistakes are told before anything is run
         if Path(name).name != name:
             raise ConfigError(f"{path}: the variant '{name}' would be a folder elsewhere: write a name without '/'")
         recipe_at(recipe, overrides=(*settings.every, *changes))
-    done: list[Path] = []
-    for name, changes in settings.variants.items():
-        console.rule(f"{name}  {' '.join(changes)}", align="left")
-        told = [
-            *(part for change in (*settings.every, *changes) for part in ("--set", change)),
-            *(part for other in done for part in ("--like", str(other))),
-        ]
-        words = ["run", str(recipe), "--out", str(folder / name), "--processes", str(processes), *told]
+    names = list(settings.variants)
+    cores = os.cpu_count() or 1
+    alone = processes if at_once == 1 else min(cores, max(processes, 1) * at_once)
+    few_threads = {} if at_once == 1 else {"OMP_NUM_THREADS": str(max(1, cores // (max(processes, 1) * at_once)))}
+
+    def run(name: str) -> None:
         # A process of its own: what one run leaves in memory cannot change the next, and several can help it.
-        if subprocess.run([sys.executable, "-m", "fathom.cli", *words], check=False).returncode:
-            raise ModelError(f"the variant '{name}' did not end well, see above; the same command goes on with it")
-        done.append(folder / name)
+        first = name == names[0]
+        changes = (*settings.every, *settings.variants[name])
+        known = [other for other in names[: names.index(name)] if at_once == 1 or other == names[0]]
+        told = [*(part for change in changes for part in ("--set", change))]
+        told += [part for other in known for part in ("--like", str(folder / other))]
+        words = ["run", str(recipe), "--out", str(folder / name), "--processes", str(alone if first else processes), *told]
+        console.print(f"[bold]{name}[/]  {' '.join(changes)}")
+        began = time.perf_counter()
+        with _speaking(folder / f"{name}.log" if at_once > 1 and not first else None) as log:
+            given = os.environ | ({} if first else few_threads)
+            ended = subprocess.run([sys.executable, "-m", "fathom.cli", *words], stdout=log, stderr=log, env=given, check=False)
+        if ended.returncode:
+            where = f"see {folder / name}.log" if log else "see above"
+            raise ModelError(f"the variant '{name}' did not end well, {where}; the same command goes on with it")
+        console.print(f"[green]{name}[/] done in {time.perf_counter() - began:.0f} s")
+
+    run(names[0])
+    with ThreadPoolExecutor(at_once) as pool:
+        for ended in [pool.submit(run, name) for name in names[1:]]:
+            ended.result()
+    done = [folder / name for name in names]
     results = compared(settings, done, command=command)
     write(folder / "results.json", results)
     page = PageData(
@@ -70,6 +94,17 @@ def sweep_file(path: Path, *, out: Path | None, processes: int, command: str) ->
     write_page(folder / "report.html", page)
     show(results, console)
     console.print(f"page: {folder / 'report.html'}")
+
+
+@contextmanager
+def _speaking(path: Path | None) -> Iterator[TextIO | None]:
+    """The file that a run speaks into; None: where everybody does."""
+    if path is None:
+        yield None
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as log:
+        yield log
 
 
 def compared(settings: SweepSettings, folders: Sequence[Path], *, command: str) -> Results:

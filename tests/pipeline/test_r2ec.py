@@ -173,7 +173,10 @@ def test_rows_of_another_run_stand_beside_its_own(run: R2ecWorkshop, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_sweep_does_once_what_its_variants_share(run: R2ecWorkshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("side_by_side", [[], ["--at-once", "2"]])
+def test_a_sweep_does_once_what_its_variants_share(
+    run: R2ecWorkshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side_by_side: list[str]
+) -> None:
     monkeypatch.setenv("FATHOM_CACHE", str(run.run.folder / "cache"))
     (tmp_path / "tiny.yaml").write_text(dump(run.recipe), encoding="utf-8")
     sweep = tmp_path / "sweep.yaml"
@@ -182,7 +185,7 @@ def test_a_sweep_does_once_what_its_variants_share(run: R2ecWorkshop, tmp_path: 
     )
     out = tmp_path / "out"
     shutil.copytree(run.run.folder, out / "whole")
-    told = CliRunner().invoke(app, ["sweep", str(sweep), "--out", str(out)])
+    told = CliRunner().invoke(app, ["sweep", str(sweep), "--out", str(out), *side_by_side])
     assert told.exit_code == 0, told.output
     results = read(out / "results.json")
     assert [row.model for row in results.rows] == ["text", "whole", "fewer"]
@@ -192,6 +195,7 @@ def test_a_sweep_does_once_what_its_variants_share(run: R2ecWorkshop, tmp_path: 
     assert {load(out / name / "recipe.yaml", R2ecRecipe).budgets for name in ("whole", "fewer")} == {(0,)}
     spent = own_seconds([out / "whole", out / "fewer"])
     assert spent["fewer"] < spent["whole"]
+    assert (out / "fewer.log").is_file() == bool(side_by_side)
     assert "fewer" in (out / "report.html").read_text(encoding="utf-8")
 
 
