@@ -4,11 +4,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TextIO
 
 from pydantic import Field
 from rich.console import Console
@@ -65,13 +64,14 @@ def sweep_file(path: Path, *, out: Path | None, processes: int, at_once: int = 1
         told = [*(part for change in changes for part in ("--set", change))]
         told += [part for other in known for part in ("--like", str(folder / other))]
         words = ["run", str(recipe), "--out", str(folder / name), "--processes", str(alone if first else processes), *told]
-        console.print(f"[bold]{name}[/]  {' '.join(changes)}")
+        path = folder / f"{name}.log" if at_once > 1 and not first else None
+        console.print(f"[bold]{name}[/]  {' '.join(changes)}" + (f"  [dim]speaks into {path}[/]" if path else ""))
         began = time.perf_counter()
-        with _speaking(folder / f"{name}.log" if at_once > 1 and not first else None) as log:
+        with path.open("w", encoding="utf-8") if path else nullcontext() as log:
             given = os.environ | ({} if first else few_threads)
             ended = subprocess.run([sys.executable, "-m", "fathom.cli", *words], stdout=log, stderr=log, env=given, check=False)
         if ended.returncode:
-            where = f"see {folder / name}.log" if log else "see above"
+            where = f"see {path}" if path else "see above"
             raise ModelError(f"the variant '{name}' did not end well, {where}; the same command goes on with it")
         console.print(f"[green]{name}[/] done in {time.perf_counter() - began:.0f} s")
 
@@ -94,17 +94,6 @@ def sweep_file(path: Path, *, out: Path | None, processes: int, at_once: int = 1
     write_page(folder / "report.html", page)
     show(results, console)
     console.print(f"page: {folder / 'report.html'}")
-
-
-@contextmanager
-def _speaking(path: Path | None) -> Iterator[TextIO | None]:
-    """The file that a run speaks into; None: where everybody does."""
-    if path is None:
-        yield None
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as log:
-        yield log
 
 
 def compared(settings: SweepSettings, folders: Sequence[Path], *, command: str) -> Results:

@@ -46,7 +46,7 @@ class R2ecRecipe(Recipe):
     """What the model is shown, how long it reasons, how it is read out."""
     match: MatchSettings = MatchSettings()
     """People and items are matched without reasoning, and titles named, on histories without their held-out ends."""
-    match_refit: ContrastiveSettings = ContrastiveSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=3e-4))
+    match_refit: ContrastiveSettings = ContrastiveSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=1e-3))
     """Continued on whole histories, for the row `r2ec-no-reason`."""
     warm: LessonSettings = LessonSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=1e-3), draws=4)
     """It reasons about the held-out events of half of the people, and learns to match behind its words, for the row `r2ec-warm`."""
@@ -54,7 +54,7 @@ class R2ecRecipe(Recipe):
     """Words and match learn from ranks, for the row `r2ec-recpo`."""
     questions: int = Field(default=0, ge=0)
     """The most held-out events, of the other half of the people, that reinforcement learning asks for, drawn by `seed`; 0: all of them."""
-    refit: LessonSettings = LessonSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=3e-4))
+    refit: LessonSettings = LessonSettings(fit=FitSettings(epochs=1, batch_size=16, learning_rate=1e-3))
     """Continued on whole histories and its own reasonings, for the row `r2ec`: it serves."""
     budgets: tuple[int, ...] = (0, 2, 4, 8)
     """After so many tokens of its reasoning `r2ec` is read out as well: what are they worth?"""
