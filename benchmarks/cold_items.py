@@ -3,11 +3,11 @@
 python benchmarks/cold_items.py                            the built-in world, 26 minutes on a busy core
 python benchmarks/cold_items.py --draws 1 --users 200      a quick look
 
-A tenth of the items, drawn anew for each of the `--draws`, and everything that anybody did with them leave the training part. A model of
-the size of `recipes/r2ec-world.yaml` learns from the rest without reasoning, half of the items of a batch without their titles, and without a
-correction for popularity, of which a new item has none; then `add_items` encodes the new ones, without titles that it has never read.
-Asked is who took a cold item last, or last but one: Recall@20 over the whole catalogue, seen items excluded, with a paired bootstrap
-over users. Both know the items' texts, neither anything else about them.
+A tenth of the items, drawn anew for each of the `--draws`, and everything that anybody did with them leave the training part. A model
+of the size of `recipes/r2ec-world.yaml` learns from the rest without reasoning, half of the items of a batch without their titles, and
+without a correction for popularity, of which a new item has none; then `add_items` encodes the new ones, without titles that it has
+never read. Asked is who took a cold item last, or last but one: Recall@20 over the whole catalogue, seen items excluded, with a paired
+bootstrap over users. Both know the items' texts, neither anything else about them.
 """
 
 import argparse
