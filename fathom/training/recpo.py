@@ -31,16 +31,14 @@ from fathom.reasoners.dual_head import DualHead, side_by_side
 from fathom.reasoners.reasoning import as_text, reason
 from fathom.records import Case, Catalog, Reasoning
 from fathom.settings import Settings
-from fathom.training.advantages import centred, groups_that_differ, leave_one_out
+from fathom.training.advantages import groups_that_differ
 from fathom.training.contrastive import rarity, shares_of
 from fathom.training.losses import policy_loss
 from fathom.training.memory import announce, expected
 from fathom.training.processes import in_shares, processes, rows_at_once
+from fathom.training.rank_rewards import ADVANTAGES, target_gains, winners
 from fathom.training.run import Run
 from fathom.training.supervised import FitReport, FitSettings, fit
-
-SMALLEST_SPREAD = 1e-6
-"""Below this standard deviation the rewards of a person's trajectories count as equal: nothing is learned from them."""
 
 
 class RecPOSettings(Settings):
@@ -337,67 +335,3 @@ def without_history(logits: Tensor, cases: Sequence[Case], column: Mapping[int, 
         return logits
     rows, columns = torch.tensor(pairs, device=logits.device).T
     return logits.index_put((rows, columns), logits.new_tensor(-torch.inf))
-
-
-def target_gains(
-    logits: Tensor, targets: Tensor, *, depth: int, ties: Literal["pessimistic", "expected"] = "pessimistic"
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(R,) each: NDCG of the target's rank, its probability, its pessimistic rank; `logits` (R, N + 1) float32, -inf where not allowed.
-
-    NDCG is 1 / log2(rank + 1) up to rank min(depth, N), 0 beyond.
-
-    >>> target_gains(torch.tensor([[-torch.inf, 2.0, 1.0, 1.0]]), torch.tensor([2]), depth=1000)[2]
-    tensor([3])
-    """
-    own = logits.gather(1, targets[:, None])
-    above = (logits > own).sum(dim=1)
-    beside = (logits == own).sum(dim=1) - 1
-    items = logits.shape[1] - 1
-    ranks = torch.arange(items + 1, device=logits.device)
-    gain = torch.where((ranks >= 1) & (ranks <= min(depth, items)), 1 / torch.log2(ranks.float() + 1), 0.0)
-    pessimistic = 1 + above + beside
-    if ties == "pessimistic":
-        gains = gain[pessimistic]
-    else:
-        total = gain.double().cumsum(0)
-        gains = ((total[pessimistic] - total[above]) / (beside + 1)).float()
-    return gains, logits.softmax(dim=1).gather(1, targets[:, None]).squeeze(1), pessimistic
-
-
-def grpo(rewards: Tensor, groups: Tensor) -> Tensor:
-    """(R,) rewards minus their group's mean over its standard deviation (of the sample); 0 where that is next to nothing.
-
-    >>> grpo(torch.tensor([2.0, 0.0, 1.0, 1.0]), torch.tensor([0, 0, 1, 1]))
-    tensor([ 0.7071, -0.7071,  0.0000,  0.0000])
-    """
-    spread = _spread(rewards, groups)
-    return torch.where(spread < SMALLEST_SPREAD, 0.0, centred(rewards, groups) / spread.clamp_min(SMALLEST_SPREAD))
-
-
-def rloo(rewards: Tensor, groups: Tensor) -> Tensor:
-    """(R,) rewards minus the mean of the others of their group (arXiv:2402.14740); 0 where they all are equal but for rounding.
-
-    >>> rloo(torch.tensor([3.0, 0.0, 0.0, 0.1, 0.1, 0.1]), torch.tensor([0, 0, 0, 1, 1, 1]))
-    tensor([ 3.0000, -1.5000, -1.5000,  0.0000,  0.0000,  0.0000])
-    """
-    return torch.where(_spread(rewards, groups) < SMALLEST_SPREAD, 0.0, leave_one_out(rewards, groups, torch.ones_like(groups)))
-
-
-def _spread(rewards: Tensor, groups: Tensor) -> Tensor:
-    """(R,) the standard deviation, of the sample, of each reward's group."""
-    squares = centred(rewards, groups) ** 2
-    sums = torch.zeros(int(groups.max()) + 1).index_add(0, groups, squares)
-    return (sums / (torch.bincount(groups) - 1).clamp(min=1)).sqrt()[groups]
-
-
-def winners(advantages: Tensor, groups: Tensor, count: int) -> Tensor:
-    """(R,) whether a trajectory is among the `count` best of its group, ties to the first; none of a group whose advantages are all 0."""
-    won = torch.zeros(len(advantages), dtype=torch.bool)
-    for group in groups.unique().tolist():
-        mine = (groups == group).nonzero().squeeze(1)
-        if bool((advantages[mine] != 0).any()):
-            won[mine[torch.argsort(advantages[mine], descending=True, stable=True)[:count]]] = True
-    return won
-
-
-ADVANTAGES = {"grpo": grpo, "rloo": rloo}

@@ -17,8 +17,8 @@ from fathom.reasoners.dual_head import DualHead, side_by_side
 from fathom.reasoners.reasoning import as_text, reason
 from fathom.records import Case
 from fathom.training.contrastive import shares_of
+from fathom.training.rank_rewards import ADVANTAGES, winners
 from fathom.training.recpo import (
-    ADVANTAGES,
     RecPOSettings,
     Rivals,
     Rollout,
@@ -27,8 +27,6 @@ from fathom.training.recpo import (
     judged,
     recpo,
     recpo_loss,
-    target_gains,
-    winners,
 )
 from fathom.training.run import Run
 from fathom.training.supervised import FitSettings
@@ -204,35 +202,6 @@ def test_what_the_environment_wrote_is_not_learned() -> None:
     assert float(gradient(head, mute).abs().max()) == 0.0
 
 
-def test_rewards_by_hand() -> None:
-    nothing = -torch.inf
-    logits = torch.tensor([[nothing, 3.0, 2.0, 1.0, 0.0]]).expand(4, 5)
-    gains, probabilities, ranks = target_gains(logits, torch.tensor([1, 2, 3, 4]), depth=3)
-    assert gains.tolist() == pytest.approx([1.0, 1 / math.log2(3), 0.5, 0.0])
-    assert ranks.tolist() == [1, 2, 3, 4]
-    assert float(probabilities.sum()) == pytest.approx(1.0)
-    assert target_gains(logits[:1], torch.tensor([4]), depth=1000)[0].tolist() == pytest.approx([1 / math.log2(5)])
-
-
-def test_ties_by_either_rule() -> None:
-    logits = torch.tensor([[-torch.inf, *[1.0] * 6, 0.0]])
-    pessimistic, _, rank = target_gains(logits, torch.tensor([3]), depth=1000)
-    expected, _, _ = target_gains(logits, torch.tensor([3]), depth=1000, ties="expected")
-    assert int(rank) == 6
-    assert float(pessimistic) == pytest.approx(1 / math.log2(7))
-    assert float(expected) == pytest.approx(np.mean([1 / math.log2(place + 1) for place in range(1, 7)]))
-
-
-def test_ranks_equal_those_of_double_precision() -> None:
-    head = tiny_head()
-    people = torch.nn.functional.normalize(torch.randn(50, head.table.shape[1], generator=torch.Generator().manual_seed(0)), dim=1)
-    targets = torch.arange(50) % 40 + 1
-    _, _, ranks = target_gains(head.logits(people), targets, depth=1000)
-    exact = people.double() @ head.table[1:].double().T
-    own = exact.gather(1, targets[:, None] - 1)
-    assert ranks.tolist() == (1 + (exact > own).sum(dim=1)).tolist()
-
-
 def test_the_history_is_no_rival_and_a_target_of_the_history_keeps_its_place() -> None:
     head = tiny_head()
     rival, target = 5, 9
@@ -275,19 +244,6 @@ def test_the_reasonings_of_a_person_share_the_prompt_and_nothing_else() -> None:
     residual = tiny_head(readout="residual")  # it also reads the prompt's end, wherever that stands
     with residual.at_rest():
         assert torch.allclose(residual.read(texts), torch.cat([residual.read([text]) for text in texts]), atol=1e-5)
-
-
-@pytest.mark.parametrize("size", range(2, 9))
-def test_advantages_by_their_definitions(size: int) -> None:
-    rewards = torch.rand(3 * size, generator=torch.Generator().manual_seed(size))
-    groups = torch.arange(3 * size) // size
-    standard, one_out = ADVANTAGES["grpo"](rewards, groups), ADVANTAGES["rloo"](rewards, groups)
-    for group in range(3):
-        mine = rewards[groups == group].double()
-        assert torch.allclose(standard[groups == group].double(), (mine - mine.mean()) / mine.std(), atol=1e-4)
-        others = torch.stack([(mine.sum() - reward) / (size - 1) for reward in mine])
-        assert torch.allclose(one_out[groups == group].double(), mine - others, atol=1e-6)
-        assert float(one_out[groups == group].sum()) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_the_rows_of_the_true_items_are_fresh_before_the_reward_and_the_others_when_their_time_has_come(tmp_path: Path) -> None:
