@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from fathom.errors import ConfigError, ModelError
 
@@ -60,6 +61,8 @@ def helped(count: int) -> Iterator[None]:
     meeting["OMP_NUM_THREADS"] = str(threads)
     before = dict(os.environ)
     os.environ |= meeting | {"RANK": "0", "LOCAL_RANK": "0"}
+    # numpy's threads too: they were counted at its import, and the others, which import it now, would round otherwise than this one.
+    limits = threadpool_limits(threads)
     torch.set_num_threads(threads)
     helpers = [_start(rank) for rank in range(1, count)]
     over = threading.Event()
@@ -78,6 +81,7 @@ def helped(count: int) -> Iterator[None]:
         for helper in helpers:
             helper.kill()
             helper.wait()
+        limits.restore_original_limits()
         os.environ.clear()
         os.environ |= before
 

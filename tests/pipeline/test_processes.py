@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from forked import start
+from threadpoolctl import threadpool_info, threadpool_limits
 from tiny import RECIPE
 from typer.testing import CliRunner
 
@@ -103,6 +104,22 @@ def test_processes_without_an_accelerator_each_are_refused(monkeypatch: pytest.M
     monkeypatch.setattr("torch.accelerator.device_count", lambda: 1)
     with pytest.raises(ConfigError, match="this machine has 1; write 1"), helped(2):
         pass
+
+
+def test_every_library_computes_with_the_threads_of_the_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """numpy counts its threads at import, long before the launcher: with more of them than the others have it rounds otherwise."""
+
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info()}
+
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    monkeypatch.setattr("fathom.pipeline.launch._start", lambda rank: subprocess.Popen([sys.executable, "-c", ""]))
+    with threadpool_limits(3):
+        with helped(2):
+            assert threads() == {2}
+        assert threads() == {3}
 
 
 @pytest.mark.parametrize("alone", ["core", "accelerator", "launcher"])
