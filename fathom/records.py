@@ -11,6 +11,8 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from fathom.errors import DataError
+
 PAD = 0
 """The id that stands for 'no item': column 0 of every score matrix, row 0 of every item table."""
 
@@ -37,7 +39,9 @@ class Catalog:
         return len(self.names)
 
     def title(self, item: int) -> str:
-        """The display title of item id `item`."""
+        """The display title of item id `item`; a number that is nobody's id is a `DataError`."""
+        if not 0 < item <= len(self.titles):
+            raise DataError(f"there is no item {item}: ids run from 1 to {len(self.titles)}")
         return self.titles[item - 1]
 
     def values(self, item: int) -> tuple[str, ...]:
@@ -275,6 +279,8 @@ class Reasoning:
     forced: bool
     """Whether it was read out because its tokens had run out, or its text had ended, without the read-out string."""
     seconds: float = 0.0
+    cut: bool = False
+    """Whether its prompt had no room for the oldest of the events that it should show."""
 
     @property
     def written(self) -> int:

@@ -5,12 +5,14 @@ from collections.abc import Callable
 import numpy as np
 from rich.console import Console
 
+from fathom.data.dataset import Dataset
 from fathom.data.filters import k_core, rating_at_least, rolling_window, short_titles
 from fathom.data.sources import read
 from fathom.data.world import build_world
 from fathom.language.builtin import build
 from fathom.language.policy import LocalPolicy, Precision
 from fathom.language.tokenizer import train_tokenizer
+from fathom.pipeline.recipe import SourceSettings
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.workshop import Workshop, data_folder
 from fathom.training.sequential import train_sasrec
@@ -28,21 +30,26 @@ def make_dataset(work: Workshop) -> None:
         built.oracle.save(work.folder("oracle"))
         built.dataset.save(work.folder("dataset"))
     elif source is not None:
-        dataset = read(data_folder(source.name), priced=source.priced)
-        if source.least_rating:
-            dataset = rating_at_least(dataset, source.least_rating)
-        if source.title_words:
-            dataset = short_titles(dataset, source.title_words)
-        if (window := source.window) is not None:
-            dataset = rolling_window(dataset, end=str(window.end), months=window.months, step=window.step, least_items=window.least_items)
-        if source.core:
-            dataset = k_core(dataset, source.core, source.core)
-        dataset.save(work.folder("dataset"))
+        filtered(read(data_folder(source.name), priced=source.priced), source).save(work.folder("dataset"))
     console, split = Console(), work.split
     console.print(f"  {work.dataset.summary()}", highlight=False)
     unseen = np.mean([work.counts[case.target] == 0 for case in split.test]) if split.test else 0.0
     parts = f"{split.train.n_events:,} events to learn from, {len(split.valid):,} validation and {len(split.test):,} test cases"
     console.print(f"  {split.rule}: {parts}; {unseen:.1%} of the test targets are never learned from", highlight=False)
+
+
+def filtered(dataset: Dataset, source: SourceSettings) -> Dataset:
+    """What is left of `dataset` after its filters, in this order: rating, core of the whole log, titles, window, core of what is left."""
+    window = source.window
+    if source.least_rating:
+        dataset = rating_at_least(dataset, source.least_rating)
+    if window is not None and window.core:
+        dataset = k_core(dataset, window.core, window.core)
+    if source.title_words:
+        dataset = short_titles(dataset, source.title_words)
+    if window is not None:
+        dataset = rolling_window(dataset, end=str(window.end), months=window.months, step=window.step, least_items=window.least_items)
+    return k_core(dataset, source.core, source.core) if source.core else dataset
 
 
 def fit_sasrec(work: Workshop) -> None:

@@ -26,6 +26,8 @@ class WindowOfTime(Settings):
     """So many months earlier it begins while it holds fewer than `least_items`."""
     least_items: int = Field(default=10_000, ge=1)
     """Items that it should hold."""
+    core: int = Field(default=0, ge=0)
+    """Users and items with fewer interactions in the whole log are left out before the window is laid; 0 keeps all."""
 
 
 class SourceSettings(Settings):

@@ -7,7 +7,8 @@ The head has no weights of its own: the table of item vectors is what the same m
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +43,8 @@ class DualHead(nn.Module):
     table: Tensor
     """(N + 1, d) float32: each item's vector as of its last refresh, of unit norm for cosine; row `PAD` is zero."""
 
-    def __init__(self, policy: LocalPolicy, catalog: Catalog, settings: ReasonerSettings) -> None:
+    def __init__(self, policy: LocalPolicy, catalog: Catalog, settings: ReasonerSettings, *, nameless: Iterable[int] = ()) -> None:
+        """`nameless`: items whose prompts are always read without their titles."""
         super().__init__()
         self.policy = policy
         self.model: nn.Module = policy.model
@@ -56,9 +58,16 @@ class DualHead(nn.Module):
                 f"prompt_tokens {settings.prompt_tokens}, reasoning_tokens {settings.reasoning_tokens} and the read-out's {len(self.tail)} "
                 f"need {room} tokens, but the model reads {policy.context}: write smaller numbers"
             )
+        self.nameless = tuple(nameless)
+        """Items that are known without their titles, for good."""
         self.items = self._item_tokens(catalog)
         """Per item id the tokens of its prompt; nothing for `PAD`."""
+        if self.nameless:
+            bare = self._item_tokens(catalog, titled=False)
+            for item in self.nameless:
+                self.items[item] = bare[item]
         self._catalog = catalog
+        self._made_of: tuple[int, ...] = ()
         width = policy.embeddings.shape[1]
         self.learned = nn.Embedding(len(self.items), width) if settings.items == "learned" else None
         if self.learned is not None:
@@ -143,6 +152,19 @@ class DualHead(nn.Module):
         if chosen:
             with self.at_rest():
                 self.table[torch.tensor(chosen, device=self.table.device)] = self.item_vectors(chosen)
+        if items is None:
+            self._made_of = self._writes()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the whole table is of the present weights."""
+        return self._made_of == self._writes()
+
+    @property
+    def shortened_items(self) -> int:
+        """How many items' prompts lost their end because they are longer than `item_tokens`."""
+        most = self._most_item_tokens
+        return sum(len(tokens) > most for tokens in self.policy.table.encode_many(item_prompts(self._catalog, self.settings)))
 
     def refreshed(self, validate: Validate | None) -> Validate | None:
         """`validate`, called with a fresh table; None for none."""
@@ -173,19 +195,25 @@ class DualHead(nn.Module):
         known = self.n_items
         if item_prompts(catalog, self.settings)[:known] != item_prompts(self._catalog, self.settings):
             raise ModelError(f"the first {known} items of the new catalogue must be the {known} that the model already ranks, unchanged")
+        new = range(known + 1, catalog.n_items + 1)
         self.items += self._item_tokens(catalog, titled=titled)[known + 1 :]
+        self.nameless += () if titled else tuple(new)
         self._catalog = catalog
         self.__dict__.pop("untitled", None)  # of the shorter catalogue
-        self.table = torch.cat([self.table, self.table.new_zeros(catalog.n_items - known, self.table.shape[1])])
-        self.refresh(range(known + 1, catalog.n_items + 1))
+        self.table = torch.cat([self.table, self.table.new_zeros(len(new), self.table.shape[1])])
+        self.refresh(new)
 
     def save(self, folder: Path) -> None:
-        """Write the language model and the table, whole or not at all; it says by which weights and which settings it was made."""
+        """Write the language model and a fresh table, whole or not at all; it says by which weights, which settings and of which items
+        it was made."""
+        if not self.fresh:
+            self.refresh()
         tensors = {"table": self.table} | ({} if self.learned is None else {"learned": self.learned.weight})
         with folder_written_aside(folder) as aside:
             self.policy.save(aside)
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside / TABLE_FILE)
-            write_json(aside / FACTS_FILE, {"settings": self.settings.model_dump(mode="json"), "made_by": _made_by(aside, self.settings)})
+            facts = {"settings": self.settings.model_dump(mode="json"), "nameless": list(self.nameless), "made_by": self._made_by(aside)}
+            write_json(aside / FACTS_FILE, facts)
 
     @classmethod
     def load(cls, folder: Path, catalog: Catalog, *, device: str | torch.device = "cpu") -> "DualHead":
@@ -194,25 +222,44 @@ class DualHead(nn.Module):
         if not isinstance(facts, dict):
             raise ModelError(f"{folder}: there is no {FACTS_FILE} in it: it is not the folder of a model that reasons and ranks")
         settings = recorded(facts, ReasonerSettings, folder)
-        if facts["made_by"] != _made_by(folder, settings):
-            raise ModelError(
-                f"{folder}: its item table was made by other weights, or with other settings, than those beside it; save the model again"
-            )
-        head = cls(LocalPolicy.load(folder, device=device), catalog, settings)
+        kept = facts.get("nameless")
+        nameless = [item for item in kept if isinstance(item, int) and item <= catalog.n_items] if isinstance(kept, list) else []
+        head = cls(LocalPolicy.load(folder, device=device), catalog, settings, nameless=nameless)
         saved = load_file(folder / TABLE_FILE)
         if saved["table"].shape != head.table.shape:
             raise ModelError(
                 f"{folder}: its table has {len(saved['table']) - 1} items, the catalogue {head.n_items}: they do not belong together"
             )
+        if facts.get("made_by") != head._made_by(folder):
+            raise ModelError(
+                f"{folder}: its item table was made by other weights, of other items or with other settings than those it is loaded with; "
+                "load it with the catalogue it was saved with, or save the model again"
+            )
         head.table.copy_(saved["table"])
         if head.learned is not None:
             head.learned.load_state_dict({"weight": saved["learned"]})
+        head._made_of = head._writes()
         return head.eval()
 
     def _item_tokens(self, catalog: Catalog, *, titled: bool = True) -> list[tuple[int, ...]]:
         prompts = self.policy.table.encode_many(item_prompts(catalog, self.settings, titled=titled))
-        most = min(self.settings.item_tokens, self.policy.context - len(self.tail))
-        return [(), *((*tokens[:most], *self.tail) for tokens in prompts)]
+        return [(), *((*tokens[: self._most_item_tokens], *self.tail) for tokens in prompts)]
+
+    @property
+    def _most_item_tokens(self) -> int:
+        return min(self.settings.item_tokens, self.policy.context - len(self.tail))
+
+    def _writes(self) -> tuple[int, ...]:
+        """Changes with the weights: torch counts how often each tensor was written to."""
+        return tuple(weight._version for weight in self.parameters())
+
+    def _made_by(self, folder: Path) -> str:
+        """What stands for the weights in `folder`, the items, and how vectors are made of them."""
+        told = hashlib.sha256(self.settings.model_dump_json().encode())
+        told.update(json.dumps(self.items).encode())
+        for path in sorted(folder.glob("*model*.safetensors")):
+            told.update(path.read_bytes())
+        return told.hexdigest()
 
     def _read(self, texts: Sequence[Text]) -> Tensor:
         """(B, d) float32 of texts that go through the model side by side in one row, without any padding."""
@@ -263,11 +310,3 @@ def _parts(texts: Sequence[Text]) -> Iterator[Sequence[Text]]:
             start, held = place, 0
         held += len(tokens)
     yield texts[start:]
-
-
-def _made_by(folder: Path, settings: ReasonerSettings) -> str:
-    """What stands for the weights in `folder` and for how vectors are made of them."""
-    told = hashlib.sha256(settings.model_dump_json().encode())
-    for path in sorted(folder.glob("*model*.safetensors")):
-        told.update(path.read_bytes())
-    return told.hexdigest()

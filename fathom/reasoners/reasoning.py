@@ -7,6 +7,7 @@ With `titles` the model chooses titles alone; the marks before them and the read
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -39,6 +40,7 @@ def reason(
         began = time.perf_counter()
         chunk = cases[start : start + policy.at_once]
         prompts = [user_prompt(case, catalog, settings, count=lambda text: len(policy.encode(text))) for case in chunk]
+        cut = [prompt != user_prompt(case, catalog, settings) for prompt, case in zip(prompts, chunk, strict=True)]
         said: list[Reply | Written] = []
         if not room:
             made = [(_tape(prompt, (), (), head.tail), "", False, 0) for prompt in policy.table.encode_many(prompts)]
@@ -52,7 +54,10 @@ def reason(
                 said += conversation.reply(rows, [READOUT], limits)
             made = [_read(head, conversation.tokens(row), one) for row, one in enumerate(said)]
         share = (time.perf_counter() - began) / len(chunk)
-        found += [Reasoning(case, text, tape, words, forced, share) for case, (tape, text, forced, words) in zip(chunk, made, strict=True)]
+        found += [
+            Reasoning(case, text, tape, words, forced, share, shorter)
+            for case, (tape, text, forced, words), shorter in zip(chunk, made, cut, strict=True)
+        ]
         if progress is not None:
             progress(len(chunk))
     return found
@@ -67,7 +72,8 @@ def shortened(reasoning: Reasoning, head: DualHead, budget: int) -> Reasoning:
     choices = {place: choice for place, choice in tape.choices.items() if place < own.stop}
     cut = _tape(tape.tokens[: tape.prompt], tape.tokens[own], tape.logprobs[own], head.tail, tape.sampled[own], choices)
     share = budget / reasoning.words
-    return Reasoning(reasoning.case, head.policy.decode(tape.tokens[own]), cut, budget, True, reasoning.seconds * share)
+    text = head.policy.decode(tape.tokens[own])
+    return replace(reasoning, text=text, tape=cut, words=budget, forced=True, seconds=reasoning.seconds * share)
 
 
 def as_text(reasoning: Reasoning) -> Text:

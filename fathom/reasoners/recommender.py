@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fathom.data.titles import TitleIndex
-from fathom.errors import DataError
+from fathom.errors import DataError, ModelError
 from fathom.items.search import search
 from fathom.reasoners.dual_head import DualHead
 from fathom.reasoners.reasoning import as_text, reason
@@ -12,7 +12,7 @@ from fathom.records import Case, Catalog, Ranking, Reasoning
 
 
 class R2ec:
-    """R²ec (arXiv:2505.16994): one greedy reasoning per person, then one product with the item table. Its table must be fresh."""
+    """R²ec (arXiv:2505.16994): one greedy reasoning per person, then one product with the item table, which must be fresh."""
 
     def __init__(self, head: DualHead, catalog: Catalog, *, budget: int | None = None) -> None:
         """`budget` takes the place of the settings' `reasoning_tokens`: 0 reads out right behind the prompt."""
@@ -25,7 +25,9 @@ class R2ec:
         return self.rank(reason(self.head, cases, self.catalog, budget=self.budget), k, exclude_history=exclude_history)
 
     def rank(self, reasonings: Sequence[Reasoning], k: int, *, exclude_history: bool = True) -> Ranking:
-        """The same behind reasonings that were written before."""
+        """The same behind reasonings that were written before. A table of older weights is a `ModelError`."""
+        if not self.head.fresh:
+            raise ModelError("the item table is of older weights than people would be read by: call refresh() on the head first")
         parts = []
         for start in range(0, len(reasonings), self.head.policy.at_once):
             batch = reasonings[start : start + self.head.policy.at_once]

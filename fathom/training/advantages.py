@@ -23,9 +23,13 @@ GROUP_SPREAD_FLOOR = 1e-4
 
 
 def centred(rewards_B: Tensor, groups_B: Tensor) -> Tensor:
-    """(B,) each reward minus the mean of its own group; NaN where the reward is NaN."""
-    mean_B, _ = _group_mean_and_size(rewards_B, groups_B)
-    return rewards_B - mean_B
+    """(B,) each reward minus the mean of its own group; NaN where the reward is NaN.
+
+    In float64: there the mean of equal float32 rewards is that reward, so that equal ones are exactly 0 and no rounding is learned from.
+    """
+    exact_B = rewards_B.double()
+    mean_B, _ = _group_mean_and_size(exact_B, groups_B)
+    return (exact_B - mean_B).to(rewards_B.dtype)
 
 
 def reinforce_baseline(rewards_B: Tensor, groups_B: Tensor, lengths_B: Tensor) -> Tensor:
@@ -79,15 +83,15 @@ def leave_one_out(rewards_B: Tensor, groups_B: Tensor, lengths_B: Tensor) -> Ten
     tensor([ 3.0000, -1.5000, -1.5000])
     """
     del lengths_B
-    mean_B, size_B = _group_mean_and_size(rewards_B, groups_B)
+    _, size_B = _group_mean_and_size(rewards_B, groups_B)
     # r - (sum - r) / (n - 1)  =  (r - mean) * n / (n - 1)
-    return ((rewards_B - mean_B) * size_B / (size_B - 1).clamp(min=1)).nan_to_num(0.0)
+    return (centred(rewards_B, groups_B) * size_B / (size_B - 1).clamp(min=1)).nan_to_num(0.0)
 
 
 def groups_that_differ(rewards_B: Tensor, groups_B: Tensor) -> float:
     """The share of groups in which at least two rewards differ: only those teach anything."""
     spread_B, _ = _group_mean_and_size(centred(rewards_B, groups_B).abs(), groups_B)
-    return len(torch.unique(groups_B[spread_B > SMALLEST_SPREAD])) / max(len(torch.unique(groups_B)), 1)
+    return len(torch.unique(groups_B[spread_B > 0])) / max(len(torch.unique(groups_B)), 1)
 
 
 def _group_mean_and_size(values_B: Tensor, groups_B: Tensor) -> tuple[Tensor, Tensor]:

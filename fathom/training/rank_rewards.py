@@ -68,13 +68,15 @@ def _spread(rewards: Tensor, groups: Tensor) -> Tensor:
 
 
 def winners(advantages: Tensor, groups: Tensor, count: int) -> Tensor:
-    """(R,) whether a trajectory is among the `count` best of its group, ties to the first; none of a group whose advantages are all 0."""
+    """(R,) whether a trajectory is among the `count` best of its group and better than nothing, ties to the first.
+
+    None of a group whose advantages are all 0 is; one below the mean would teach that the true item is the wrong answer.
+    """
     won = torch.zeros(len(advantages), dtype=torch.bool)
     for group in groups.unique().tolist():
         mine = (groups == group).nonzero().squeeze(1)
-        if bool((advantages[mine] != 0).any()):
-            won[mine[torch.argsort(advantages[mine], descending=True, stable=True)[:count]]] = True
-    return won
+        won[mine[torch.argsort(advantages[mine], descending=True, stable=True)[:count]]] = True
+    return won & (advantages > 0)
 
 
 ADVANTAGES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"grpo": grpo, "rloo": rloo}

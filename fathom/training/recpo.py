@@ -24,17 +24,17 @@ from torch import Tensor, nn
 
 from fathom.agents.play import row_seed
 from fathom.contracts import Validate
-from fathom.errors import ConfigError
+from fathom.errors import ConfigError, ModelError
 from fathom.language.choices import Choices
 from fathom.language.documents import followed
 from fathom.reasoners.dual_head import DualHead, side_by_side
 from fathom.reasoners.reasoning import as_text, reason
 from fathom.records import Case, Catalog, Reasoning
 from fathom.settings import Settings
-from fathom.training.advantages import groups_that_differ
 from fathom.training.contrastive import rarity, shares_of
 from fathom.training.losses import policy_loss
 from fathom.training.memory import announce, expected
+from fathom.training.preflight import LARGEST_GAP
 from fathom.training.processes import in_shares, processes, rows_at_once
 from fathom.training.rank_rewards import ADVANTAGES, target_gains, winners
 from fathom.training.run import Run
@@ -63,7 +63,8 @@ class RecPOSettings(Settings):
     advantage: Literal["grpo", "rloo"] = "grpo"
     """Rewards minus the person's mean over their standard deviation, or minus the mean of the person's other trajectories."""
     winners: int = Field(default=1, ge=1)
-    """How many of a person's best trajectories teach the item match; more than 1 departs from the paper."""
+    """How many of a person's trajectories teach the item match: the best ones, if better than their mean. More than 1 departs from the
+    paper."""
     item_weight: float = Field(default=1.0, ge=0)
     """Weight of the item part beside the token part; 0: the ranking learns through the reasoning alone."""
     popularity: float = Field(default=1.0, ge=0, le=1)
@@ -191,7 +192,7 @@ class Rollouts(Sequence[Rollout]):
         self._head, self._catalog, self._settings = head, catalog, settings
         self._run, self._stage = run, stage
         self._cases = [cases[place] for place in rng.permutation(len(cases))]
-        self._shares = shares_of([item for case in cases for item in (*case.history, case.target)], head.n_items)
+        self._shares = shares_of([case.target for case in cases], head.n_items)
         self._batches = -(-len(cases) // settings.fit.batch_size)
         self._before = epoch * self._batches
         self._held: tuple[int, Rollout] | None = None
@@ -228,6 +229,7 @@ class Rollouts(Sequence[Rollout]):
 
         reasonings = in_shares(share, wanted)
         rollout, figures = judged(self._head, reasonings, rivals, settings, number=number)
+        figures["gap"] = gap(self._head, rollout.reasonings[: settings.micro_batch])
         if processes().is_main_process:
             self._run.log(self._stage, number * settings.passes + 1, figures)
         return rollout
@@ -264,7 +266,8 @@ def judged(
         "rank": float(ranks.float().mean()),
         "written_tokens": float(np.mean(written)),
         "forced": float(np.mean([reasoning.forced for reasoning in reasonings])),
-        "groups_that_differ": groups_that_differ(rewards, groups),
+        "entropy": -float(np.mean([value for one in reasonings for value in sampled_logprobs(one)] or [0.0])),
+        "groups_that_differ": float((advantages.view(-1, settings.samples) != 0).any(dim=1).float().mean()),
     }
     won = winners(advantages, groups, settings.winners)
     return Rollout(tuple(reasonings), advantages, won, old, rivals, sum(written), len(reasonings)), figures
@@ -272,25 +275,12 @@ def judged(
 
 def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[Tensor, Tensor]:
     """Minus J for some trajectories of a batch, and which share of the batch's trajectories they are; shares add up to 1."""
-    tapes = [reasoning.tape for reasoning in part.reasonings]
     tokens, positions, ends = side_by_side([as_text(reasoning) for reasoning in part.reasonings])
     device = head.table.device
-    places = torch.tensor(
-        [
-            end + 1 - len(tape.tokens) + place
-            for tape, end in zip(tapes, ends.tolist(), strict=True)
-            for place in np.flatnonzero(tape.sampled)
-        ],
-        dtype=torch.long,
-    )
-    with head.policy.decoder.autocast():
-        hidden = head.policy.hidden(tokens, positions)[0]
-        before = followed(positions)[0, places]
-        choices = Choices.of(tapes, head.trie, head.policy.vocabulary, device) if head.settings.titles else None
-        logprobs = head.policy.chunked_logprobs(hidden[before.to(device)], tokens[0, places].to(device), choices)
-    old = torch.tensor([value for tape in tapes for value, own in zip(tape.logprobs, tape.sampled, strict=True) if own])
+    hidden, logprobs = said_now(head, part.reasonings, tokens, positions, ends)
+    old = torch.tensor([value for reasoning in part.reasonings for value in sampled_logprobs(reasoning)])
     advantages = part.advantages.to(device)
-    each = torch.repeat_interleave(advantages, torch.tensor([sum(tape.sampled) for tape in tapes], device=device))
+    each = torch.repeat_interleave(advantages, torch.tensor([reasoning.written for reasoning in part.reasonings], device=device))
     clip = {"clip_low": settings.clip_low, "clip_high": settings.clip_high}
     said = policy_loss(logprobs[:, None], old[:, None].to(device), each, mask_B_T=torch.ones_like(logprobs[:, None]), **clip)
     share = torch.tensor(len(part.reasonings) / part.trajectories, device=device)
@@ -301,7 +291,7 @@ def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[
     if not settings.item_weight:  # words alone: no item is encoded
         return said / per_token, share
     with head.policy.decoder.autocast():
-        spans = torch.tensor([len(tape.tokens) - tape.prompt for tape in tapes])
+        spans = torch.tensor([len(reasoning.tape.tokens) - reasoning.tape.prompt for reasoning in part.reasonings])
         people = head.vectors(hidden, positions, ends, spans)
         items = head.item_vectors(part.rivals.items)
     cases = [reasoning.case for reasoning in part.reasonings]
@@ -313,6 +303,52 @@ def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[
         **clip,
     )
     return said / per_token + settings.item_weight * matched / per_person, share
+
+
+def said_now(head: DualHead, reasonings: Sequence[Reasoning], tokens: Tensor, positions: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+    """The hidden states (T, width) of reasonings laid out by `side_by_side`, and what each sampled token's log-probability is now."""
+    tapes = [reasoning.tape for reasoning in reasonings]
+    places = torch.tensor(
+        [
+            end + 1 - len(tape.tokens) + place
+            for tape, end in zip(tapes, ends.tolist(), strict=True)
+            for place in np.flatnonzero(tape.sampled)
+        ],
+        dtype=torch.long,
+    )
+    device = head.table.device
+    with head.policy.decoder.autocast():
+        hidden = head.policy.hidden(tokens, positions)[0]
+        before = followed(positions)[0, places]
+        choices = Choices.of(tapes, head.trie, head.policy.vocabulary, device) if head.settings.titles else None
+        return hidden, head.policy.chunked_logprobs(hidden[before.to(device)], tokens[0, places].to(device), choices)
+
+
+def sampled_logprobs(reasoning: Reasoning) -> list[float]:
+    """The log-probability of every sampled token when it was sampled."""
+    tape = reasoning.tape
+    return [value for value, own in zip(tape.logprobs, tape.sampled, strict=True) if own]
+
+
+def gap(head: DualHead, reasonings: Sequence[Reasoning]) -> float:
+    """How far the log-probabilities of sampled tokens are from those that training would find for them now, before anything is learned.
+
+    Beyond `LARGEST_GAP` it is a `ModelError`: the ratio to the sampling policy would be wrong from the first step on.
+    """
+    old = torch.tensor([value for reasoning in reasonings for value in sampled_logprobs(reasoning)])
+    if not len(old):
+        return 0.0
+    with head.at_rest():
+        now = said_now(head, reasonings, *side_by_side([as_text(reasoning) for reasoning in reasonings]))[1]
+    apart = (now.float().cpu() - old).abs()
+    precision = head.policy.precision
+    found = float(apart.max() if precision == "float32" else apart.mean())
+    if found > LARGEST_GAP[precision]:
+        raise ModelError(
+            f"log-probabilities at sampling and in training differ by {found:.3g}, more than {LARGEST_GAP[precision]:g}: "
+            "what is sampled is not what would be learned from; set recpo.fit.precision to float32"
+        )
+    return found
 
 
 def item_logprobs(head: DualHead, people: Tensor, live: Tensor, rivals: Rivals, cases: Sequence[Case], settings: RecPOSettings) -> Tensor:

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from outside import save_tiny_qwen2
 from rich.console import Console
 from typer.testing import CliRunner
 
 from fathom.cli import app
+from fathom.data.world import WorldSettings, build_world
 from fathom.errors import ConfigError
 from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import read, write
 from fathom.evaluation.said import load_said
+from fathom.language.policy import LocalPolicy
 from fathom.pipeline.ask import recommender_of
 from fathom.pipeline.r2ec.recipe import R2ecRecipe
 from fathom.pipeline.r2ec.stages import STAGES
@@ -214,3 +218,35 @@ def test_a_wrong_sweep_is_told_before_anything_is_run(tmp_path: Path, variants: 
     with pytest.raises(ConfigError, match=re.escape(said)):
         sweep_file(sweep, out=tmp_path / "out", processes=1, command="test")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [0, 4])
+def test_a_model_from_outside_reasons_in_its_own_words_with_all_its_weights_or_adapters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: int
+) -> None:
+    monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
+    folder = save_tiny_qwen2(tmp_path / "tiny-qwen2", build_world(WorldSettings.model_validate(RECIPE["world"])).dataset.catalog)
+    given = RECIPE | {
+        "language": {"model": str(folder), "lora": lora, "windows": {"row": 256}, "pretrain": FIT},
+        "reasoner": {"prompt": "long", "singular": "film", "plural": "films", "history_length": 6, "reasoning_tokens": 8}
+        | {"prompt_tokens": 600, "item_tokens": 300},
+    }
+    recipe, run = R2ecRecipe.model_validate(given), Run(tmp_path / "run")
+    work = R2ecWorkshop(recipe, run, command="test")
+    perform(STAGES, work, recipe, run, until="", console=Console(quiet=True))
+    results = read(run.folder / "results.json")
+    for name in ("r2ec-no-reason", *REASONERS):
+        assert (row := results.row(name)) is not None, name
+        assert row.users == 6
+    asked = recommender_of(R2ecTable(work), REASONERS[-1]).recommend(work.test_cases, 20)
+    assert asked.items.tolist() == Evaluation.load(run.folder / "ranks" / f"{REASONERS[-1]}.parquet").items.tolist()
+    assert all(
+        "The films of this person" in work.head("r2ec").policy.decode(one.tape.tokens)
+        for one in load_said(run.folder / "episodes" / "r2ec.jsonl.gz", Reasoning)
+    )
+    assert (run.folder / "r2ec" / "adapter_config.json").is_file() == bool(lora)
+    if lora:  # what was not to be trained is what it was, to the bit, through six trainings
+        frozen = LocalPolicy.load(folder).model.state_dict()
+        kept = {name.replace(".base_layer", ""): weight for name, weight in work.head("r2ec").policy.decoder.model.state_dict().items()}
+        assert all(torch.equal(kept[name], weight) for name, weight in frozen.items())

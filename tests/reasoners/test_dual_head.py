@@ -126,12 +126,28 @@ def test_a_table_of_other_weights_or_another_catalogue_is_refused(tmp_path: Path
     head.save(folder)
     with pytest.raises(ModelError, match="its table has 40 items, the catalogue 39"):
         DualHead.load(folder, film_catalog(39))
+    renamed = Catalog(CATALOG.names, (*CATALOG.titles[:-1], "Another"), CATALOG.attributes)
+    with pytest.raises(ModelError, match="load it with the catalogue it was saved with"):
+        DualHead.load(folder, renamed)
     tiny_policy(seed=5).save(tmp_path / "other")
     (folder / "model.safetensors").write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
-    with pytest.raises(ModelError, match="made by other weights, or with other settings"):
+    with pytest.raises(ModelError, match="made by other weights, of other items or with other settings"):
         DualHead.load(folder, CATALOG)
     with pytest.raises(ModelError, match="not the folder of a model that reasons and ranks"):
         DualHead.load(tmp_path / "other", CATALOG)
+
+
+def test_a_table_of_older_weights_is_neither_served_nor_saved(tmp_path: Path) -> None:
+    head = tiny_head()
+    with torch.no_grad():
+        for weight in head.policy.model.parameters():
+            weight.mul_(1.1)
+    with pytest.raises(ModelError, match=r"call refresh\(\) on the head first"):
+        R2ec(head, CATALOG).recommend(CASES, 10)
+    head.save(tmp_path / "model")
+    assert head.fresh
+    with head.at_rest():
+        assert torch.allclose(DualHead.load(tmp_path / "model", CATALOG).table[1:], head.item_vectors(range(1, 41)), atol=1e-6)
 
 
 def test_a_table_of_another_similarity_is_refused(tmp_path: Path) -> None:
@@ -140,7 +156,7 @@ def test_a_table_of_another_similarity_is_refused(tmp_path: Path) -> None:
     facts = json.loads((folder / FACTS_FILE).read_text())
     facts["settings"] |= {"similarity": "dot", "temperature": 1.0}
     (folder / FACTS_FILE).write_text(json.dumps(facts))
-    with pytest.raises(ModelError, match="made by other weights, or with other settings"):
+    with pytest.raises(ModelError, match="made by other weights, of other items or with other settings"):
         DualHead.load(folder, CATALOG)
 
 
@@ -158,7 +174,7 @@ def test_a_new_item_is_encoded_and_recommended_without_training() -> None:
     assert sorted(recommender.recommend(cases_of([(17, 35)]), 38).items[0].tolist()) == sorted({*range(1, 41)} - {17, 35})
 
 
-def test_a_new_item_may_be_known_by_all_but_its_title_whenever_the_table_is_refreshed() -> None:
+def test_a_new_item_may_be_known_by_all_but_its_title_whenever_the_table_is_refreshed(tmp_path: Path) -> None:
     head, known, whole = tiny_head(film_catalog(30)), film_catalog(30), film_catalog(40)
     recommender = R2ec(head, known)
     for start, titled in ((30, False), (35, True)):
@@ -170,6 +186,10 @@ def test_a_new_item_may_be_known_by_all_but_its_title_whenever_the_table_is_refr
     expected = tiny_head(whole)
     assert torch.allclose(added[31:36], expected.item_vectors(range(31, 36), untitled=[True] * 5), atol=1e-6)
     assert torch.allclose(added[36:], expected.table[36:], atol=1e-6)
+    head.save(tmp_path / "model")
+    again = DualHead.load(tmp_path / "model", whole)
+    again.refresh()
+    assert torch.allclose(again.table, added, atol=1e-6)
     renamed = Catalog(whole.names, (*whole.titles[:29], "Renamed", *whole.titles[30:]), whole.attributes)
     with pytest.raises(ModelError, match="the first 40 items of the new catalogue"):
         head.add_items(renamed)
@@ -194,6 +214,8 @@ def test_a_long_item_loses_its_end_and_never_the_read_out() -> None:
     head = tiny_head(item_tokens=3)
     readout = head.policy.encode(READOUT)
     assert all(tokens[-len(readout) :] == readout and len(tokens) == 3 + len(readout) for tokens in head.items[1:])
+    assert head.shortened_items == CATALOG.n_items
+    assert tiny_head().shortened_items == 0
 
 
 def test_what_does_not_fit_into_the_context_is_refused() -> None:

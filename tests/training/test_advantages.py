@@ -77,8 +77,12 @@ def test_a_missing_episode_shrinks_its_group(rule: Rule) -> None:
 
 
 @every_rule
-def test_equal_rewards_teach_nothing(rule: Rule) -> None:
-    assert rule(torch.full((5,), 0.3), GROUPS, LENGTHS).abs().max() < 1e-6
+@pytest.mark.parametrize("size", [2, 3, 7, 8])
+def test_equal_rewards_teach_nothing_not_even_their_rounding(rule: Rule, size: int) -> None:
+    groups = torch.arange(50).repeat_interleave(size)
+    rewards = torch.rand(50, generator=torch.Generator().manual_seed(size)).repeat_interleave(size)
+    assert rule(rewards, groups, torch.ones_like(groups)).tolist() == [0.0] * 50 * size
+    assert groups_that_differ(rewards, groups) == 0.0
 
 
 @every_rule

@@ -7,7 +7,7 @@ import pytest
 import torch
 from reasoning import tiny_head
 
-from fathom.training.rank_rewards import ADVANTAGES, target_gains
+from fathom.training.rank_rewards import ADVANTAGES, target_gains, winners
 
 
 def test_rewards_by_hand() -> None:
@@ -50,3 +50,10 @@ def test_advantages_by_their_definitions(size: int) -> None:
         others = torch.stack([(mine.sum() - reward) / (size - 1) for reward in mine])
         assert torch.allclose(one_out[groups == group].double(), mine - others, atol=1e-6)
         assert float(one_out[groups == group].sum()) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_whoever_is_below_the_mean_wins_nothing() -> None:
+    groups = torch.arange(8) // 4
+    advantages = torch.tensor([-1.0, 0.5, 0.9, -0.4, 0.0, 0.0, 0.0, 0.0])
+    assert winners(advantages, groups, 1).nonzero().squeeze(1).tolist() == [2]
+    assert winners(advantages, groups, 3).nonzero().squeeze(1).tolist() == [1, 2]

@@ -44,8 +44,8 @@ def questions(count: int, *, seed: int, told: bool) -> list[Case]:
     ]
 
 
-def ndcg(head: DualHead, cases: list[Case]) -> float:
-    ranking = R2ec(head, CATALOG).recommend(cases, 4, exclude_history=False)
+def ndcg(head: DualHead, cases: list[Case], *, budget: int | None = None) -> float:
+    ranking = R2ec(head, CATALOG, budget=budget).recommend(cases, 4, exclude_history=False)
     return float(per_case("ndcg@1", ranks_of(ranking, np.array([case.target for case in cases]))).mean())
 
 
@@ -60,7 +60,7 @@ def test_words_learn_from_ranks_and_not_from_shuffled_ones(tmp_path: Path, seed:
     match(head, [], CATALOG, settings=ContrastiveSettings(fit=fit, words=1.0), run=Run(tmp_path), stage="warm", lessons=lessons)
     head.policy.save(tmp_path / "warm")
     asked = questions(400, seed=5, told=True)
-    before, after = ndcg(head, asked), {}
+    before, silent, after = ndcg(head, asked), ndcg(head, asked, budget=0), {}
     for shuffled in (False, True):
         learner = DualHead(LocalPolicy.load(tmp_path / "warm"), CATALOG, settings)
         given = SETTINGS.model_copy(update={"shuffle_rewards": shuffled})
@@ -68,6 +68,7 @@ def test_words_learn_from_ranks_and_not_from_shuffled_ones(tmp_path: Path, seed:
         recpo(learner, questions(192, seed=7, told=True), CATALOG, settings=given, run=run, stage="rl")
         rewards = [line["rl/reward"] for line in run.metrics("rl") if "rl/reward" in line]
         after[shuffled] = ndcg(learner, asked), np.mean(rewards[-5:]) - np.mean(rewards[:5])
+        assert ndcg(learner, asked, budget=0) < silent + 0.1, "the words carry what was learned, not the weights behind the prompt"
     assert after[False][0] > before + 0.15
     assert after[False][1] > 0.1
     assert after[True][0] < before + 0.1

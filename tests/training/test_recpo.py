@@ -12,7 +12,7 @@ from interrupting import goes_on
 from reasoning import CASES, CATALOG, many_cases, tiny_head
 from torch import Tensor
 
-from fathom.errors import ConfigError
+from fathom.errors import ConfigError, ModelError
 from fathom.reasoners.dual_head import DualHead, side_by_side
 from fathom.reasoners.reasoning import as_text, reason
 from fathom.records import Case
@@ -23,6 +23,7 @@ from fathom.training.recpo import (
     Rivals,
     Rollout,
     Rollouts,
+    gap,
     item_logprobs,
     judged,
     recpo,
@@ -112,34 +113,61 @@ def test_the_item_part_reaches_reasoning_and_item_prompts() -> None:
     items = head.item_vectors(part.rivals.items)
     item_logprobs(head, people, items, part.rivals, [one.case for one in part.reasonings], SETTINGS)[0].backward()
     assert any(float(w.grad.abs().max()) > 0 for w in head.policy.model.parameters() if w.grad is not None)
-    assert float(gradient(head, part).norm()) > 0
+    # Of the whole loss the item part alone: nothing of the reasoning was sampled, and items' vectors are those of no weight.
+    mute = replace(
+        part, reasonings=tuple(replace(one, tape=replace(one.tape, sampled=(False,) * len(one.tape.tokens))) for one in part.reasonings)
+    )
+    frozen = head.item_vectors(part.rivals.items).detach()
+    head.item_vectors = lambda *_, **__: frozen  # type: ignore[method-assign]
+    word = part.reasonings[0].tape.tokens[part.reasonings[0].tape.prompt]
+    assert float(gradient(head, mute).norm()) > 0
+    assert float(head.policy.embeddings.grad[word].abs().max()) > 0, "the first word of the winner's reasoning is learned from"  # type: ignore[index]
 
 
-@pytest.mark.parametrize("given", [{}, {"item_weight": 0.0}, {"reduction": "paper_sum"}, {"winners": 3}, {"advantage": "rloo"}], ids=str)
+def test_sampling_and_training_find_the_same_probabilities_or_nothing_is_learned() -> None:
+    head = tiny_head()
+    part = rollout(head, people=2)
+    with head.policy.decoder.heated(SETTINGS.sampling_temperature):
+        assert gap(head, part.reasonings) < 1e-4
+    with pytest.raises(ModelError, match="what is sampled is not what would be learned from"):
+        gap(head, part.reasonings)  # at another temperature
+
+
+def test_only_groups_that_teach_are_counted() -> None:
+    head = tiny_head()
+    reasonings = [*rollout(head, people=1).reasonings, *[rollout(head, people=2).reasonings[-1]] * 4]
+    rivals = Rivals.of(CASES[:2], shares=SHARES, popularity=0.0)
+    rolled, figures = judged(head, reasonings, rivals, SETTINGS)
+    assert figures["groups_that_differ"] == 0.5
+    assert rolled.advantages[4:].tolist() == [0.0] * 4
+    assert figures["entropy"] > 0
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"item_weight": 0.0}, {"reduction": "paper_sum"}, {"winners": 3}, {"advantage": "rloo"}, {"popularity": 0.0}], ids=str
+)
 def test_the_gradient_is_that_of_finite_differences(given: Mapping[str, object]) -> None:
+    """Along directions of chance: a gradient that does not arrive somewhere would be missed along itself."""
     head = tiny_head()
     chosen = settings(**given)
     part = rollout(head, given=chosen)
     found = gradient(head, part, chosen)
     weights = list(head.policy.model.parameters())
-    direction = found / found.norm()
 
-    def loss_at(distance: float) -> float:
-        start = 0
-        for weight in weights:
-            weight.data += distance * direction[start : start + weight.numel()].view_as(weight)
-            start += weight.numel()
+    def loss_at(direction: Tensor, distance: float) -> float:
+        moved = (direction * distance).split([weight.numel() for weight in weights])
         with torch.no_grad(), head.policy.decoder.heated(chosen.sampling_temperature):
+            for weight, step in zip(weights, moved, strict=True):
+                weight += step.view_as(weight)
             value = float(recpo_loss(head, part, chosen)[0])
-        start = 0
-        for weight in weights:
-            weight.data -= distance * direction[start : start + weight.numel()].view_as(weight)
-            start += weight.numel()
+            for weight, step in zip(weights, moved, strict=True):
+                weight -= step.view_as(weight)
         return value
 
-    step = 2e-3 / float(found.norm())
-    slope = (loss_at(step) - loss_at(-step)) / (2 * step)
-    assert slope == pytest.approx(float(found.norm()), rel=0.01)
+    for seed in range(3):
+        direction = torch.randn(len(found), generator=torch.Generator().manual_seed(seed))
+        slope = (loss_at(direction, 1e-5) - loss_at(direction, -1e-5)) / 2e-5
+        assert slope == pytest.approx(float(found @ direction), abs=0.005 * float(found.norm()))
 
 
 def test_cutting_a_batch_changes_nothing() -> None:

@@ -11,6 +11,7 @@ half. `r2ec-no-reason` and `r2ec` are continued on whole histories for the test.
 from collections.abc import Sequence
 
 import numpy as np
+from rich.console import Console
 
 from fathom.agents.play import row_seed
 from fathom.items.text import item_texts
@@ -55,6 +56,11 @@ def fit_first_language_model(work: R2ecWorkshop) -> None:
 def match_without_reasoning(work: R2ecWorkshop) -> None:
     """Every event is matched with what came before it, and some are named, held-out ends left out."""
     head = DualHead(work.policy("lm-fit"), work.catalog, work.recipe.reasoner)
+    if shortened := head.shortened_items:
+        most = work.recipe.reasoner.item_tokens
+        Console().print(
+            f"  {shortened:,} of {head.n_items:,} items' prompts lose their end: reasoner.item_tokens is {most}", highlight=False
+        )
     _match(work, head, "match-fit", whole_histories(work.fit_part), work.recipe.match, budget=0)
 
 

@@ -110,13 +110,14 @@ class R2ecTable(Table):
 
 def spoken(reasonings: Sequence[Reasoning]) -> dict[str, float]:
     """How much was said, per user: tokens that the model wrote (mean and the 95th percentile), tokens read at the end, the share that was
-    read out because its tokens had run out, and seconds of reasoning alone."""
+    read out because its tokens had run out, the share whose prompt had no room for all events, and seconds of reasoning alone."""
     written = np.array([reasoning.written for reasoning in reasonings])
     return {
         "tokens": float(written.mean()),
         "tokens_p95": float(np.percentile(written, 95)),
         "context_tokens": float(np.mean([len(reasoning.tape.tokens) for reasoning in reasonings])),
         "forced": float(np.mean([reasoning.forced for reasoning in reasonings])),
+        "cut": float(np.mean([reasoning.cut for reasoning in reasonings])),
         "seconds_per_user": float(np.mean([reasoning.seconds for reasoning in reasonings])),
     }
 
