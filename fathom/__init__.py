@@ -3,13 +3,14 @@
 1. `data`          logs become cases: sources, the built-in world, filters, splits
 2. `items`         items become text and vectors: templates, encoders, exact search
 3. `language`      one language model behind one seam: built-in, local, remote
-4. `recommenders`  a history becomes a ranking: popularity, text, SASRec, the retriever
+4. `recommenders`  a history becomes a ranking: text, SASRec, the retriever
 5. `agents`        language model and retriever take turns: protocol, play, rewards
 6. `reasoners`     one language model reasons, then ranks by its hidden state
 7. `training`      experience becomes weights: supervised, traces, reinforcement
-8. `evaluation`    recommenders are put to the question: ranks, intervals, tests
-9. `reports`       numbers become pages: tables, plots, one HTML file a run
-10. `serving`      people and programs call it
+8. `models`        the named models of the literature, all fitted, asked and saved alike
+9. `evaluation`    recommenders are put to the question: ranks, intervals, tests
+10. `reports`      numbers become pages: tables, plots, one HTML file a run
+11. `serving`      people and programs call it
 
 In front of them stand `errors`, `settings`, `files`, `records`, `contracts` and `metrics`;
 behind them `recipes`, `pipeline` and `cli`, which put the stages in order.

@@ -1,4 +1,4 @@
-"""The seams: small structural protocols. Whatever keeps one passes the promises in `tests/promises`."""
+"""The seams: small structural protocols. What keeps one can stand wherever another does that keeps it."""
 
 from __future__ import annotations
 

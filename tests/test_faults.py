@@ -18,7 +18,7 @@ from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.items.encoders import encoder
 from fathom.language.policy import LocalPolicy
 from fathom.metrics import ndcg, recall
-from fathom.recommenders.popular import Popularity
+from fathom.models.popularity import Popularity
 from fathom.records import Case, Ending, Interactions
 from fathom.training.advantages import reinforce_baseline
 from fathom.training.rollouts import Player, is_judged, tape_of
@@ -26,7 +26,7 @@ from fathom.training.rollouts import Player, is_judged, tape_of
 FILMS = film_catalog()
 LIST = tuple(range(20, 30))
 PROTOCOL = ProtocolSettings(segment_tokens=600, trajectory_tokens=6_000)
-POPULARITY = Popularity(Interactions(("u",), np.array([0, 40]), np.arange(1, 41)), 40)
+POPULARITY = Popularity.of(Interactions(("u",), np.array([0, 40]), np.arange(1, 41)), 40)
 
 
 def test_a_forged_list_and_an_endless_text_are_paid_for_on_the_models_own_tokens() -> None:

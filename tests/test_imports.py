@@ -26,6 +26,7 @@ FLOW = [
     "agents",
     "reasoners",
     "training",
+    "models",
     "evaluation",
     "reports",
     "serving",

@@ -14,7 +14,7 @@ from fathom.language.policy import LocalPolicy, Precision
 from fathom.language.tokenizer import train_tokenizer
 from fathom.pipeline.recipe import SourceSettings
 from fathom.pipeline.stages import Stage
-from fathom.pipeline.workshop import Workshop, data_folder
+from fathom.pipeline.workshop import LanguageWorkshop, Workshop, data_folder
 from fathom.training.sequential import train_sasrec
 
 DATA = ("world", "source")
@@ -52,7 +52,7 @@ def filtered(dataset: Dataset, source: SourceSettings) -> Dataset:
     return k_core(dataset, source.core, source.core) if source.core else dataset
 
 
-def fit_sasrec(work: Workshop) -> None:
+def fit_sasrec(work: LanguageWorkshop) -> None:
     """The sequential recommender beside which everything stands, on whole training histories."""
     model = train_sasrec(
         work.split.train, work.valid_cases, n_items=work.catalog.n_items, settings=work.recipe.sasrec, run=work.run, stage="sasrec"
@@ -60,7 +60,7 @@ def fit_sasrec(work: Workshop) -> None:
     work.keep(model, "sasrec")
 
 
-def first_policy(work: Workshop, corpus: Callable[[], list[str]], markers: tuple[str, ...]) -> LocalPolicy:
+def first_policy(work: LanguageWorkshop, corpus: Callable[[], list[str]], markers: tuple[str, ...]) -> LocalPolicy:
     """The built-in model from random weights, its tokenizer trained on `corpus()`, or the recipe's model from outside."""
     recipe = work.recipe.language
     if recipe.model == "builtin":

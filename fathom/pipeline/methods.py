@@ -15,6 +15,10 @@ from fathom.pipeline.r2ec.recipe import R2ecRecipe
 from fathom.pipeline.r2ec.table import R2ecTable
 from fathom.pipeline.r2ec.workshop import R2ecWorkshop
 from fathom.pipeline.recipe import Recipe
+from fathom.pipeline.sequential.recipe import SequentialRecipe
+from fathom.pipeline.sequential.stages import stages_of
+from fathom.pipeline.sequential.table import SequentialTable
+from fathom.pipeline.sequential.workshop import SequentialWorkshop
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.table import Table
 from fathom.pipeline.workshop import Workshop
@@ -30,15 +34,16 @@ class Method:
     """What its recipes say."""
     workshop: Callable[..., Workshop]
     """Opens the run's folder: recipe, run, and what was typed as `command`."""
-    stages: Sequence[Stage[Any]]
-    """What is done, in order."""
+    stages: Callable[[Any], Sequence[Stage[Any]]]
+    """Recipe -> what is done, in order."""
     table: Callable[[Any], Table]
     """How the run in a workshop is judged."""
 
 
 METHODS: Mapping[str, Method] = {
-    "deeprec": Method(DeepRecRecipe, DeepRecWorkshop, deeprec.STAGES, DeepRecTable),
-    "r2ec": Method(R2ecRecipe, R2ecWorkshop, r2ec.STAGES, R2ecTable),
+    "deeprec": Method(DeepRecRecipe, DeepRecWorkshop, lambda _: deeprec.STAGES, DeepRecTable),
+    "r2ec": Method(R2ecRecipe, R2ecWorkshop, lambda _: r2ec.STAGES, R2ecTable),
+    "sequential": Method(SequentialRecipe, SequentialWorkshop, stages_of, SequentialTable),
 }
 """Name in the recipe -> method; the first one is meant where a recipe names none."""
 

@@ -96,12 +96,6 @@ class Recipe(Settings):
     """Test cases that every row is asked, drawn by `seed`; 0: all."""
     encoder: str = "minilm"
     """Makes vectors of item texts and preferences: minilm, hashing, or st:NAME for any sentence-transformers model."""
-    hold_out: HoldOutSettings = HoldOutSettings()
-    """Which training events are kept back for reinforcement learning."""
-    sasrec: SASRecTraining = SASRecTraining()
-    """The sequential recommender beside which everything stands."""
-    language: LanguageSettings = LanguageSettings()
-    """The language model."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -110,3 +104,14 @@ class Recipe(Settings):
         if self.split not in SPLITS:
             raise ValueError(f"split is '{self.split}'{suggestion(self.split, SPLITS)}")
         return self
+
+
+class LanguageRecipe(Recipe):
+    """What the recipes of language models that recommend have in common."""
+
+    hold_out: HoldOutSettings = HoldOutSettings()
+    """Which training events are kept back for reinforcement learning."""
+    sasrec: SASRecTraining = SASRecTraining()
+    """The sequential recommender beside which everything stands."""
+    language: LanguageSettings = LanguageSettings()
+    """The language model."""

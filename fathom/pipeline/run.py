@@ -55,6 +55,7 @@ def run_recipe(
     """
     recipe = recipe_at(path, overrides=overrides)
     method = METHODS[recipe.method]
+    stages = method.stages(recipe)
     folder = out or Path("runs") / recipe.name
     console = Console()
     if os.environ.get("WORLD_SIZE", "1") == "1" and folder.is_dir():  # several processes would take each other's files for leftovers
@@ -64,17 +65,17 @@ def run_recipe(
     try:
         run = Run(folder, tracker=shown)
         write_text(folder / "recipe.yaml", dump(recipe))
-        made = "\n".join(f"| {stage.name}/ | {stage.does} |" for stage in method.stages[:-1])
+        made = "\n".join(f"| {stage.name}/ | {stage.does} |" for stage in stages[:-1])
         write_text(folder / "README.md", ABOUT.format(name=recipe.name, command=command, stages=made))
         write_json(folder / "run.json", {"command": command, "commit": commit(), "versions": versions(), "machine": machine()})
         for other in like if main else ():
             if not (other / "stages.json").is_file():
                 raise ConfigError(f"--like {other}: not the folder of a run (it has no stages.json)")
-            if taken := take_over(method.stages, recipe, other, run):
+            if taken := take_over(stages, recipe, other, run):
                 console.print(f"taken over from {other}: {', '.join(taken)}", highlight=False)
         console.print(f"[bold]{recipe.name}[/] in {folder}" + (f", curves by  {shown.hint}" if shown is not None else ""))
         with helped(processes):
-            perform(method.stages, method.workshop(recipe, run, command=command), recipe, run, until=until, console=console)
+            perform(stages, method.workshop(recipe, run, command=command), recipe, run, until=until, console=console)
             leave()
     finally:
         if shown is not None:

@@ -12,8 +12,8 @@ from fathom.contracts import Recommender
 from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import Difference, Row
 from fathom.evaluation.rows import make_comparisons
+from fathom.models.popularity import Popularity
 from fathom.pipeline.workshop import Workshop
-from fathom.recommenders.popular import Popularity
 from fathom.recommenders.textual import TextRecommender
 from fathom.records import Case, Ints
 from fathom.reports.page import PageData
@@ -84,9 +84,8 @@ class Table(ABC):
         """What everybody must beat."""
         work = self.work
         return {
-            "popularity": lambda: Popularity(work.split.train, work.catalog.n_items),
+            "popularity": lambda: Popularity.of(work.split.train, work.catalog.n_items),
             "text": lambda: TextRecommender(work.vectors),
-            "sasrec": lambda: work.sasrec,
         }
 
     def ceilings(self) -> dict[str, Callable[[], Recommender]]:

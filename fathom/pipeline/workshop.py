@@ -16,7 +16,7 @@ from fathom.data.world_oracle import Oracle
 from fathom.errors import DataError, suggestion
 from fathom.items.embed import item_vectors
 from fathom.items.encoders import encoder
-from fathom.pipeline.recipe import Recipe
+from fathom.pipeline.recipe import LanguageRecipe, Recipe
 from fathom.recommenders.sasrec import SASRec
 from fathom.records import PAD, Case, Catalog, Floats, Interactions, Ints, Split
 from fathom.training.run import Run
@@ -73,21 +73,6 @@ class Workshop:
         return SPLITS[self.recipe.split](self.dataset.interactions)
 
     @cached_property
-    def _held(self) -> tuple[Interactions, tuple[Case, ...]]:
-        settings = self.recipe.hold_out
-        return hold_out(self.split.train, share=settings.share, most=settings.most, keep=settings.keep)
-
-    @property
-    def fit_part(self) -> Interactions:
-        """The training histories without their held-out ends: all that may be known before reinforcement learning."""
-        return self._held[0]
-
-    @property
-    def episode_cases(self) -> tuple[Case, ...]:
-        """Held-out training events: what reinforcement learning and whatever prepares it ask for."""
-        return self._held[1]
-
-    @cached_property
     def valid_cases(self) -> tuple[Case, ...]:
         """The validation cases that trainings look at, drawn by the recipe's seed."""
         return sampled(self.split.valid, self.recipe.valid_users, seed=self.recipe.seed)
@@ -113,11 +98,6 @@ class Workshop:
         return np.bincount(self.split.train.items, minlength=self.catalog.n_items + 1).astype(np.int64)
 
     @cached_property
-    def sasrec(self) -> SASRec:
-        """The sequential recommender beside which everything stands."""
-        return SASRec.load(self.folder("sasrec"))
-
-    @cached_property
     def device(self) -> "torch.device":
         """Where trainings put their models, hence where language models are opened: this process's accelerator, if there is one."""
         from fathom.training.processes import processes
@@ -131,6 +111,32 @@ class Workshop:
 
         if processes().is_main_process:
             product.save(self.folder(stage))
+
+
+class LanguageWorkshop(Workshop):
+    """What the runs of language models that recommend have beside that."""
+
+    recipe: LanguageRecipe
+
+    @cached_property
+    def _held(self) -> tuple[Interactions, tuple[Case, ...]]:
+        settings = self.recipe.hold_out
+        return hold_out(self.split.train, share=settings.share, most=settings.most, keep=settings.keep)
+
+    @property
+    def fit_part(self) -> Interactions:
+        """The training histories without their held-out ends: all that may be known before reinforcement learning."""
+        return self._held[0]
+
+    @property
+    def episode_cases(self) -> tuple[Case, ...]:
+        """Held-out training events: what reinforcement learning and whatever prepares it ask for."""
+        return self._held[1]
+
+    @cached_property
+    def sasrec(self) -> SASRec:
+        """The sequential recommender beside which everything stands."""
+        return SASRec.load(self.folder("sasrec"))
 
     def policy(self, stage: str) -> "LocalPolicy":
         """The language model as the stage called `stage` left it."""

@@ -115,9 +115,12 @@ def as_sequences(histories: Sequence[Sequence[int]], length: int, *, n_items: in
     sequences = [(PAD, *history)[-length:] for history in histories]
     longest = max((len(sequence) for sequence in sequences), default=1)
     ids = torch.from_numpy(pad_right(sequences, longest))
-    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) <= n_items:
-        raise ConfigError(f"a history names item {int(ids.max())}, but the model knows the items 1 to {n_items}")
-    return ids, torch.tensor([len(sequence) - 1 for sequence in sequences], dtype=torch.long)
+    last = torch.tensor([len(sequence) - 1 for sequence in sequences], dtype=torch.long)
+    inside = torch.arange(longest) <= last[:, None]
+    inside[:, 0] &= torch.tensor([len(history) >= length for history in histories], dtype=torch.bool)
+    if bool((wrong := inside & ((ids < 1) | (ids > n_items))).any()):
+        raise ConfigError(f"a history names item {int(ids[wrong][0])}, but the model knows the items 1 to {n_items}")
+    return ids, last
 
 
 def _parts(histories: Sequence[Sequence[int]]) -> list[Sequence[Sequence[int]]]:

@@ -10,10 +10,10 @@ import pytest
 from fathom.data.dataset import Dataset
 from fathom.data.splits import SPLITS
 from fathom.data.world import WorldSettings, build_world
+from fathom.models.popularity import Popularity
 from fathom.pipeline.deeprec import stages
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe
 from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
-from fathom.recommenders.popular import Popularity
 from fathom.records import Case, Interactions, Ranking
 from fathom.training.run import Run
 
@@ -72,7 +72,7 @@ def learned_from(dataset: Dataset, folder: Path, split: str) -> dict[str, object
     return {
         "sasrec, retriever": work.split.train.items.tolist(),
         "retriever-fit": work.fit_part.items.tolist(),
-        "popularity": Popularity(work.split.train, dataset.catalog.n_items).score([Case(0, (1,), 2)]).tolist(),
+        "popularity": Popularity.of(work.split.train, dataset.catalog.n_items).score([Case(0, (1,), 2)]).tolist(),
         "counts": work.counts.tolist(),
         "lm-fit": work.histories(work.fit_part),
         "lm, agent": work.histories(work.split.train),

@@ -8,7 +8,7 @@ import torch
 
 from fathom.contracts import Recommender
 from fathom.errors import ConfigError, DataError, ModelError
-from fathom.recommenders.popular import Popularity
+from fathom.models.popularity import Popularity
 from fathom.recommenders.ranked import Ranked
 from fathom.recommenders.textual import TextRecommender
 from fathom.records import PAD, Case, Interactions, cases_of
@@ -39,7 +39,7 @@ class Successor:
 
 def recommenders() -> dict[str, Recommender]:
     return {
-        "popularity": Popularity(log([1, 2, 3], [2, 3], [3]), 5),
+        "popularity": Popularity.of(log([1, 2, 3], [2, 3], [3]), 5),
         "text": TextRecommender(VECTORS),
         "ranked": Ranked(Successor()),
     }
@@ -91,7 +91,7 @@ def test_popularity_counts_and_gives_ties_to_the_smaller_id() -> None:
 
 def test_popularity_refuses_items_from_another_catalogue() -> None:
     with pytest.raises(DataError, match="item ids 1 to 9, but the catalogue has 1 to 5"):
-        Popularity(log([1, 9]), 5)
+        Popularity.of(log([1, 9]), 5)
 
 
 def test_text_weighs_the_newest_event_most() -> None:

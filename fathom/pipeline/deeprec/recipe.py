@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from fathom.agents.protocol import ProtocolSettings
 from fathom.agents.rewards import RewardSettings
 from fathom.language.remote_settings import RemoteSettings
-from fathom.pipeline.recipe import LanguageSettings, Recipe
+from fathom.pipeline.recipe import LanguageRecipe, LanguageSettings
 from fathom.settings import Settings
 from fathom.training.imitate import ImitateSettings
 from fathom.training.preferences import PreferenceSettings
@@ -47,7 +47,7 @@ class EndpointSettings(RemoteSettings):
     """Test users it is asked about, drawn by the recipe's `seed`: endpoints cost time and money."""
 
 
-class DeepRecRecipe(Recipe):
+class DeepRecRecipe(LanguageRecipe):
     """The whole of DeepRec's main job (arXiv:2505.16810)."""
 
     method: Literal["deeprec"] = "deeprec"

@@ -11,6 +11,7 @@ from itertools import islice
 
 from fathom.agents.protocol import MARKERS
 from fathom.items.text import item_texts
+from fathom.models.popularity import Popularity
 from fathom.pipeline.deeprec.agent import continue_agent, learn_to_ask, learn_to_recommend, warm_start
 from fathom.pipeline.deeprec.table import DeepRecTable
 from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
@@ -18,7 +19,6 @@ from fathom.pipeline.groundwork import ASKED, DATASET, SASREC, first_policy
 from fathom.pipeline.judge import judge_all
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.workshop import cache_folder
-from fathom.recommenders.popular import Popularity
 from fathom.records import Call, Interactions, cases_of
 from fathom.training.pretrain import pretrain
 from fathom.training.recitation import Recitations
@@ -122,7 +122,7 @@ def _corpus(work: DeepRecWorkshop) -> list[str]:
         _Words(),
         work.trace_cases[:SAMPLED],
         work.catalog,
-        retrieve=_BestSellers(Popularity(work.fit_part, work.catalog.n_items)),
+        retrieve=_BestSellers(Popularity.of(work.fit_part, work.catalog.n_items)),
         settings=TraceSettings(missed=1.0),
         preferences=work.recipe.preferences,
         protocol=work.recipe.protocol.taught().model_copy(update={"trajectory_tokens": 10**6, "prompt_tokens": 10**5}),

@@ -58,6 +58,7 @@ class DeepRecTable(Table):
     def recommenders(self) -> Mapping[str, Callable[[], Recommender]]:
         work = self.work
         own: dict[str, Callable[[], Recommender]] = {
+            "sasrec": lambda: work.sasrec,
             "retriever": lambda: work.retriever,
             "lm": lambda: work.language_row,
             "mix": lambda: mixed(work.retriever, work.language_row, work.valid_cases),

@@ -8,7 +8,7 @@ import numpy as np
 
 from fathom.agents.protocol import HISTORY_OPEN, history_lines
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe
-from fathom.pipeline.workshop import Workshop, in_two, whole_histories
+from fathom.pipeline.workshop import LanguageWorkshop, in_two, whole_histories
 from fathom.recommenders.remembered import Remembered
 from fathom.recommenders.retriever import Retriever
 from fathom.records import Case, Interactions
@@ -22,7 +22,7 @@ AGENTS = ("agent-warm", "agent-stage1", "agent-stage2", "agent")
 """The stages that leave an agent's language model behind, in the order of its life; the last one serves."""
 
 
-class DeepRecWorkshop(Workshop):
+class DeepRecWorkshop(LanguageWorkshop):
     """The main job's run folder."""
 
     recipe: DeepRecRecipe

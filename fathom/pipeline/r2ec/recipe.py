@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from fathom.pipeline.recipe import Recipe
+from fathom.pipeline.recipe import LanguageRecipe
 from fathom.reasoners.prompts import ReasonerSettings
 from fathom.training.contrastive import ContrastiveSettings
 from fathom.training.recpo import RecPOSettings
@@ -37,7 +37,7 @@ class LessonSettings(MatchSettings):
     """Of its own words in the words' loss."""
 
 
-class R2ecRecipe(Recipe):
+class R2ecRecipe(LanguageRecipe):
     """R²ec from random weights, or from a language model that exists."""
 
     method: Literal["r2ec"] = "r2ec"

@@ -58,7 +58,7 @@ class R2ecTable(Table):
     )
 
     def recommenders(self) -> Mapping[str, Callable[[], Recommender]]:
-        return {**self.floors(), NO_REASON: self._silent, **self.ceilings()}
+        return {**self.floors(), "sasrec": lambda: self.work.sasrec, NO_REASON: self._silent, **self.ceilings()}
 
     def speakers(self) -> Mapping[str, Speaker]:
         return {name: Speaker((name,), self.work.folder(name).is_dir(), partial(_hear, self.work, name)) for name in REASONERS}

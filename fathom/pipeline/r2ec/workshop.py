@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from fathom.pipeline.r2ec.recipe import R2ecRecipe
-from fathom.pipeline.workshop import Workshop, sampled, whole_histories
+from fathom.pipeline.workshop import LanguageWorkshop, sampled, whole_histories
 from fathom.reasoners.dual_head import DualHead
 from fathom.reasoners.prompts import event_lines
 from fathom.records import Case, Interactions
@@ -14,7 +14,7 @@ REASONERS = ("r2ec-warm", "r2ec-recpo", "r2ec")
 """The stages that leave a model behind that reasons, in the order of its life; the last one serves."""
 
 
-class R2ecWorkshop(Workshop):
+class R2ecWorkshop(LanguageWorkshop):
     """R²ec's run folder."""
 
     recipe: R2ecRecipe

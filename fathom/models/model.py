@@ -1,0 +1,153 @@
+"""What every named model keeps: it is fitted to a log, scores the whole catalogue for any history, and is a folder when it is saved."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar, get_args
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from fathom.errors import ConfigError
+from fathom.recommenders.ranked import Ranked
+from fathom.recommenders.weights import read_facts, read_tensors, recorded, save_weights
+from fathom.records import PAD, Case, Catalog, Floats, Interactions, Ranking
+from fathom.settings import Settings
+from fathom.training.run import Run
+
+Chosen = TypeVar("Chosen", bound=Settings)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What a model may learn from, and where it keeps its log and checkpoints while it learns."""
+
+    interactions: Interactions
+    valid: tuple[Case, ...]
+    """Cases by which the best weights may be chosen; they are never learned from."""
+    catalog: Catalog
+    run: Run
+    stage: str
+    """What the run calls the fitting."""
+
+
+class Model(ABC, Generic[Chosen]):
+    """A fitted model; keeps the Scorer and Recommender seams. Batch mates never change a row, and a history is enough to be known.
+
+    A subclass names its settings as the parameter: `class EASE(TensorModel[EASESettings])`.
+    """
+
+    kind: ClassVar[str]
+    """The name in recipes and in saved folders."""
+    about: ClassVar[str]
+    """Half a sentence for people."""
+    by_gradients: ClassVar[bool] = False
+    """Whether it is trained step by step, which several processes can share."""
+    n_items: int
+    """How many items it ranks; ids run from 1 to this number."""
+
+    @classmethod
+    def settings_type(cls) -> type[Chosen]:
+        """The class of its settings."""
+        [base] = [base for base in cls.__orig_bases__ if get_args(base)]  # type: ignore[attr-defined]
+        found: type[Chosen] = get_args(base)[0]
+        return found
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, data: TrainingData, settings: Chosen) -> Self:
+        """The model fitted to the data; an interrupted call goes on."""
+
+    @abstractmethod
+    def score(self, cases: Sequence[Case]) -> Tensor:
+        """(B, n_items + 1) float32 on the CPU, -inf in column `PAD`."""
+
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        """The k best items of each case, ties to the smaller id; with `exclude_history` none of its history."""
+        return Ranked(self).recommend(cases, k, exclude_history=exclude_history)
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the model into `folder`, whole or not at all."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """The model saved in `folder`."""
+
+
+class TensorModel(Model[Chosen], Generic[Chosen]):
+    """A model whose state is its settings and some tensors."""
+
+    def __init__(self, n_items: int, settings: Chosen, tensors: Mapping[str, Tensor]) -> None:
+        self.n_items = n_items
+        self.settings = settings
+        self.tensors = dict(tensors)
+
+    def save(self, folder: Path) -> None:
+        """Write the model into `folder`, whole or not at all."""
+        save_weights(folder, self.tensors, {"kind": self.kind, "n_items": self.n_items, "settings": self.settings.model_dump(mode="json")})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The model saved in `folder`."""
+        facts = read_facts(folder, cls.kind)
+        return cls(int(str(facts["n_items"])), recorded(facts, cls.settings_type(), folder), read_tensors(folder))
+
+
+AnyModel = Model[Any]
+
+
+def taste(cases: Sequence[Case], n_items: int, *, decay: float = 1.0, latest: int = 0) -> "sparse.csr_array[np.float32]":
+    """(B, n_items + 1): what each history holds; the event `a` places before the last weighs `decay ** a`, a repeated item its latest.
+
+    Only the `latest` events count; 0: all. An id that the model does not know is a `ConfigError`.
+    """
+    rows, columns, weights = [], [], []
+    for row, case in enumerate(cases):
+        seen: set[int] = set()
+        for age, item in enumerate(reversed(case.history[-latest:] if latest else case.history)):
+            if item not in seen:
+                seen.add(item)
+                rows.append(row)
+                columns.append(item)
+                weights.append(decay**age)
+    if columns and not 1 <= min(columns) <= max(columns) <= n_items:
+        wrong = next(item for item in columns if not 1 <= item <= n_items)
+        raise ConfigError(f"a history names item {wrong}, but the model knows the items 1 to {n_items}")
+    return sparse.csr_array((np.array(weights, dtype=np.float32), (rows, columns)), shape=(len(cases), n_items + 1))
+
+
+def people(interactions: Interactions, n_items: int) -> "sparse.csr_array[np.float32]":
+    """(n_users, n_items + 1): 1 where somebody took an item, however often."""
+    owners = np.repeat(np.arange(interactions.n_users), np.diff(interactions.offsets))
+    held = sparse.csr_array(
+        (np.ones(interactions.n_events, dtype=np.float32), (owners, interactions.items)), shape=(interactions.n_users, n_items + 1)
+    )
+    held.data[:] = 1.0  # building it adds up what is repeated
+    return held
+
+
+def sparse_tensors(name: str, matrix: "sparse.csr_array[np.float32]") -> dict[str, Tensor]:
+    """`matrix` as tensors called `name.data`, `name.indices` and `name.offsets`."""
+    return {
+        f"{name}.data": torch.from_numpy(matrix.data.astype(np.float32)),
+        f"{name}.indices": torch.from_numpy(matrix.indices.astype(np.int32)),
+        f"{name}.offsets": torch.from_numpy(matrix.indptr.astype(np.int64)),
+    }
+
+
+def sparse_matrix(tensors: Mapping[str, Tensor], name: str, *, columns: int) -> "sparse.csr_array[np.float32]":
+    """What `sparse_tensors` took apart."""
+    data, indices, offsets = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "offsets"))
+    return sparse.csr_array((data, indices, offsets), shape=(len(offsets) - 1, columns))
+
+
+def ranked_scores(scores: Floats) -> Tensor:
+    """`scores` (B, n_items + 1) as the seam wants them: float32, -inf in column `PAD`."""
+    found = torch.from_numpy(np.ascontiguousarray(scores, dtype=np.float32))
+    found[:, PAD] = -torch.inf
+    return found

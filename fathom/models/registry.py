@@ -1,0 +1,31 @@
+"""The named models. A new one is a file beside this one and a line in `MODELS`."""
+
+from collections.abc import Mapping
+
+from fathom.models.bm25 import BM25
+from fathom.models.ease import EASE
+from fathom.models.factors import ALS, BPR
+from fathom.models.item_knn import ItemKNN
+from fathom.models.model import AnyModel
+from fathom.models.popularity import Popularity
+from fathom.models.prod2vec import Prod2Vec
+from fathom.models.sasrec import SASRecPlus
+from fathom.models.session_knn import STAN, VSTAN, VSkNN
+
+MODELS: Mapping[str, type[AnyModel]] = {
+    model.kind: model
+    for model in (
+        Popularity,
+        BM25,
+        ItemKNN,
+        EASE,
+        ALS,
+        BPR,
+        Prod2Vec,
+        VSkNN,
+        STAN,
+        VSTAN,
+        SASRecPlus,
+    )
+}
+"""Name in recipes -> model, in the order of tables."""

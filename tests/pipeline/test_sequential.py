@@ -1,0 +1,91 @@
+"""Named models go their whole way on a tiny world: fitted, judged, asked; recipes say what is wrong with them."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from fathom.cli import app
+from fathom.errors import ConfigError
+from fathom.evaluation.evaluate import Evaluation
+from fathom.evaluation.results import read
+from fathom.models.registry import MODELS
+from fathom.pipeline.ask import recommender_of
+from fathom.pipeline.methods import opened, recipe_at, table_of
+from fathom.pipeline.sequential.recipe import SequentialRecipe
+from fathom.recipes import dump
+
+FIT = {"epochs": 1, "batch_size": 8, "precision": "float32"}
+OWN = {"prod2vec": {"fit": FIT}, "sasrec+": {"model": {"width": 16, "length": 16}, "fit": FIT}, "item-knn": {"neighbours": 7}}
+RECIPE = {
+    "method": "sequential",
+    "name": "tiny",
+    "world": {"films": 60, "users": 24, "events": 9},
+    "valid_users": 4,
+    "test_users": 6,
+    "models": {name: OWN.get(name) for name in MODELS},
+}
+
+
+def written(folder: Path, **changes: object) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(RECIPE | changes), encoding="utf-8")
+    return path
+
+
+def told(words: list[str]) -> str:
+    """What the command says, in one line."""
+    return " ".join(CliRunner().invoke(app, words, catch_exceptions=False).stdout.split())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sequential")
+    told = CliRunner().invoke(app, ["run", str(written(folder)), "--out", str(folder / "run"), "--processes", "1"], catch_exceptions=False)
+    assert told.exit_code == 0
+    return folder / "run"
+
+
+def test_every_named_model_has_a_row_and_serves_what_was_judged(run: Path) -> None:
+    results = read(run / "results.json")
+    assert [row.model for row in results.rows] == [*MODELS, "oracle"]
+    assert all(row.users == 6 for row in results.rows)
+    work = opened(run)
+    for name in MODELS:
+        asked = recommender_of(table_of(work), name).recommend(work.test_cases, 20)
+        assert asked.items.tolist() == Evaluation.load(run / "ranks" / f"{name}.parquet").items.tolist(), name
+    assert {(told.a, told.b) for told in results.comparisons} >= {("vsknn", "popularity"), ("vsknn", list(MODELS)[-1])}
+
+
+def test_the_same_command_does_nothing_twice_and_a_new_setting_one_model_alone(run: Path) -> None:
+    words = ["run", str(run.parent / "tiny.yaml"), "--out", str(run), "--processes", "1"]
+    assert told(words).count("done before") == len(MODELS) + 2
+    changed = told([*words, "--set", "models.item-knn.neighbours=9", "--until", "ease"])
+    assert changed.count("done before") == list(MODELS).index("ease") + 1  # the data, those before but item-knn, ease itself
+    assert MODELS["item-knn"].load(run / "item-knn").settings.neighbours == 9
+    told(words)
+
+
+def test_who_says_nothing_cannot_be_traced_but_asked(run: Path) -> None:
+    with pytest.raises(ConfigError, match="it recommends without a word"):
+        CliRunner().invoke(app, ["trace", str(run), "--model", "vstan"], catch_exceptions=False)
+    title = opened(run).catalog.title(3)
+    told = CliRunner().invoke(app, ["recommend", str(run), "--history", title, "--model", "vstan"], catch_exceptions=False)
+    assert told.exit_code == 0
+    assert "vstan for 1 titles" in told.stdout
+
+
+def test_a_recipe_names_its_models(tmp_path: Path) -> None:
+    recipe = recipe_at(written(tmp_path, models={"ease": None, "popularity": {"half_life": 30.0}}))
+    assert isinstance(recipe, SequentialRecipe)
+    assert recipe.models.names == ("popularity", "ease")
+    again = tmp_path / "again.yaml"
+    again.write_text(dump(recipe), encoding="utf-8")
+    assert recipe_at(again) == recipe
+    with pytest.raises(ConfigError, match=r"unknown setting 'models\.eese'"):
+        recipe_at(written(tmp_path, models={"eese": {}}))
+    with pytest.raises(ConfigError, match=r"models\.ease\.regularisation"):
+        recipe_at(written(tmp_path, models={"ease": {"regularisation": -1}}))
+    with pytest.raises(ConfigError, match="models names none"):
+        recipe_at(written(tmp_path, models={}))
