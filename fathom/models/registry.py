@@ -9,7 +9,7 @@ from fathom.models.item_knn import ItemKNN
 from fathom.models.model import AnyModel
 from fathom.models.popularity import Popularity
 from fathom.models.prod2vec import Prod2Vec
-from fathom.models.sasrec import SASRecPlus
+from fathom.models.sasrec import GSASRec, PlainSASRec, SASRecPlus
 from fathom.models.session_knn import STAN, VSTAN, VSkNN
 
 MODELS: Mapping[str, type[AnyModel]] = {
@@ -25,6 +25,8 @@ MODELS: Mapping[str, type[AnyModel]] = {
         VSkNN,
         STAN,
         VSTAN,
+        PlainSASRec,
+        GSASRec,
         SASRecPlus,
     )
 }

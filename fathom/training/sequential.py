@@ -58,10 +58,12 @@ class Windows:
     """(B, T) what must be said next; `PAD` where nothing is asked."""
     places: Tensor
     """(B, T) index of each target among all events; 0 where nothing is asked."""
+    drawn: Tensor | None = None
+    """(B, n) items drawn for each window, or (B, T, n) for each event, where the loss is not over all of them."""
 
     def rows(self, piece: slice) -> "Windows":
         """Some of the windows."""
-        return Windows(self.ids[piece], self.targets[piece], self.places[piece])
+        return Windows(self.ids[piece], self.targets[piece], self.places[piece], None if self.drawn is None else self.drawn[piece])
 
 
 def train_sasrec(
@@ -89,17 +91,38 @@ def train_sasrec(
         states = module(batch.ids.to(device))[asked]
         return full_softmax(states, model.items.weight[1:], targets[asked] - 1, smoothing=settings.smoothing), asked.sum()
 
+    fit_windows(model, interactions, valid, loss=loss, settings=settings.fit, run=run, stage=stage, judge=judge)
+    return model
+
+
+def fit_windows(
+    model: SASRec,
+    interactions: Interactions,
+    valid: Sequence[Case],
+    *,
+    loss: Callable[[nn.Module, Windows], tuple[Tensor, Tensor]],
+    settings: FitSettings,
+    run: Run,
+    stage: str,
+    judge: Callable[[Recommender, Sequence[Case]], Mapping[str, float]] | None = None,
+    drawn: Callable[[Sequence[Windows], np.random.Generator], Sequence[Windows]] | None = None,
+) -> None:
+    """Fit `model` in place by any `loss` over windows; `drawn` adds to an epoch's windows what the loss draws for them."""
+
+    def batches(_: int, rng: np.random.Generator) -> Sequence[Windows]:
+        windows = window_batches(interactions, model.settings.length, rows=settings.batch_size, rng=rng)
+        return drawn(windows, rng) if drawn is not None else windows
+
     fit(
         model,
-        batches=lambda _, rng: window_batches(interactions, settings.model.length, rows=settings.fit.batch_size, rng=rng),
+        batches=batches,
         loss=loss,
-        settings=settings.fit,
+        settings=settings,
         run=run,
         stage=stage,
         validate=(lambda: (judge or figures)(model, valid)) if valid else None,
         micro_batches=lambda batch: [batch.rows(piece) for piece in cut(len(batch.ids))],
     )
-    return model
 
 
 def window_batches(interactions: Interactions, length: int, *, rows: int, rng: np.random.Generator) -> list[Windows]:

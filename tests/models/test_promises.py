@@ -14,12 +14,15 @@ from fathom.models.registry import MODELS
 from fathom.records import PAD, Case, cases_of
 from fathom.training.run import Run
 
+NETWORK: dict[str, Any] = {
+    "model": {"width": 32, "length": 16, "dropout": 0.1},
+    "fit": {"epochs": 30, "batch_size": 16, "learning_rate": 0.003, "average": 0.9},
+}
 SMALL: dict[str, dict[str, Any]] = {
     "prod2vec": {"width": 16, "fit": {"epochs": 20, "batch_size": 512, "learning_rate": 0.02}},
-    "sasrec+": {
-        "model": {"width": 32, "length": 16, "dropout": 0.1},
-        "fit": {"epochs": 30, "batch_size": 16, "learning_rate": 0.003, "average": 0.9},
-    },
+    "sasrec": NETWORK,
+    "gsasrec": NETWORK | {"negatives": 8, "fit": NETWORK["fit"] | {"epochs": 60}},  # it begins slowly
+    "sasrec+": NETWORK,
 }
 """Model -> settings that fit a world of 60 items; the others take their defaults."""
 TWICE = {name: 2.0 for name in MODELS if name != "popularity"}

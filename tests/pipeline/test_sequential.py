@@ -17,7 +17,8 @@ from fathom.pipeline.sequential.recipe import SequentialRecipe
 from fathom.recipes import dump
 
 FIT = {"epochs": 1, "batch_size": 8, "precision": "float32"}
-OWN = {"prod2vec": {"fit": FIT}, "sasrec+": {"model": {"width": 16, "length": 16}, "fit": FIT}, "item-knn": {"neighbours": 7}}
+NETWORK = {"model": {"width": 16, "length": 16}, "fit": FIT}
+OWN = {"prod2vec": {"fit": FIT}, **dict.fromkeys(("sasrec", "gsasrec", "sasrec+"), NETWORK), "item-knn": {"neighbours": 7}}
 RECIPE = {
     "method": "sequential",
     "name": "tiny",

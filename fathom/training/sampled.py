@@ -1,0 +1,140 @@
+"""SASRec by losses over drawn items: the paper's own with one (arXiv:1808.09781), gSASRec's with many (arXiv:2308.07192), and a softmax.
+
+Rivals are drawn for each window or for each event, never such as the window holds: what somebody took is no wrong answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Literal, overload
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fathom.recommenders.sasrec import SASRec, SASRecSettings
+from fathom.records import PAD, Case, Interactions, Ints
+from fathom.settings import Settings
+from fathom.training.ranking_losses import RANKING_LOSSES, RankingLoss, gbce, gbce_exponent
+from fathom.training.run import Run, noise_from
+from fathom.training.sequential import SequenceFit, Windows, fit_windows
+
+
+class SampledTraining(Settings):
+    """SASRec and how it is trained against drawn items; the defaults are the paper's: one for each event, binary cross-entropy."""
+
+    model: SASRecSettings = SASRecSettings()
+    """The size of the model."""
+    fit: SequenceFit = SequenceFit()
+    """How it is fitted."""
+    loss: Literal["bce", "gbce", "sampled_softmax", "bpr", "top1", "top1_max", "bpr_max"] = "bce"
+    """How the true item is set against the drawn ones."""
+    negatives: int = Field(default=1, ge=1)
+    """Items drawn."""
+    drawn_for: Literal["event", "window"] = "event"
+    """Whether each event has its own, or all of a window the same: many are cheap only then."""
+    exponent: float = Field(default=0.0, ge=0, le=1)
+    """Of the counts by which they are drawn: 0 all alike, 1 by popularity."""
+    calibration: float = Field(default=0.75, ge=0, le=1)
+    """Of `gbce` (t): 0 plain BCE, 1 scores as calibrated as with all items for rivals."""
+
+
+class GSASRecTraining(SampledTraining):
+    """With gSASRec's defaults."""
+
+    loss: Literal["bce", "gbce", "sampled_softmax", "bpr", "top1", "top1_max", "bpr_max"] = "gbce"
+    """How the true item is set against the drawn ones."""
+    negatives: int = Field(default=256, ge=1)
+    """Items drawn."""
+    drawn_for: Literal["event", "window"] = "window"
+    """Whether each event has its own, or all of a window the same: many are cheap only then."""
+
+
+class Drawing(Sequence[Windows]):
+    """An epoch's windows with drawn items, which depend on the seed and the number of the batch alone."""
+
+    def __init__(self, windows: Sequence[Windows], chances: Ints, settings: SampledTraining, *, seed: int) -> None:
+        """`chances` (N + 1,): how often each item was taken."""
+        self._windows, self._settings, self._seed = windows, settings, seed
+        weights = np.where(chances > 0, np.maximum(chances, 1.0) ** settings.exponent, 0.0) if settings.exponent else np.ones(len(chances))
+        weights[PAD] = 0.0
+        self._steps = np.cumsum(weights) / weights.sum()
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    @overload
+    def __getitem__(self, index: int) -> Windows: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Windows]: ...
+
+    def __getitem__(self, index: int | slice) -> Windows | Sequence[Windows]:
+        assert isinstance(index, int)
+        windows = self._windows[index]
+        width, length = windows.ids.shape
+        events = (length,) if self._settings.drawn_for == "event" else ()
+        luck = np.random.default_rng((self._seed, index)).random((width, *events, self._settings.negatives))
+        return replace(windows, drawn=torch.from_numpy(np.searchsorted(self._steps, luck, side="right").clip(1, len(self._steps) - 1)))
+
+    def expected(self) -> Tensor:
+        """(N + 1,) float32 logarithm of how often each item is expected among the drawn; 0 for `PAD`, which is never asked for."""
+        shares = np.diff(self._steps, prepend=0.0)
+        shares[PAD] = 1.0
+        return torch.from_numpy(np.log(np.maximum(shares * self._settings.negatives, 1e-12))).float()
+
+
+def train_sampled_sasrec(
+    interactions: Interactions, valid: Sequence[Case], *, n_items: int, settings: SampledTraining, run: Run, stage: str
+) -> SASRec:
+    """A SASRec fitted to all events of `interactions`; resumes where it was killed."""
+    with noise_from(settings.fit.seed):
+        model = SASRec(n_items, settings.model)
+    counts = np.bincount(interactions.items, minlength=n_items + 1)
+    compare: RankingLoss = (
+        partial(gbce, exponent=gbce_exponent(settings.negatives, n_items, settings.calibration))
+        if settings.loss == "gbce"
+        else RANKING_LOSSES[settings.loss]
+    )
+    expected = Drawing([], counts, settings, seed=0).expected() if settings.loss == "sampled_softmax" else None
+    fit_windows(
+        model,
+        interactions,
+        valid,
+        loss=lambda _, batch: sampled_loss(model, batch, compare, expected=expected),
+        settings=settings.fit,
+        run=run,
+        stage=stage,
+        drawn=lambda windows, rng: Drawing(windows, counts, settings, seed=int(rng.integers(2**62))),
+    )
+    return model
+
+
+def sampled_loss(model: SASRec, batch: Windows, compare: RankingLoss, *, expected: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The sum of `compare` over all events of the batch, and how many they are; `expected` (N + 1,) is taken off all logits."""
+    table = model.items.weight
+    ids, targets, drawn = (part.to(table.device) for part in (batch.ids, batch.targets, _given(batch.drawn)))
+    asked = targets != PAD
+    rows = asked.nonzero()[:, 0]
+    states = model(ids)
+    with torch.autocast(table.device.type, enabled=False):
+        states, chosen = states.float(), targets[asked]
+        true = (states[asked] * table[chosen]).sum(dim=1)
+        taken = (
+            torch.zeros(len(ids), model.n_items + 1, dtype=torch.bool, device=ids.device).scatter_(1, ids, True).scatter_(1, targets, True)
+        )
+        if drawn.ndim == 2:
+            logits, rivals = (states @ table[drawn].mT)[asked], drawn[rows]
+        else:
+            rivals = drawn[asked]
+            logits = (states[asked][:, None] * table[rivals]).sum(dim=2)
+        if expected is not None:
+            expected = expected.to(table.device)
+            true, logits = true - expected[chosen], logits - expected[rivals]
+        return compare(true, logits, ~taken[rows[:, None], rivals]).sum(), asked.sum()
+
+
+def _given(drawn: Tensor | None) -> Tensor:
+    assert drawn is not None
+    return drawn
