@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from fathom.models.bm25 import BM25
 from fathom.models.ease import EASE
 from fathom.models.factors import ALS, BPR
+from fathom.models.gru4rec import GRU4Rec
 from fathom.models.item_knn import ItemKNN
 from fathom.models.model import AnyModel
 from fathom.models.popularity import Popularity
@@ -25,6 +26,7 @@ MODELS: Mapping[str, type[AnyModel]] = {
         VSkNN,
         STAN,
         VSTAN,
+        GRU4Rec,
         PlainSASRec,
         GSASRec,
         SASRecPlus,
