@@ -8,6 +8,7 @@ from fathom.models.factors import ALS, BPR
 from fathom.models.gru4rec import GRU4Rec
 from fathom.models.item_knn import ItemKNN
 from fathom.models.model import AnyModel
+from fathom.models.narm import NARM
 from fathom.models.popularity import Popularity
 from fathom.models.prod2vec import Prod2Vec
 from fathom.models.sasrec import GSASRec, PlainSASRec, SASRecPlus
@@ -27,6 +28,7 @@ MODELS: Mapping[str, type[AnyModel]] = {
         STAN,
         VSTAN,
         GRU4Rec,
+        NARM,
         PlainSASRec,
         GSASRec,
         SASRecPlus,

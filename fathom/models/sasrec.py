@@ -1,43 +1,29 @@
 """SASRec (arXiv:1808.09781) by its own loss, by gSASRec's (arXiv:2308.07192), and by the full softmax, SASRec+ (arXiv:2309.07602)."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Generic, Self
+from typing import Generic, TypeVar
 
-from torch import Tensor
-
-from fathom.models.model import Chosen, Model, TrainingData
+from fathom.models.model import TrainingData
+from fathom.models.network_model import NetworkModel
 from fathom.recommenders.sasrec import SASRec
-from fathom.records import Case, Ranking
-from fathom.training.sampled import GSASRecTraining, SampledTraining, train_sampled_sasrec
-from fathom.training.sequential import SASRecTraining, train_sasrec
+from fathom.recommenders.sequence import SequenceNetwork
+from fathom.training.sampled import GSASRecTraining, SampledTraining, fit_sampled
+from fathom.training.sequential import SASRecTraining, fit_full_softmax
+
+Training = TypeVar("Training", SampledTraining, GSASRecTraining, SASRecTraining)
 
 
-class _OfSASRec(Model[Chosen], Generic[Chosen]):
-    """Whatever is a SASRec when it is trained."""
-
-    by_gradients = True
-
-    def __init__(self, network: SASRec) -> None:
-        self.network = network
-        self.n_items = network.n_items
-
-    def score(self, cases: Sequence[Case]) -> Tensor:
-        """(B, n_items + 1) float32 products of state and item."""
-        return self.network.score(cases)
-
-    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
-        """The k best items of each case, exactly, without holding all scores."""
-        return self.network.recommend(cases, k, exclude_history=exclude_history)
-
-    def save(self, folder: Path) -> None:
-        """Write the network into `folder`, whole or not at all."""
-        self.network.save(folder)
+class _OfSASRec(NetworkModel[Training], Generic[Training]):
+    """All three are this network."""
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """The network saved in `folder`."""
-        return cls(SASRec.load(folder))
+    def build(cls, n_items: int, settings: Training) -> SequenceNetwork:
+        """A SASRec."""
+        return SASRec(n_items, settings.model)
+
+    @classmethod
+    def seed(cls, settings: Training) -> int:
+        """As the fit's."""
+        return settings.fit.seed
 
 
 class PlainSASRec(_OfSASRec[SampledTraining]):
@@ -47,9 +33,9 @@ class PlainSASRec(_OfSASRec[SampledTraining]):
     about = "causal self-attention, one drawn rival for each event"
 
     @classmethod
-    def fit(cls, data: TrainingData, settings: SampledTraining) -> Self:
-        """The weights of the best validation."""
-        return cls(_sampled(data, settings))
+    def train(cls, network: SequenceNetwork, data: TrainingData, settings: SampledTraining) -> None:
+        """Against drawn rivals."""
+        fit_sampled(network, data.interactions, data.valid, settings=settings, run=data.run, stage=data.stage)
 
 
 class GSASRec(_OfSASRec[GSASRecTraining]):
@@ -59,9 +45,9 @@ class GSASRec(_OfSASRec[GSASRecTraining]):
     about = "causal self-attention, many drawn rivals, calibrated"
 
     @classmethod
-    def fit(cls, data: TrainingData, settings: GSASRecTraining) -> Self:
-        """The weights of the best validation."""
-        return cls(_sampled(data, settings))
+    def train(cls, network: SequenceNetwork, data: TrainingData, settings: GSASRecTraining) -> None:
+        """Against drawn rivals."""
+        fit_sampled(network, data.interactions, data.valid, settings=settings, run=data.run, stage=data.stage)
 
 
 class SASRecPlus(_OfSASRec[SASRecTraining]):
@@ -71,12 +57,7 @@ class SASRecPlus(_OfSASRec[SASRecTraining]):
     about = "causal self-attention, trained by the full softmax"
 
     @classmethod
-    def fit(cls, data: TrainingData, settings: SASRecTraining) -> Self:
-        """The weights of the best validation."""
-        n_items = data.catalog.n_items
-        return cls(train_sasrec(data.interactions, data.valid, n_items=n_items, settings=settings, run=data.run, stage=data.stage))
-
-
-def _sampled(data: TrainingData, settings: SampledTraining) -> SASRec:
-    n_items = data.catalog.n_items
-    return train_sampled_sasrec(data.interactions, data.valid, n_items=n_items, settings=settings, run=data.run, stage=data.stage)
+    def train(cls, network: SequenceNetwork, data: TrainingData, settings: SASRecTraining) -> None:
+        """By the full softmax."""
+        fit = settings.fit
+        fit_full_softmax(network, data.interactions, data.valid, smoothing=settings.smoothing, settings=fit, run=data.run, stage=data.stage)

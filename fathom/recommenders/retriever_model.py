@@ -11,7 +11,7 @@ from torch.nn.functional import embedding, normalize
 from fathom.data.batches import pad_right
 from fathom.recommenders.adaptors import FrequencyMixing, MixtureAdaptor, PlainAdaptor
 from fathom.recommenders.encoders import BidirectionalEncoder, CausalEncoder, initialise
-from fathom.recommenders.sasrec import as_sequences
+from fathom.recommenders.sequence import as_sequences
 from fathom.records import PAD
 from fathom.settings import Settings
 

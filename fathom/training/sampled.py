@@ -13,11 +13,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fathom.recommenders.sasrec import SASRec, SASRecSettings
+from fathom.recommenders.sasrec import SASRecSettings
+from fathom.recommenders.sequence import SequenceNetwork
 from fathom.records import PAD, Case, Interactions, Ints
 from fathom.settings import Settings
 from fathom.training.ranking_losses import RANKING_LOSSES, RankingLoss, gbce, gbce_exponent
-from fathom.training.run import Run, noise_from
+from fathom.training.run import Run
 from fathom.training.sequential import SequenceFit, Windows, fit_windows
 
 
@@ -85,12 +86,11 @@ class Drawing(Sequence[Windows]):
         return torch.from_numpy(np.log(np.maximum(shares * self._settings.negatives, 1e-12))).float()
 
 
-def train_sampled_sasrec(
-    interactions: Interactions, valid: Sequence[Case], *, n_items: int, settings: SampledTraining, run: Run, stage: str
-) -> SASRec:
-    """A SASRec fitted to all events of `interactions`; resumes where it was killed."""
-    with noise_from(settings.fit.seed):
-        model = SASRec(n_items, settings.model)
+def fit_sampled(
+    model: SequenceNetwork, interactions: Interactions, valid: Sequence[Case], *, settings: SampledTraining, run: Run, stage: str
+) -> None:
+    """Fit `model` in place to all events of `interactions`; resumes where it was killed."""
+    n_items = model.n_items
     counts = np.bincount(interactions.items, minlength=n_items + 1)
     compare: RankingLoss = (
         partial(gbce, exponent=gbce_exponent(settings.negatives, n_items, settings.calibration))
@@ -108,10 +108,9 @@ def train_sampled_sasrec(
         stage=stage,
         drawn=lambda windows, rng: Drawing(windows, counts, settings, seed=int(rng.integers(2**62))),
     )
-    return model
 
 
-def sampled_loss(model: SASRec, batch: Windows, compare: RankingLoss, *, expected: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def sampled_loss(model: SequenceNetwork, batch: Windows, compare: RankingLoss, *, expected: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The sum of `compare` over all events of the batch, and how many they are; `expected` (N + 1,) is taken off all logits."""
     table = model.items.weight
     ids, targets, drawn = (part.to(table.device) for part in (batch.ids, batch.targets, _given(batch.drawn)))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fathom.contracts import Recommender
 from fathom.metrics import per_case, ranks_of
 from fathom.recommenders.sasrec import SASRec, SASRecSettings
+from fathom.recommenders.sequence import SequenceNetwork
 from fathom.records import PAD, Case, Interactions, Ints
 from fathom.settings import Settings
 from fathom.training.full_softmax import full_softmax
@@ -84,19 +85,35 @@ def train_sasrec(
     with noise_from(settings.fit.seed):
         model = SASRec(n_items, settings.model)
 
+    fit_full_softmax(model, interactions, valid, smoothing=settings.smoothing, settings=settings.fit, run=run, stage=stage, judge=judge)
+    return model
+
+
+def fit_full_softmax(
+    model: SequenceNetwork,
+    interactions: Interactions,
+    valid: Sequence[Case],
+    *,
+    smoothing: float,
+    settings: FitSettings,
+    run: Run,
+    stage: str,
+    judge: Callable[[Recommender, Sequence[Case]], Mapping[str, float]] | None = None,
+) -> None:
+    """Fit `model` in place by the full softmax at every position of every window."""
+
     def loss(module: nn.Module, batch: Windows) -> tuple[Tensor, Tensor]:
         device = model.items.weight.device
         targets = batch.targets.to(device)
         asked = targets != PAD
         states = module(batch.ids.to(device))[asked]
-        return full_softmax(states, model.items.weight[1:], targets[asked] - 1, smoothing=settings.smoothing), asked.sum()
+        return full_softmax(states, model.items.weight[1:], targets[asked] - 1, smoothing=smoothing), asked.sum()
 
-    fit_windows(model, interactions, valid, loss=loss, settings=settings.fit, run=run, stage=stage, judge=judge)
-    return model
+    fit_windows(model, interactions, valid, loss=loss, settings=settings, run=run, stage=stage, judge=judge)
 
 
 def fit_windows(
-    model: SASRec,
+    model: SequenceNetwork,
     interactions: Interactions,
     valid: Sequence[Case],
     *,
@@ -110,7 +127,7 @@ def fit_windows(
     """Fit `model` in place by any `loss` over windows; `drawn` adds to an epoch's windows what the loss draws for them."""
 
     def batches(_: int, rng: np.random.Generator) -> Sequence[Windows]:
-        windows = window_batches(interactions, model.settings.length, rows=settings.batch_size, rng=rng)
+        windows = window_batches(interactions, model.length, rows=settings.batch_size, rng=rng)
         return drawn(windows, rng) if drawn is not None else windows
 
     fit(

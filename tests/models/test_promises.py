@@ -21,6 +21,7 @@ NETWORK: dict[str, Any] = {
 SMALL: dict[str, dict[str, Any]] = {
     "prod2vec": {"width": 16, "fit": {"epochs": 20, "batch_size": 512, "learning_rate": 0.02}},
     "gru4rec": {"width": 32, "negatives": 20, "fit": {"epochs": 30, "batch_size": 16, "learning_rate": 0.01, "precision": "float32"}},
+    "narm": {"width": 32, "length": 16, "fit": NETWORK["fit"]},
     "sasrec": NETWORK,
     "gsasrec": NETWORK | {"negatives": 8, "fit": NETWORK["fit"] | {"epochs": 60}},  # it begins slowly
     "sasrec+": NETWORK,

@@ -22,6 +22,7 @@ OWN = {
     "prod2vec": {"fit": FIT},
     **dict.fromkeys(("sasrec", "gsasrec", "sasrec+"), NETWORK),
     "item-knn": {"neighbours": 7},
+    "narm": {"width": 8, "length": 8, "fit": FIT},
     "gru4rec": {"width": 8, "negatives": 8, "fit": FIT},
 }
 RECIPE = {

@@ -1,0 +1,71 @@
+"""A named model that is one network over ids: built from its settings, trained, saved with them."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Generic, Self
+
+from torch import Tensor
+
+from fathom.files import Json
+from fathom.models.model import Chosen, Model, TrainingData
+from fathom.recommenders.sequence import SequenceNetwork
+from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
+from fathom.records import Case, Ranking
+from fathom.training.run import noise_from
+
+
+class NetworkModel(Model[Chosen], Generic[Chosen]):
+    """A subclass says how its network is built and trained."""
+
+    by_gradients = True
+
+    def __init__(self, network: SequenceNetwork, settings: Chosen) -> None:
+        self.network = network.eval()
+        self.n_items = network.n_items
+        self.settings = settings
+
+    @classmethod
+    @abstractmethod
+    def build(cls, n_items: int, settings: Chosen) -> SequenceNetwork:
+        """The network from random weights."""
+
+    @classmethod
+    @abstractmethod
+    def train(cls, network: SequenceNetwork, data: TrainingData, settings: Chosen) -> None:
+        """Fit the network in place; the weights of the best validation remain. An interrupted call goes on."""
+
+    @classmethod
+    @abstractmethod
+    def seed(cls, settings: Chosen) -> int:
+        """Of the first weights."""
+
+    @classmethod
+    def fit(cls, data: TrainingData, settings: Chosen) -> Self:
+        """The network fitted to the data."""
+        with noise_from(cls.seed(settings)):
+            network = cls.build(data.catalog.n_items, settings)
+        cls.train(network, data, settings)
+        return cls(network, settings)
+
+    def score(self, cases: Sequence[Case]) -> Tensor:
+        """(B, n_items + 1) float32 products of state and item."""
+        return self.network.score(cases)
+
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        """The k best items of each case, exactly, without holding all scores."""
+        return self.network.recommend(cases, k, exclude_history=exclude_history)
+
+    def save(self, folder: Path) -> None:
+        """Write the network into `folder`, whole or not at all."""
+        facts: dict[str, Json] = {"kind": self.kind, "n_items": self.n_items, "settings": self.settings.model_dump(mode="json")}
+        save_weights(folder, self.network.state_dict(), facts)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The network saved in `folder`."""
+        facts = read_facts(folder, cls.kind)
+        settings = recorded(facts, cls.settings_type(), folder)
+        network = cls.build(int(str(facts["n_items"])), settings)
+        put_weights(network, read_tensors(folder), folder)
+        return cls(network, settings)
