@@ -7,10 +7,11 @@
 5. `agents`        language model and retriever take turns: protocol, play, rewards
 6. `reasoners`     one language model reasons, then ranks by its hidden state
 7. `training`      experience becomes weights: supervised, traces, reinforcement
-8. `models`        the named models of the literature, all fitted, asked and saved alike
-9. `evaluation`    recommenders are put to the question: ranks, intervals, tests
-10. `reports`      numbers become pages: tables, plots, one HTML file a run
-11. `serving`      people and programs call it
+8. `networks`      the meta-architecture: features, masking, block, heads, from a schema
+9. `models`        the named models of the literature, all fitted, asked and saved alike
+10. `evaluation`   recommenders are put to the question: ranks, intervals, tests
+11. `reports`      numbers become pages: tables, plots, one HTML file a run
+12. `serving`      people and programs call it
 
 In front of them stand `errors`, `settings`, `files`, `records`, `contracts` and `metrics`;
 behind them `recipes`, `pipeline` and `cli`, which put the stages in order.

@@ -26,6 +26,7 @@ FLOW = [
     "agents",
     "reasoners",
     "training",
+    "networks",
     "models",
     "evaluation",
     "reports",

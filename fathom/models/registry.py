@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from fathom.models.architecture import BERT4Rec, XLNetCLM, XLNetMLM, XLNetPLM, XLNetRTD
 from fathom.models.bm25 import BM25
 from fathom.models.ease import EASE
 from fathom.models.factors import ALS, BPR
@@ -29,6 +30,11 @@ MODELS: Mapping[str, type[AnyModel]] = {
         VSTAN,
         GRU4Rec,
         NARM,
+        BERT4Rec,
+        XLNetCLM,
+        XLNetMLM,
+        XLNetPLM,
+        XLNetRTD,
         PlainSASRec,
         GSASRec,
         SASRecPlus,

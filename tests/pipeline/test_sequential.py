@@ -18,10 +18,12 @@ from fathom.recipes import dump
 
 FIT = {"epochs": 1, "batch_size": 8, "precision": "float32"}
 NETWORK = {"model": {"width": 16, "length": 16}, "fit": FIT}
+ROWS = {"width": 8, "length": 8, "fit": FIT}
 OWN = {
     "prod2vec": {"fit": FIT},
     **dict.fromkeys(("sasrec", "gsasrec", "sasrec+"), NETWORK),
     "item-knn": {"neighbours": 7},
+    **dict.fromkeys(("bert4rec", "xlnet-clm", "xlnet-mlm", "xlnet-plm", "xlnet-rtd"), ROWS),
     "narm": {"width": 8, "length": 8, "fit": FIT},
     "gru4rec": {"width": 8, "negatives": 8, "fit": FIT},
 }

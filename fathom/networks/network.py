@@ -1,0 +1,188 @@
+"""The meta-architecture: features -> masking -> block -> heads, one settings class each, one batch in, losses or scores out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from fathom.errors import ConfigError, DataError, suggestion
+from fathom.networks.blocks import Block, BlockSettings, XLNet, block_of
+from fathom.networks.features import Batch, Features, FeatureSettings
+from fathom.networks.heads import Fusion, FusionSettings, NextItem, NextItemSettings, SequenceHead, SequenceHeadSettings
+from fathom.networks.masking import Asked, Masking, MaskingSettings
+from fathom.networks.schema import IDS, Schema, Tag
+from fathom.records import PAD
+from fathom.settings import Settings
+
+CONTEXT = "context"
+"""What a batch calls the context that joins behind the block: (B, C) or (B, L, C)."""
+
+
+class NetworkSettings(Settings):
+    """One part of the architecture after the other."""
+
+    features: FeatureSettings = FeatureSettings()
+    """How columns are read and joined."""
+    masking: MaskingSettings = MaskingSettings()
+    """What is hidden and asked for."""
+    block: BlockSettings = BlockSettings()
+    """What reads the row."""
+    fusion: FusionSettings | None = None
+    """How a context joins behind the block; left out: there is none."""
+    next_item: NextItemSettings | None = NextItemSettings()
+    """How items are scored; null: the next item is not asked for."""
+    heads: Mapping[str, SequenceHeadSettings] = {}
+    """Target column of the schema -> how it is asked for. A sequence counts as much as an event whose item is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What was lost in a batch, as sums."""
+
+    total: Tensor
+    """All of it, weighted."""
+    asked: Tensor
+    """How many questions: items, and sequences of each head."""
+    parts: Mapping[str, Tensor]
+    """'next item', 'replaced', and each target column: sums without weights."""
+    skipped: int
+    """Rows that are too short for the objective."""
+
+
+class Network(nn.Module):
+    """Built from a schema and settings; an illegal pair of block and objective is a `ConfigError`."""
+
+    def __init__(self, schema: Schema, settings: NetworkSettings, *, given: Mapping[str, Tensor] | None = None) -> None:
+        """`given`: column of ids -> vectors its table starts from."""
+        super().__init__()
+        self.schema, self.settings = schema, settings
+        width = settings.block.width
+        if settings.features.width != width:
+            raise ConfigError(f"features.width is {settings.features.width} and block.width {width}: write the same")
+        if settings.next_item is None and not settings.heads:
+            raise ConfigError("nothing is asked for: write next_item, or heads")
+        self.features = Features(schema, settings.features, given=given)
+        self.masking = Masking(width, settings.masking)
+        self.block: Block = block_of(settings.block, settings.masking.objective)
+        self.fusion = Fusion(width, settings.fusion) if settings.fusion is not None else None
+        self.next_item = NextItem(self.features.items, width, settings.next_item) if settings.next_item is not None else None
+        targets = {column.name: column for column in schema.targets}
+        for name in settings.heads:
+            if name not in targets:
+                raise ConfigError(f"heads.{name}: the schema has no such target{suggestion(name, list(targets))}")
+        self.heads = nn.ModuleList(SequenceHead(targets[name], width, head) for name, head in settings.heads.items())
+        self.discriminator = nn.Linear(width, 1) if settings.masking.objective == "rtd" else None
+
+    def losses(self, batch: Batch) -> Losses:
+        """What the batch teaches. Noise is drawn from torch's generator."""
+        check(self.schema, batch)
+        ids = batch[self.schema.item.name]
+        asked = self.masking.training_of(self.features(batch), ids)
+        states = self._behind(asked, batch)
+        parts: dict[str, Tensor] = {}
+        total = torch.zeros((), device=ids.device)
+        count = torch.zeros((), dtype=torch.long, device=ids.device)
+        settings = self.settings.masking
+        if self.next_item is not None:
+            wanted = asked.labels != PAD
+            parts["next item"] = self.next_item.loss(states[wanted], asked.labels[wanted])
+            weight = settings.generator_weight if settings.objective == "rtd" else 1.0
+            total, count = total + weight * parts["next item"], count + wanted.sum()
+            if self.discriminator is not None:
+                parts["replaced"] = self._told_apart(batch, asked, states[wanted])
+                # Per event that is asked for: as many as `share` of the real ones, which this is a sum over.
+                total = total + settings.discriminator_weight * settings.share * parts["replaced"]
+        if self.heads:
+            whole = self._whole(batch)
+            for head in self.heads:
+                assert isinstance(head, SequenceHead)
+                name = head.target.name
+                parts[name] = head.loss(head(whole, ids != PAD), batch[name])
+                total, count = total + head.settings.weight * parts[name], count + len(ids)
+        return Losses(total, count, parts, asked.skipped)
+
+    def states(self, batch: Batch, lengths: Tensor) -> Tensor:
+        """(B, d) what is expected behind the first `lengths` (B,) events of each row; what stands behind them is not looked at."""
+        check(self.schema, batch)
+        asked, places = self.masking.question_of(self.features(batch), lengths)
+        states = self._behind(asked, batch, grown=True)
+        return states[torch.arange(len(states), device=states.device), places]
+
+    def scores(self, batch: Batch, lengths: Tensor) -> Tensor:
+        """(B, V) float32 logits of all items as the next one, -inf in column `PAD`."""
+        if self.next_item is None:
+            raise ConfigError("this network does not rank items: write next_item")
+        return self.next_item.logits(self.states(batch, lengths))
+
+    def said(self, batch: Batch) -> dict[str, Tensor]:
+        """Target column -> what each head says of each row: (B,) logits or numbers, (B, C) logits of classes."""
+        check(self.schema, batch)
+        whole, inside = self._whole(batch), batch[self.schema.item.name] != PAD
+        return {head.target.name: head(whole, inside) for head in self.heads if isinstance(head, SequenceHead)}
+
+    def _whole(self, batch: Batch) -> Tensor:
+        """(B, L, d) states of whole rows, nothing hidden."""
+        inside = batch[self.schema.item.name] != PAD
+        states = self.block(self.features(batch), inside, back="both" not in self.block.looks)
+        return self._fused(states, batch)
+
+    def _behind(self, asked: Asked, batch: Batch, *, grown: bool = False) -> Tensor:
+        """(B, L, d) states where the objective asks, (B, T, d) by the second stream; `grown`: the row has a place more than the batch."""
+        if asked.perm_mask is not None:
+            assert isinstance(self.block, XLNet)
+            assert asked.target_mapping is not None
+            if self.fusion is not None and batch.get(CONTEXT, asked.inputs[:, 0]).ndim == 3:
+                raise ConfigError("plm asks at drawn places, which have no context of their own: give a context (B, C)")
+            states = self.block.two_streams(asked.inputs, asked.inside, asked.perm_mask, asked.target_mapping)
+            return self._fused(states, batch)
+        states = self.block(asked.inputs, asked.inside, back=self.settings.masking.objective == "clm")
+        return self._fused(states, batch, grown=grown)
+
+    def _fused(self, states: Tensor, batch: Batch, *, grown: bool = False) -> Tensor:
+        if self.fusion is None:
+            return states
+        if CONTEXT not in batch:
+            raise ConfigError(f"fusion joins a context, but the batch has no '{CONTEXT}'")
+        context = batch[CONTEXT]
+        if context.ndim == 3 and grown:
+            context = torch.cat([context, context[:, -1:]], dim=1)
+        fused: Tensor = self.fusion(states, context)
+        return fused
+
+    def _told_apart(self, batch: Batch, asked: Asked, masked: Tensor) -> Tensor:
+        """The sum over real events of how badly replaced ones are told from the others; nothing of it reaches the generator's choice."""
+        assert self.discriminator is not None
+        assert self.next_item is not None
+        item, wanted = self.schema.item.name, asked.labels != PAD
+        ids = batch[item]
+        with torch.no_grad():
+            if self.settings.masking.replacements == "softmax":
+                logits = self.next_item.logits(masked)
+                drawn = (logits - torch.log(-torch.log(torch.rand_like(logits).clamp(1e-20, 1 - 1e-7)))).argmax(dim=1)
+            else:
+                labels = asked.labels[wanted]
+                drawn = labels[torch.randint(len(labels), labels.shape, device=labels.device)] if len(labels) else labels
+            corrupted = ids.masked_scatter(wanted, drawn)
+        states = self._fused(self.block(self.features(dict(batch) | {item: corrupted}), asked.inside, back=False), batch)
+        said = self.discriminator(states).squeeze(2).float()
+        return binary_cross_entropy_with_logits(said[asked.inside], (corrupted != ids)[asked.inside].float(), reduction="sum")
+
+
+def check(schema: Schema, batch: Batch) -> None:
+    """Refuse a batch that the schema does not fit: a column that is missing, an id beyond its cardinality, a number that is none."""
+    ids = batch.get(schema.item.name)
+    for column in schema.read:
+        if column.name not in batch:
+            raise ConfigError(f"the batch has no column '{column.name}'{suggestion(column.name, list(batch))}")
+        values = batch[column.name]
+        if column.tag in IDS and values.numel() and not 0 <= int(values.min()) <= int(values.max()) < column.cardinality:
+            wrong = int(values.max()) if int(values.max()) >= column.cardinality else int(values.min())
+            raise DataError(
+                f"column '{column.name}' holds the id {wrong}, but the schema says there are {column.cardinality}, padding included"
+            )
+        if column.tag in (Tag.CONTINUOUS, Tag.EMBEDDING) and ids is not None:
+            read = values[ids != PAD] if column.level == "event" else values
+            if not bool(torch.isfinite(read).all()):
+                raise DataError(f"column '{column.name}' holds a number that is not finite: fill it in, or leave these events out")

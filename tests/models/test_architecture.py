@@ -1,0 +1,62 @@
+"""What is read beside items: attributes, elapsed time, ratings; in training and in service alike."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from planted import CATALOG, walks
+
+from fathom.errors import ConfigError
+from fathom.models.architecture import ArchitectureSettings, XLNetCLM, buckets, halves, numbered, rows_of
+from fathom.models.model import TrainingData
+from fathom.records import PAD, Case, Catalog, Interactions
+from fathom.training.run import Run
+
+FIT = {"epochs": 1, "batch_size": 16, "precision": "float32"}
+
+
+def test_times_become_doublings_of_minutes_and_ratings_halves() -> None:
+    ids = torch.tensor([[3, 4, 5, 6, 7, 0]])
+    times = torch.tensor([[1000, 1000, 1060, 1240, -1, 0]])
+    assert buckets(times, ids).tolist() == [[1, 2, 3, 4, 1, 0]]
+    assert buckets(None, ids).tolist() == [[1, 1, 1, 1, 1, 0]]
+    ratings = torch.tensor([[0.5, 5.0, float("nan"), 3.5, 9.0, float("nan")]])
+    assert halves(ratings, ids).tolist() == [[3, 12, 1, 9, 12, 0]]
+
+
+def test_an_attribute_s_values_have_numbers_in_the_order_of_the_alphabet() -> None:
+    catalog = Catalog(("a", "b", "c"), ("A", "B", "C"), {"genres": (("War", "Drama"), (), ("Comedy",))})
+    assert numbered(catalog, "genres").tolist() == [[0, 0], [3, 2], [0, 0], [1, 0]]
+    with pytest.raises(ConfigError, match=r"attributes names 'genre', which this catalogue does not have.*genres"):
+        numbered(catalog, "genre")
+
+
+def test_every_event_stands_in_one_row_and_rows_of_one_event_in_none() -> None:
+    log = Interactions(tuple("abc"), np.array([0, 5, 6, 13]), np.arange(1, 14))
+    settings = ArchitectureSettings.model_validate({"length": 4, "fit": FIT})
+    found = [row[row != PAD].tolist() for windows in rows_of(log, settings, np.random.default_rng(0)) for row in windows.targets]
+    events = sorted(item for row in found for item in row)
+    assert len(set(events)) == len(events)
+    assert all(len(row) in (2, 3, 4) for row in found)
+    assert 6 not in events
+
+
+def test_what_is_read_of_a_case_is_what_was_read_in_training(tmp_path: Path) -> None:
+    log, cases = walks(40)
+    rated = Interactions(log.users, log.offsets, log.items, np.tile(np.array([3.5, np.nan] * 4, dtype=np.float32), 40), log.times)
+    given = {"width": 8, "length": 6, "attributes": ("colour",), "elapsed": True, "ratings": True, "aggregation": "multiply", "fit": FIT}
+    model = XLNetCLM.fit(TrainingData(rated, (), CATALOG, Run(tmp_path), "fit"), ArchitectureSettings.model_validate(given))
+    told: list[dict[str, torch.Tensor]] = []
+    usual = model.whole.network.states
+    model.whole.network.states = lambda batch, lengths: (told.append(batch), usual(batch, lengths))[1]  # type: ignore[method-assign]
+    case = Case(3, cases[3].history, PAD, ratings=(3.5, float("nan")) * 4, times=cases[3].times)
+    model.score([case])
+    places = torch.arange(3 * 8 + 2, 3 * 8 + 8)[None]
+    times, ratings = torch.from_numpy(rated.times), torch.from_numpy(rated.ratings)  # type: ignore[arg-type]
+    expected = model.whole.columns.batch(torch.from_numpy(rated.items)[places], times[places], ratings[places])
+    assert set(told[0]) == {"item", "attribute colour", "elapsed", "rating"}
+    assert all(torch.equal(told[0][name], expected[name]) for name in expected)
+    model.save(tmp_path / "model")
+    again = XLNetCLM.load(tmp_path / "model")
+    assert torch.equal(again.score(list(cases[:5])), model.score(list(cases[:5])))

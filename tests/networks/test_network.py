@@ -1,0 +1,323 @@
+"""Whole networks: nothing leaks, padding is nothing, whoever is judged is whoever is served (T9, T12 to T17, T19, T20)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from architecture import SCHEMA, batch, network
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+
+from fathom.errors import ConfigError, DataError
+from fathom.networks.blocks import BLOCKS, legal
+from fathom.networks.masking import DIRECTION, Objective
+from fathom.networks.network import CONTEXT, Network, check
+from fathom.networks.schema import schema_of
+from fathom.records import PAD
+
+GRID: list[tuple[str, Objective]] = [(kind, objective) for kind in BLOCKS for objective in DIRECTION]
+LEGAL = [pair for pair in GRID if legal(*pair)]
+every_pair = pytest.mark.parametrize(("kind", "objective"), LEGAL)
+LENGTHS = [6, 2, 9, 1, 4]
+
+
+def made(kind: str, objective: Objective, **parts: object) -> Network:
+    return network(block={"kind": kind}, masking={"objective": objective}, **parts)
+
+
+@pytest.mark.parametrize(("kind", "objective"), [pair for pair in GRID if pair not in LEGAL])
+def test_an_illegal_pair_is_refused_and_the_legal_ones_are_named(kind: str, objective: Objective) -> None:
+    with pytest.raises(ConfigError, match=f"block '{kind}' with objective '{objective}'") as told:
+        made(kind, objective)
+    for other, known in LEGAL:
+        if known == objective:
+            assert other in str(told.value)
+
+
+def test_which_pairs_are_legal() -> None:
+    assert {kind for kind, objective in LEGAL if objective == "plm"} == {"xlnet"}
+    assert {kind for kind, objective in LEGAL if objective == "clm"} == set(BLOCKS) - {"longformer"}
+    both = {"xlnet", "bert", "electra", "albert", "roberta", "transformer-xl", "longformer"}
+    assert {kind for kind, objective in LEGAL if objective == "mlm"} == both
+    assert {kind for kind, objective in LEGAL if objective == "rtd"} == both
+
+
+@pytest.mark.parametrize("kind", [kind for kind, objective in LEGAL if objective == "clm"])
+def test_a_later_event_never_changes_what_was_expected_before(kind: str) -> None:
+    model = made(kind, "clm")
+    before, after = batch([9, 9, 9]), batch([9, 9, 9], seed=5)
+    changed = {name: values.clone() for name, values in before.items()}
+    for name in ("item", "genre", "hour", "price", "text"):
+        changed[name][:, 5:] = after[name][:, 5:]
+    with torch.no_grad():
+        one, other = (model._behind(model.masking.training_of(model.features(given), given["item"]), given) for given in (before, changed))
+    assert torch.allclose(one[:, :5], other[:, :5], atol=1e-5)
+    assert kind == "mlp" or float((one[:, 5:] - other[:, 5:]).abs().max()) > 1e-3
+
+
+@every_pair
+def test_what_is_asked_of_a_full_row_is_what_is_served_on_the_row_without_its_end(kind: str, objective: Objective) -> None:
+    model = made(kind, objective)
+    lengths = [6, 2, 9, 3, 4]
+    full = batch(lengths)
+    cut = {name: values.clone() for name, values in full.items()}
+    for row, length in enumerate(lengths):
+        for name in ("item", "genre", "hour", "price", "text"):
+            cut[name][row, length - 1 :] = 0
+    shorter = torch.tensor(lengths) - 1
+    with torch.no_grad():
+        judged, served = model.scores(full, shorter), model.scores(cut, (cut["item"] != PAD).sum(dim=1))
+    assert torch.allclose(judged[:, 1:], served[:, 1:], atol=1e-5)
+    assert judged.topk(5, dim=1).indices.tolist() == served.topk(5, dim=1).indices.tolist()
+
+
+@every_pair
+def test_padding_and_batch_mates_never_matter(kind: str, objective: Objective) -> None:
+    model = made(kind, objective, heads={"bought": {}, "kind": {"summary": "mean"}, "spent": {"summary": "attention"}})
+    short, long = batch(LENGTHS), batch(LENGTHS, size=max(LENGTHS) + 7)
+    lengths = torch.tensor(LENGTHS)
+    with torch.no_grad():
+        one, other = model.scores(short, lengths), model.scores(long, lengths)
+        alone = torch.cat([model.scores({name: values[[row]] for name, values in short.items()}, lengths[[row]]) for row in range(5)])
+        said, again = model.said(short), model.said(long)
+    assert torch.allclose(one[:, 1:], other[:, 1:], atol=1e-5)
+    assert torch.allclose(one[:, 1:], alone[:, 1:], atol=1e-5)
+    assert bool(one[:, PAD].isneginf().all())
+    assert all(torch.allclose(said[name], again[name], atol=1e-5) for name in ("bought", "kind", "spent"))
+
+
+@every_pair
+def test_a_row_is_read_in_its_order_and_somebody_without_a_history_gets_an_answer(kind: str, objective: Objective) -> None:
+    model = made(kind, objective)
+    given = batch([6])
+    turned = {name: (values.flip(1) if values.ndim > 1 else values) for name, values in given.items()}
+    with torch.no_grad():
+        one, other = model.scores(given, torch.tensor([6])), model.scores(turned, torch.tensor([6]))
+        nobody = model.scores(given, torch.tensor([0]))
+        longer = model.scores(batch([6], size=12), torch.tensor([0]))
+    assert float((one - other)[:, 1:].abs().max()) > 1e-4
+    assert bool(nobody[:, 1:].isfinite().all())
+    assert torch.allclose(nobody[:, 1:], longer[:, 1:], atol=1e-5)
+
+
+@every_pair
+def test_a_step_reaches_every_weight_and_saving_changes_nothing(kind: str, objective: Objective, tmp_path: Path) -> None:
+    model = made(kind, objective, heads={"bought": {}}).train()
+    torch.manual_seed(0)
+    losses = model.losses(batch([9, 8, 7, 9, 1]))
+    assert bool(losses.total.isfinite())
+    losses.total.backward()
+    unread = {"block.model.mask_emb"} if objective != "plm" else {"masking.mask"}
+    unread |= {"masking.mask"} if objective == "clm" else set()
+    seen = {name for name, weight in model.named_parameters() if weight.grad is not None and float(weight.grad.abs().max()) > 0}
+    missing = {name for name, _ in model.named_parameters()} - seen - unread
+    # Words, kinds of tokens and segments are things of language that a row of vectors does not have.
+    missing = {
+        name for name in missing if not any(part in name for part in ("word_embedding", "token_type", "wte", "seg_embed", "r_s_bias"))
+    }
+    missing = {name for name in missing if not (kind == "longformer" and "_global" in name)}
+    assert not missing
+    save_file({name: tensor.contiguous().clone() for name, tensor in model.eval().state_dict().items()}, tmp_path / "model.safetensors")
+    again = made(kind, objective, heads={"bought": {}})
+    again.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    with torch.no_grad():
+        assert torch.equal(model.scores(batch([5]), torch.tensor([5])), again.scores(batch([5]), torch.tensor([5])))
+
+
+@every_pair
+def test_dropout_acts_in_training_alone_and_none_is_none(kind: str, objective: Objective) -> None:
+    given, lengths = batch([6, 5]), torch.tensor([6, 5])
+    for share in (0.0, 0.4):
+        model = network(block={"kind": kind, "dropout": share, "layers": 3}, masking={"objective": objective})
+        with torch.no_grad():
+            still = model.states(given, lengths)
+            model.train()
+            moved = model.states(given, lengths)
+        assert torch.allclose(still, moved, atol=1e-5) == (share == 0.0)
+
+
+@pytest.mark.parametrize("permute_all", [False, True])
+def test_a_visible_item_changes_what_is_said_at_every_target(permute_all: bool) -> None:
+    model = network(block={"kind": "xlnet"}, masking={"objective": "plm", "share": 0.3, "permute_all": permute_all})
+    given = batch([9])
+
+    def answers(item: int, place: int) -> tuple[Tensor, Tensor]:
+        changed = dict(given) | {"item": given["item"].clone()}
+        changed["item"][0, place] = item
+        torch.manual_seed(3)
+        with torch.no_grad():
+            asked = model.masking.training_of(model.features(changed), given["item"])
+            return model._behind(asked, changed)[0], asked.perm_mask[0]  # type: ignore[index]
+
+    torch.manual_seed(3)
+    asked = model.masking.training_of(model.features(given), given["item"])
+    assert asked.target_mapping is not None
+    targets = asked.target_mapping[0].argmax(dim=1).tolist()
+    for place in range(9):
+        (one, forbidden), (other, _) = answers(3, place), answers(17, place)
+        moved = ((one - other).abs().amax(dim=1) > 1e-6).tolist()
+        for number, target in enumerate(targets):
+            if not forbidden[target, place]:
+                assert moved[number], "what a target may see changes it"
+            elif place == target:
+                assert not moved[number], "a target never sees itself"
+
+
+def test_replaced_events_are_told_from_others_and_nothing_flows_back_through_the_choice() -> None:
+    for replacements in ("batch", "softmax"):
+        masking = {"objective": "rtd", "share": 0.5, "replacements": replacements, "generator_weight": 0.0, "discriminator_weight": 2.0}
+        model = network(masking=masking)
+        assert model.discriminator is not None
+        given = batch([9] * 6)
+        torch.manual_seed(0)
+        losses = model.losses(given)
+        losses.total.backward()
+        assert float(losses.total.detach()) == pytest.approx(2.0 * 0.5 * float(losses.parts["replaced"].detach()), rel=1e-5)
+        assert model.discriminator.weight.grad is not None
+        assert model.next_item is not None
+        assert model.next_item.bias.grad is not None
+        assert float(model.next_item.bias.grad.abs().max()) == 0.0, "the generator's choice has no gradient"
+    model = network(masking={"objective": "rtd", "share": 0.5, "generator_weight": 3.0, "discriminator_weight": 2.0})
+    torch.manual_seed(0)
+    losses = model.losses(batch([9] * 6))
+    by_hand = 3.0 * losses.parts["next item"] + 2.0 * 0.5 * losses.parts["replaced"]
+    assert float(losses.total.detach()) == pytest.approx(float(by_hand.detach()), rel=1e-6)
+
+
+def test_a_lucky_replacement_counts_as_original(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(schema_of({"item": {"tag": "item-id", "cardinality": 2}}), masking={"objective": "rtd", "share": 0.5})
+    seen: list[Tensor] = []
+
+    def kept(said: Tensor, labels: Tensor, **_: object) -> Tensor:
+        seen.append(labels)
+        return said.sum()
+
+    monkeypatch.setattr("fathom.networks.network.binary_cross_entropy_with_logits", kept)
+    model.losses({"item": torch.ones(4, 6, dtype=torch.long)})
+    assert seen[0].tolist() == [0.0] * 24
+
+
+def test_the_next_item_head_is_the_documented_formula() -> None:
+    for settings in ({}, {"tied": False}, {"temperature": 0.5}, {"smoothing": 0.3}):
+        model = network(next_item=settings)
+        head = model.next_item
+        assert head is not None
+        assert (head.items is model.features.items) == settings.get("tied", True)
+        torch.nn.init.normal_(head.bias)
+        states, targets = torch.randn(5, 16), torch.randint(1, 30, (5,))
+        with torch.no_grad():
+            logits = (head.projection(states) @ head.items.weight.T + head.bias) / settings.get("temperature", 1.0)
+            assert torch.allclose(head.logits(states)[:, 1:], logits[:, 1:], atol=1e-5)
+            expected = cross_entropy(logits[:, 1:], targets - 1, reduction="sum", label_smoothing=settings.get("smoothing", 0.0))
+            assert float(head.loss(states, targets)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_heads_say_what_their_columns_are_and_share_nothing() -> None:
+    heads = {"bought": {"hidden": 4}, "kind": {"summary": "first", "weight": 0.5}, "spent": {"summary": "mean", "weight": 2.0}}
+    model = network(next_item=None, heads=heads)
+    given = batch(LENGTHS)
+    said = model.said(given)
+    assert {name: tuple(values.shape) for name, values in said.items()} == {"bought": (5,), "kind": (5, 3), "spent": (5,)}
+    losses = model.losses(given)
+    expected = {
+        "bought": binary_cross_entropy_with_logits(said["bought"], given["bought"].float(), reduction="sum"),
+        "kind": cross_entropy(said["kind"], given["kind"], reduction="sum"),
+        "spent": mse_loss(said["spent"], given["spent"], reduction="sum"),
+    }
+    for name, value in expected.items():
+        assert float(losses.parts[name].detach()) == pytest.approx(float(value.detach()), rel=1e-5)
+    assert float(losses.total.detach()) == pytest.approx(
+        float((expected["bought"] + 0.5 * expected["kind"] + 2 * expected["spent"]).detach()), rel=1e-5
+    )
+    assert int(losses.asked) == 15
+    parts = [set(map(id, head.parameters())) for head in model.heads]
+    assert not parts[0] & parts[1]
+    assert not parts[1] & parts[2]
+
+
+@pytest.mark.parametrize("summary", ["last", "first", "mean", "attention"])
+def test_a_summary_is_of_real_events(summary: str) -> None:
+    model = network(next_item=None, heads={"bought": {"summary": summary}})
+    [head] = model.heads
+    states, inside = torch.randn(2, 4, 16), torch.tensor([[True, True, False, False], [True] * 4])
+    with torch.no_grad():
+        found = head.summary(states, inside)  # type: ignore[operator]
+        expected: dict[str, Callable[[int, int], Tensor]] = {
+            "last": lambda row, length: states[row, length - 1],
+            "first": lambda row, length: states[row, 0],
+            "mean": lambda row, length: states[row, :length].mean(dim=0),
+            "attention": lambda row, length: (head.attention(states[row, :length]).softmax(dim=0) * states[row, :length]).sum(dim=0),  # type: ignore[operator]
+        }
+        for row, length in ((0, 2), (1, 4)):
+            assert torch.allclose(found[row], expected[summary](row, length), atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["concat", "sum", "multiply"])
+def test_a_context_joins_behind_the_block(how: str) -> None:
+    model = network(fusion={"how": how, "width": 3}, block={"kind": "gpt2"})
+    fusion = model.fusion
+    assert fusion is not None
+    states, flat = torch.randn(2, 4, 16), torch.randn(2, 3)
+    with torch.no_grad():
+        mapped = {
+            "concat": lambda c: fusion.map(torch.cat([states, c], dim=2)),
+            "sum": lambda c: states + fusion.map(c),
+            "multiply": lambda c: states * (1 + fusion.map(c)),
+        }[how]
+        assert torch.allclose(fusion(states, flat), mapped(flat[:, None].expand(-1, 4, -1)), atol=1e-6)
+        deep = torch.randn(2, 4, 3)
+        assert torch.allclose(fusion(states, deep), mapped(deep), atol=1e-6)
+    given = batch([4, 3])
+    with pytest.raises(ConfigError, match="the batch has no 'context'"):
+        model.losses(given)
+    for context in (torch.randn(2, 3), torch.randn(2, 4, 3)):
+        assert bool(model.losses(dict(given) | {CONTEXT: context}).total.isfinite())
+        assert model.scores(dict(given) | {CONTEXT: context}, torch.tensor([4, 3])).shape == (2, 30)
+    with pytest.raises(ConfigError, match="the context has shape"):
+        model.losses(dict(given) | {CONTEXT: torch.randn(2, 9, 3)})
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "said"),
+    [
+        ("item", lambda values: values + 29, r"column 'item' holds the id [345]\d, but the schema says there are 30"),
+        ("genre", lambda values: values - 2, "column 'genre' holds the id -2"),
+        ("hour", lambda values: values * float("nan"), "column 'hour' holds a number that is not finite"),
+        ("text", lambda values: values / 0, "column 'text' holds a number that is not finite"),
+        ("kind", lambda values: values + 3, "column 'kind' holds the class [345], but the schema says there are 0 to 2"),
+        ("bought", lambda values: values * 2 + 0.5, "column 'bought' is binary, but holds"),
+        ("spent", lambda values: values * float("nan"), "column 'spent' holds NaN"),
+    ],
+)
+def test_what_a_batch_may_not_hold_is_told(column: str, change: Callable[[Tensor], Tensor], said: str) -> None:
+    model = network(heads={"bought": {}, "kind": {}, "spent": {}})
+    given = batch([4, 3])
+    with pytest.raises(DataError, match=said):
+        model.losses(dict(given) | {column: change(given[column])})
+
+
+def test_a_column_that_is_missing_and_a_target_that_is_unknown_are_told() -> None:
+    given = batch([4])
+    del given["price"]
+    with pytest.raises(ConfigError, match="the batch has no column 'price'"):
+        check(SCHEMA, given)
+    with pytest.raises(ConfigError, match=r"heads\.bougt: the schema has no such target.*bought"):
+        network(heads={"bougt": {}})
+    with pytest.raises(ConfigError, match="nothing is asked for"):
+        network(next_item=None)
+    with pytest.raises(ConfigError, match=r"features\.width is 8 and block.width 16"):
+        network(features={"width": 8})
+    with pytest.raises(ConfigError, match="cannot be shared by 3 heads"):
+        network(block={"heads": 3})
+    with pytest.raises(ConfigError, match=r"block 'xlnt'.*xlnet"):
+        network(block={"kind": "xlnt"})
+
+
+def test_albert_with_as_many_groups_as_layers_shares_nothing() -> None:
+    sizes = [
+        sum(weight.numel() for weight in network(block={"kind": "albert", "layers": 3, "groups": groups}).block.parameters())
+        for groups in (1, 3)
+    ]
+    assert sizes[1] > 2 * sizes[0]
