@@ -16,7 +16,7 @@ from fathom.data.batches import pad_right
 from fathom.errors import ConfigError, suggestion
 from fathom.files import Json
 from fathom.items.search import search
-from fathom.models.model import Model, TrainingData
+from fathom.models.model import Model, TrainingData, refuse_unknown
 from fathom.networks.blocks import BlockSettings
 from fathom.networks.features import FeatureSettings
 from fathom.networks.heads import NextItemSettings
@@ -238,10 +238,8 @@ class ArchitectureModel(Model[Chosen], Generic[Chosen]):
         network, columns = self.whole.network, self.whole.columns
         device = network.features.items.weight.device
         length = self.settings.length
+        refuse_unknown(cases, self.n_items)
         latest = [case.history[-length:] for case in cases]
-        wrong = next((item for history in latest for item in history if not 1 <= item <= self.n_items), None)
-        if wrong is not None:
-            raise ConfigError(f"a history names item {wrong}, but the model knows the items 1 to {self.n_items}")
         size = max(1, *map(len, latest)) if latest else 1
         ids = torch.from_numpy(pad_right(latest, size)).to(device)
         times = _padded([case.times[-length:] for case in cases], ids, -1.0).long() if self.settings.elapsed else None

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import elu
 
 from fathom.data.batches import pad_right
-from fathom.errors import ConfigError
 from fathom.items.search import search
-from fathom.models.model import Model, TrainingData
+from fathom.models.model import Model, TrainingData, refuse_unknown
 from fathom.recommenders.encoders import Dropout
 from fathom.recommenders.ranked import BATCH, joined
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
@@ -120,8 +119,6 @@ class Network(nn.Module):
         ids = torch.from_numpy(pad_right(latest, max(map(len, latest), default=1) or 1)).to(self.items.weight.device)
         lengths = torch.tensor([len(history) for history in latest], device=ids.device)
         inside = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-        if bool((wrong := inside & ((ids < 1) | (ids > self.n_items))).any()):
-            raise ConfigError(f"a history names item {int(ids[wrong][0])}, but the model knows the items 1 to {self.n_items}")
         states = torch.zeros(self.settings.layers, len(latest), self.settings.width, device=ids.device)
         for place in range(ids.shape[1]):
             states = torch.where(inside[:, place, None], self.step(ids[:, place], states)[1], states)
@@ -194,6 +191,7 @@ class GRU4Rec(Model[GRU4RecSettings]):
         return cls(network)
 
     def _users(self, cases: Sequence[Case]) -> Tensor:
+        refuse_unknown(cases, self.n_items)
         return self.network.users([case.history for case in cases]).float().cpu()
 
 

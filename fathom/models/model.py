@@ -101,11 +101,19 @@ class TensorModel(Model[Chosen], Generic[Chosen]):
 AnyModel = Model[Any]
 
 
+def refuse_unknown(cases: Sequence[Case], n_items: int) -> None:
+    """A `ConfigError` that names the first item of a history that is none of the model's."""
+    wrong = next((item for case in cases for item in case.history if not 1 <= item <= n_items), None)
+    if wrong is not None:
+        raise ConfigError(f"a history names item {wrong}, but the model knows the items 1 to {n_items}")
+
+
 def taste(cases: Sequence[Case], n_items: int, *, decay: float = 1.0, latest: int = 0) -> "sparse.csr_array[np.float32]":
     """(B, n_items + 1): what each history holds; the event `a` places before the last weighs `decay ** a`, a repeated item its latest.
 
     Only the `latest` events count; 0: all. An id that the model does not know is a `ConfigError`.
     """
+    refuse_unknown(cases, n_items)
     rows, columns, weights = [], [], []
     for row, case in enumerate(cases):
         seen: set[int] = set()
@@ -115,9 +123,6 @@ def taste(cases: Sequence[Case], n_items: int, *, decay: float = 1.0, latest: in
                 rows.append(row)
                 columns.append(item)
                 weights.append(decay**age)
-    if columns and not 1 <= min(columns) <= max(columns) <= n_items:
-        wrong = next(item for item in columns if not 1 <= item <= n_items)
-        raise ConfigError(f"a history names item {wrong}, but the model knows the items 1 to {n_items}")
     return sparse.csr_array((np.array(weights, dtype=np.float32), (rows, columns)), shape=(len(cases), n_items + 1))
 
 

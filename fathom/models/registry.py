@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from fathom.models.architecture import BERT4Rec, XLNetCLM, XLNetMLM, XLNetPLM, XLNetRTD
+from fathom.models.attrec import AttRec
 from fathom.models.bm25 import BM25
 from fathom.models.ease import EASE
 from fathom.models.factors import ALS, BPR
@@ -30,6 +31,7 @@ MODELS: Mapping[str, type[AnyModel]] = {
         VSTAN,
         GRU4Rec,
         NARM,
+        AttRec,
         BERT4Rec,
         XLNetCLM,
         XLNetMLM,

@@ -19,8 +19,7 @@ from pydantic import Field
 from scipy import sparse
 from torch import Tensor
 
-from fathom.errors import ConfigError
-from fathom.models.model import TensorModel, TrainingData, ranked_scores
+from fathom.models.model import TensorModel, TrainingData, ranked_scores, refuse_unknown
 from fathom.records import PAD, Case, Interactions, Ints
 from fathom.settings import Settings
 
@@ -152,6 +151,7 @@ class SessionNeighbours(TensorModel[AnyNeighbours], Generic[AnyNeighbours]):
 
     def score(self, cases: Sequence[Case]) -> Tensor:
         """(B, n_items + 1) float32; 0 for items that no neighbour holds."""
+        refuse_unknown(cases, self.n_items)
         scores = np.zeros((len(cases), self.n_items + 1), dtype=np.float32)
         for row, case in zip(scores, cases, strict=True):
             session = self._session(case)
@@ -184,7 +184,6 @@ class SessionNeighbours(TensorModel[AnyNeighbours], Generic[AnyNeighbours]):
     def _session(self, case: Case) -> Session:
         newest_first = list(dict.fromkeys(reversed(case.history)))[: self.settings.latest]
         items = np.array(newest_first[::-1], dtype=np.int64)
-        self._check(items)
         places = np.zeros(self.n_items + 1)
         places[items] = np.arange(1, len(items) + 1)
         return Session(items, places, case.times[-1] if case.times else -1)
@@ -208,11 +207,6 @@ class SessionNeighbours(TensorModel[AnyNeighbours], Generic[AnyNeighbours]):
         offsets = np.cumsum(sizes) - sizes
         at = np.repeat(starts - offsets, sizes) + np.arange(int(sizes.sum()))
         return Near(sessions, self._items[at], self._places[at], offsets)
-
-    def _check(self, items: Ints) -> None:
-        if len(items) and not 1 <= int(items.min()) <= int(items.max()) <= self.n_items:
-            wrong = int(items.max() if items.max() > self.n_items else items.min())
-            raise ConfigError(f"a history names item {wrong}, but the model knows the items 1 to {self.n_items}")
 
     @cached_property
     def _items(self) -> Ints:

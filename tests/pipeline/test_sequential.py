@@ -24,6 +24,7 @@ OWN = {
     **dict.fromkeys(("sasrec", "gsasrec", "sasrec+"), NETWORK),
     "item-knn": {"neighbours": 7},
     **dict.fromkeys(("bert4rec", "xlnet-clm", "xlnet-mlm", "xlnet-plm", "xlnet-rtd"), ROWS),
+    "attrec": {"width": 8, "fit": FIT},
     "narm": {"width": 8, "length": 8, "fit": FIT},
     "gru4rec": {"width": 8, "negatives": 8, "fit": FIT},
 }
