@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from fathom.models.afm import AFM
 from fathom.models.architecture import BERT4Rec, XLNetCLM, XLNetMLM, XLNetPLM, XLNetRTD
 from fathom.models.attrec import AttRec
 from fathom.models.bm25 import BM25
@@ -15,6 +16,7 @@ from fathom.models.popularity import Popularity
 from fathom.models.prod2vec import Prod2Vec
 from fathom.models.sasrec import GSASRec, PlainSASRec, SASRecPlus
 from fathom.models.session_knn import STAN, VSTAN, VSkNN
+from fathom.models.ssept import SSEPT
 
 MODELS: Mapping[str, type[AnyModel]] = {
     model.kind: model
@@ -29,6 +31,7 @@ MODELS: Mapping[str, type[AnyModel]] = {
         VSkNN,
         STAN,
         VSTAN,
+        AFM,
         GRU4Rec,
         NARM,
         AttRec,
@@ -39,6 +42,7 @@ MODELS: Mapping[str, type[AnyModel]] = {
         XLNetRTD,
         PlainSASRec,
         GSASRec,
+        SSEPT,
         SASRecPlus,
     )
 }

@@ -23,6 +23,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "prod2vec": {"width": 16, "fit": {"epochs": 20, "batch_size": 512, "learning_rate": 0.02}},
     "gru4rec": {"width": 32, "negatives": 20, "fit": {"epochs": 30, "batch_size": 16, "learning_rate": 0.01, "precision": "float32"}},
     "attrec": {"width": 32, "fit": {"epochs": 40, "batch_size": 256, "learning_rate": 0.01}},
+    "afm": {"width": 16, "fit": {"epochs": 20, "batch_size": 128, "learning_rate": 0.01}},
+    "ssept": {"width": 16, "length": 16, "dropout": 0.1, "item_replaced": 0.05, "fit": NETWORK["fit"]},
     "narm": {"width": 32, "length": 16, "fit": NETWORK["fit"]},
     "bert4rec": ROWS | {"fit": ROWS["fit"] | {"epochs": 60}},  # it meets rows that go on behind the mask far more often than such as end
     **dict.fromkeys(("xlnet-clm", "xlnet-mlm", "xlnet-plm", "xlnet-rtd"), ROWS),

@@ -25,6 +25,8 @@ OWN = {
     "item-knn": {"neighbours": 7},
     **dict.fromkeys(("bert4rec", "xlnet-clm", "xlnet-mlm", "xlnet-plm", "xlnet-rtd"), ROWS),
     "attrec": {"width": 8, "fit": FIT},
+    "afm": {"width": 4, "fit": FIT},
+    "ssept": {"width": 8, "length": 8, "fit": FIT},
     "narm": {"width": 8, "length": 8, "fit": FIT},
     "gru4rec": {"width": 8, "negatives": 8, "fit": FIT},
 }
