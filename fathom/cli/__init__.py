@@ -90,7 +90,10 @@ def evaluate(
     models: Annotated[list[str], typer.Option("--model", help="Judge only these rows. May be repeated.", show_default=False)] = [],  # noqa: B006
     users: Annotated[int, typer.Option(min=0, help="Judge this many test users, drawn by the run's seed; 0: as the recipe says.")] = 0,
     beside: Annotated[
-        Path | None, typer.Option(help="Another run on the same cases: its rows are set beside, nothing is judged.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Another run on the same cases, or its results.json: its rows are set beside, nothing is judged.", show_default=False
+        ),
     ] = None,
     rows: Annotated[list[str], typer.Option("--row", help="Only this row of the other run. May be repeated.", show_default=False)] = [],  # noqa: B006
 ) -> None:

@@ -17,7 +17,7 @@ def judge_folder(folder: Path, *, models: Sequence[str], users: int, beside: Pat
     if beside is not None:
         if models or users:
             raise ConfigError("--beside takes rows of another run and judges nothing again: leave --model and --users out")
-        results_of(folder), results_of(beside)  # both must be finished
+        results_of(folder), None if beside.is_file() else results_of(beside)  # both must be finished
         taken = invite(folder, beside, names=rows)
         Console().print(f"from {beside}: {', '.join(taken)}", highlight=False)
         conclude(table_of(work), command=command)

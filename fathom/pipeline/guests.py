@@ -19,9 +19,11 @@ GUESTS = "guests"
 def invite(folder: Path, other: Path, *, names: Sequence[str] = ()) -> list[str]:
     """Take rows of the finished run in `other` into the run in `folder`: `names`, or all that it does not have itself; returns which.
 
-    Another data set, other cases or an unknown name is an error, and nothing is taken.
+    `other` may also be the results.json of a run that is not at hand: its rows come with their intervals, but without the rank of each
+    person they cannot be compared by a paired test. Another data set, other cases or an unknown name is an error, and nothing is taken.
     """
-    own, found = read(folder / "results.json"), read(other / "results.json")
+    alone = other.is_file()
+    own, found = read(folder / "results.json"), read(other if alone else other / "results.json")
     if own.dataset.fingerprint != found.dataset.fingerprint:
         raise DataError(f"{other} is about other data ('{found.dataset.name}') than {folder} ('{own.dataset.name}')")
     theirs = {row.model: row for row in found.rows if own.row(row.model) is None and not is_oracle(row.model)}
@@ -30,12 +32,19 @@ def invite(folder: Path, other: Path, *, names: Sequence[str] = ()) -> list[str]
             raise ConfigError(f"--row {name}: {other} has no such row, or {folder} has it itself{suggestion(name, list(theirs))}")
     taken = list(names or theirs)
     asked = Evaluation.load(folder / "ranks" / f"{own.rows[0].model}.parquet")
-    for name in taken:
+    if alone and (own.dataset.split, own.seed) != (found.dataset.split, found.seed):
+        raise DataError(
+            f"{other} was asked other cases than {folder}: '{found.dataset.split}', seed {found.seed}, "
+            f"against '{own.dataset.split}', seed {own.seed}"
+        )
+    for name in () if alone else taken:
         paired({str(folder): asked, f"{other}/{name}": Evaluation.load(other / "ranks" / f"{name}.parquet")})
     rows = {row.model: row for row in guests(folder)[0]} | {name: theirs[name] for name in taken}
     (folder / GUESTS).mkdir(exist_ok=True)
     for name in taken:
-        shutil.copyfile(other / "ranks" / f"{name}.parquet", folder / GUESTS / f"{name}.parquet")
+        (folder / GUESTS / f"{name}.parquet").unlink(missing_ok=True)
+        if not alone:
+            shutil.copyfile(other / "ranks" / f"{name}.parquet", folder / GUESTS / f"{name}.parquet")
     write_json(folder / GUESTS / "rows.json", [row.model_dump(mode="json") for row in rows.values()])
     return taken
 
@@ -52,4 +61,5 @@ def guests(folder: Path) -> tuple[list[Row], dict[str, Evaluation]]:
         raise DataError(
             f"{path}: not rows as Fathom writes them ({error.errors()[0]['msg']}); remove the folder and invite them again"
         ) from error
-    return rows, {row.model: Evaluation.load(folder / GUESTS / f"{row.model}.parquet") for row in rows}
+    ranks = {row.model: folder / GUESTS / f"{row.model}.parquet" for row in rows}
+    return rows, {name: Evaluation.load(path) for name, path in ranks.items() if path.is_file()}

@@ -84,7 +84,7 @@ def summarise(table: Table, *, command: str) -> Results:
     rows, more = table.rows(evaluations)
     pairs = [(a, b) for a, b in dict.fromkeys(table.pairs) if a in evaluations and b in evaluations]
     strangers, invited = guests(work.run.folder)
-    if invited:
+    if strangers:
         rows = sorted([*rows, *strangers], key=lambda row: is_oracle(row.model))
         pairs += [(name, guest) for name in table.protagonists[-1:] if name in evaluations for guest in invited]
         evaluations |= invited

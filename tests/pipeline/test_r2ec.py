@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from fathom.cli import app
 from fathom.data.world import WorldSettings, build_world
-from fathom.errors import ConfigError
+from fathom.errors import ConfigError, DataError
 from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import read, write
 from fathom.evaluation.said import load_said
@@ -174,6 +174,22 @@ def test_rows_of_another_run_stand_beside_its_own(run: R2ecWorkshop, tmp_path: P
     assert [row.model for row in results.rows][-2:] == ["stranger", "oracle"]
     assert results.row("stranger") == stranger
     assert next(one for one in results.comparisons if one.b == "stranger").a == "r2ec"
+
+
+def test_rows_of_a_run_that_is_not_at_hand_stand_there_untested(run: R2ecWorkshop, tmp_path: Path) -> None:
+    here, file = Path(shutil.copytree(run.run.folder, tmp_path / "here")), tmp_path / "other.json"
+    found = read(here / "results.json")
+    stranger = found.rows[2].model_copy(update={"model": "stranger"})
+    write(file, found.model_copy(update={"rows": [stranger], "seed": 7}))
+    told = CliRunner().invoke(app, ["evaluate", str(here), "--beside", str(file)])
+    assert isinstance(told.exception, DataError)
+    assert "was asked other cases" in str(told.exception)
+    write(file, found.model_copy(update={"rows": [stranger]}))
+    told = CliRunner().invoke(app, ["evaluate", str(here), "--beside", str(file)])
+    assert told.exit_code == 0, told.output
+    results = read(here / "results.json")
+    assert results.row("stranger") == stranger
+    assert not [one for one in results.comparisons if "stranger" in (one.a, one.b)]
 
 
 @pytest.mark.slow
