@@ -180,11 +180,11 @@ def test_rows_of_a_run_that_is_not_at_hand_stand_there_untested(run: R2ecWorksho
     here, file = Path(shutil.copytree(run.run.folder, tmp_path / "here")), tmp_path / "other.json"
     found = read(here / "results.json")
     stranger = found.rows[2].model_copy(update={"model": "stranger"})
-    write(file, found.model_copy(update={"rows": [stranger], "seed": 7}))
+    write(file, found.model_copy(update={"rows": [stranger], "comparisons": [], "seed": 7}))
     told = CliRunner().invoke(app, ["evaluate", str(here), "--beside", str(file)])
     assert isinstance(told.exception, DataError)
     assert "was asked other cases" in str(told.exception)
-    write(file, found.model_copy(update={"rows": [stranger]}))
+    write(file, found.model_copy(update={"rows": [stranger], "comparisons": []}))
     told = CliRunner().invoke(app, ["evaluate", str(here), "--beside", str(file)])
     assert told.exit_code == 0, told.output
     results = read(here / "results.json")
