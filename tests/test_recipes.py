@@ -13,6 +13,8 @@ from fathom.settings import Settings
 class Inner(Settings):
     samples: int = Field(default=4, ge=2)
     """How many."""
+    rounds: int = 1
+    """How often."""
 
 
 class Outer(Settings):
@@ -52,6 +54,23 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, said: str) -
     with pytest.raises(ConfigError) as error:
         load(written(tmp_path, text), Outer)
     assert said in str(error.value)
+
+
+class Preset(Settings):
+    training: Inner = Inner(samples=9, rounds=3)
+    """How it is trained."""
+
+
+class Deeper(Settings):
+    preset: Preset = Preset(training=Inner(rounds=5))
+    """A preset of its own."""
+
+
+def test_what_is_written_is_laid_over_the_default_of_its_field() -> None:
+    assert Preset.model_validate({"training": {"rounds": 7}}).training == Inner(samples=9, rounds=7)
+    assert Preset.model_validate({"training": Inner()}).training == Inner(), "settings that are given whole are taken whole"
+    assert Deeper.model_validate({"preset": {"training": {"samples": 2}}}).preset.training == Inner(samples=2, rounds=5)
+    assert Deeper.model_validate(Deeper().model_dump()) == Deeper()
 
 
 def test_a_missing_recipe_is_told_with_the_nearest_one(tmp_path: Path) -> None:

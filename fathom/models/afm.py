@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from fathom.files import Json
 from fathom.models.architecture import numbered
+from fathom.models.attrec import in_batches
 from fathom.models.model import Model, TrainingData, refuse_unknown
 from fathom.recommenders.encoders import Dropout
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Ints
 from fathom.settings import Settings
+from fathom.training.processes import cut
 from fathom.training.ranking_losses import bce
 from fathom.training.run import noise_from
 from fathom.training.sequential import figures, starts_of
@@ -51,6 +53,9 @@ class AFMSettings(Settings):
 class Network(nn.Module):
     """Features of people, last items, items and attributes; 0 of each is nothing."""
 
+    met: Tensor
+    """(n_users,) who has an event in the log: nobody else's vector means anything."""
+
     def __init__(self, n_users: int, n_items: int, sizes: Sequence[int], widest: Sequence[int], settings: AFMSettings) -> None:
         super().__init__()
         self.n_users, self.n_items, self.settings, width = n_users, n_items, settings, settings.width
@@ -61,6 +66,7 @@ class Network(nn.Module):
         self.out = nn.Linear(width, 1, bias=False)
         self.start = nn.Parameter(torch.zeros(1))
         self.dropout = Dropout(settings.dropout)
+        self.register_buffer("met", torch.ones(n_users, dtype=torch.bool))
         for number, most in enumerate(widest):
             self.register_buffer(f"values{number}", torch.zeros(n_items + 1, most, dtype=torch.long))
         for vectors, weights in zip(self.vectors, self.weights, strict=True):
@@ -111,6 +117,7 @@ class AFM(Model[AFMSettings]):
         with noise_from(settings.fit.seed):
             sizes, widest = [int(table.max()) for table in tables], [table.shape[1] for table in tables]
             network = Network(log.n_users, n_items, sizes, widest, settings)
+        network.met.copy_(torch.from_numpy(np.diff(log.offsets) > 0))
         for number, table in enumerate(tables):
             network.get_buffer(f"values{number}").copy_(table)
         made = cls(network)
@@ -120,8 +127,7 @@ class AFM(Model[AFMSettings]):
         taken = np.unique(owners * (n_items + 1) + log.items)
 
         def batches(_: int, rng: np.random.Generator) -> list[Ints]:
-            order = rng.permutation(places)
-            return np.split(order, range(settings.fit.batch_size, len(order), settings.fit.batch_size))
+            return in_batches(rng.permutation(places), settings.fit.batch_size)
 
         def loss(_: nn.Module, chosen: Ints) -> tuple[Tensor, Tensor]:
             device = network.start.device
@@ -139,6 +145,7 @@ class AFM(Model[AFMSettings]):
             run=data.run,
             stage=data.stage,
             validate=(lambda: figures(made, data.valid)) if data.valid else None,
+            micro_batches=lambda chosen: [chosen[piece] for piece in cut(len(chosen))],
         )
         return cls(network)
 
@@ -148,14 +155,19 @@ class AFM(Model[AFMSettings]):
         refuse_unknown(cases, self.n_items)
         device = self.network.start.device
         fields = len(self.network.vectors)
-        rows = max(1, TOGETHER // max(1, fields * fields // 2 * self.settings.width * self.n_items))
-        users = torch.tensor([case.user + 1 if case.user < self.network.n_users else 0 for case in cases], dtype=torch.long, device=device)
+        met = self.network.met.tolist()
+        users = torch.tensor([case.user + 1 if 0 <= case.user < len(met) and met[case.user] else 0 for case in cases], device=device)
         last = torch.tensor([case.history[-1] if case.history else PAD for case in cases], dtype=torch.long, device=device)
         scores = torch.full((len(cases), self.n_items + 1), -torch.inf)
-        every = torch.arange(1, self.n_items + 1, device=device)
+        most = max(1, TOGETHER // max(1, fields * fields // 2 * self.settings.width))  # pairs of a case and an item
+        columns = min(most, self.n_items)
+        rows = max(1, most // columns)
         for start in range(0, len(cases), rows):
             part = slice(start, start + rows)
-            scores[part, 1:] = self.network(users[part], last[part], every.expand(len(users[part]), -1)).float().cpu()
+            for first in range(1, self.n_items + 1, columns):
+                items = torch.arange(first, min(first + columns, self.n_items + 1), device=device)
+                said = self.network(users[part].long(), last[part], items.expand(len(users[part]), -1))
+                scores[part, first : first + columns] = said.float().cpu()
         return scores
 
     def save(self, folder: Path) -> None:

@@ -237,7 +237,8 @@ class ArchitectureModel(Model[Chosen], Generic[Chosen]):
         """States (B, d + 1) and items (N + 1, d + 1) whose products are the logits."""
         network, columns = self.whole.network, self.whole.columns
         device = network.features.items.weight.device
-        length = self.settings.length
+        # The mask stands behind the history: with it a row is as long as the longest that training has read.
+        length = self.settings.length - (self.objective != "clm")
         refuse_unknown(cases, self.n_items)
         latest = [case.history[-length:] for case in cases]
         size = max(1, *map(len, latest)) if latest else 1

@@ -24,6 +24,7 @@ from fathom.recommenders.ranked import BATCH, joined
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Interactions, Ints, Ranking
 from fathom.settings import Settings
+from fathom.training.processes import cut
 from fathom.training.run import noise_from
 from fathom.training.sequential import figures, starts_of
 from fathom.training.supervised import FitSettings, fit
@@ -49,12 +50,16 @@ class AttRecSettings(Settings):
 class Network(nn.Module):
     """Vectors of people and items, none longer than 1, and the attention."""
 
+    met: Tensor
+    """(n_users,) who has an event in the log: nobody else's vector means anything."""
+
     def __init__(self, n_users: int, n_items: int, settings: AttRecSettings) -> None:
         super().__init__()
         self.n_users, self.n_items, self.settings, width = n_users, n_items, settings, settings.width
         self.people = nn.Embedding(n_users, width)
         self.tastes, self.items = nn.Embedding(n_items + 1, width), nn.Embedding(n_items + 1, width)
         self.asking, self.asked = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        self.register_buffer("met", torch.ones(n_users, dtype=torch.bool))
         for table in (self.people, self.tastes, self.items):
             nn.init.normal_(table.weight, std=0.5 * width**-0.5)
 
@@ -79,7 +84,7 @@ class Network(nn.Module):
         """(B, d) the long-run vector of each person; of somebody who is not known the mean of the history's items'."""
         rows = []
         for case in cases:
-            if 0 <= case.user < self.n_users:
+            if 0 <= case.user < self.n_users and bool(self.met[case.user]):
                 rows.append(clipped(self.people.weight[case.user]))
             else:
                 own = self.tastes.weight[torch.tensor(case.history, dtype=torch.long, device=self.tastes.weight.device)]
@@ -121,6 +126,7 @@ class AttRec(Model[AttRecSettings]):
         log, n_items = data.interactions, data.catalog.n_items
         with noise_from(settings.fit.seed):
             network = Network(max(log.n_users, 1), n_items, settings)
+        network.met.copy_(torch.from_numpy(np.diff(log.offsets) > 0))
         made = cls(network)
         owners = np.repeat(np.arange(log.n_users), np.diff(log.offsets))
         starts = starts_of(log, np.arange(log.n_events, dtype=np.int64))
@@ -128,8 +134,7 @@ class AttRec(Model[AttRecSettings]):
         taken = np.unique(owners * (n_items + 1) + log.items)
 
         def batches(_: int, rng: np.random.Generator) -> list[Ints]:
-            order = rng.permutation(asked)
-            return np.split(order, range(settings.fit.batch_size, len(order), settings.fit.batch_size))
+            return in_batches(rng.permutation(asked), settings.fit.batch_size)
 
         def loss(_: nn.Module, places: Ints) -> tuple[Tensor, Tensor]:
             device = network.items.weight.device
@@ -151,6 +156,7 @@ class AttRec(Model[AttRecSettings]):
             run=data.run,
             stage=data.stage,
             validate=(lambda: figures(made, data.valid)) if data.valid else None,
+            micro_batches=lambda places: [places[piece] for piece in cut(len(places))],
         )
         return cls(network)
 
@@ -185,6 +191,11 @@ class AttRec(Model[AttRecSettings]):
         network = Network(int(str(facts["n_users"])), int(str(facts["n_items"])), recorded(facts, AttRecSettings, folder))
         put_weights(network, read_tensors(folder), folder)
         return cls(network)
+
+
+def in_batches(order: Ints, size: int) -> list[Ints]:
+    """`order` in pieces of `size`; none of nothing."""
+    return np.split(order, range(size, len(order), size)) if len(order) else []
 
 
 def clipped(vectors: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class ALSSettings(Settings):
     regularisation: float = Field(default=0.01, ge=0)
     """What a squared weight costs."""
     confidence: float = Field(default=10.0, gt=0)
-    """How much more an item that was taken counts than one that was not: 1 + this (alpha)."""
+    """How many times as much an item that was taken counts as one that was not (alpha)."""
     epochs: int = Field(default=15, ge=1)
     """Rounds over people and items."""
     seed: int = 42
@@ -109,10 +109,14 @@ class BPR(TensorModel[BPRSettings]):
         """(B, n_items + 1) float32 products of person and item, each item's bias among them."""
         items, known = self.tensors["items"].double(), self.tensors["people"].double()
         held = taste(cases, self.n_items)
+        met, never = known[:, :-1].any(dim=1).tolist(), (items == 0).all(dim=1)
+        never[PAD] = False
         rows = []
         for row, case in enumerate(cases):
             own = items[torch.from_numpy(held.indices[held.indptr[row] : held.indptr[row + 1]].astype(np.int64))]
-            rows.append(items @ (known[case.user] if 0 <= case.user < len(known) else self._placed(own, items[1:].mean(dim=0))))
+            seen = 0 <= case.user < len(met) and met[case.user]
+            said = items @ (known[case.user] if seen else self._placed(own, items[1:].mean(dim=0)))
+            rows.append(torch.where(never, said.min(), said))  # of an item that nobody took nothing is known but that
         return _as_scores(rows, self.n_items)
 
     def _placed(self, own: Tensor, mean: Tensor) -> Tensor:

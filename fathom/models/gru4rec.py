@@ -134,6 +134,7 @@ class GRU4Rec(Model[GRU4RecSettings]):
 
     kind = "gru4rec"
     about = "a recurrent network, sessions side by side"
+    by_gradients = True
 
     def __init__(self, network: Network) -> None:
         self.network = network.eval()

@@ -18,6 +18,7 @@ from torch.nn.functional import logsigmoid, normalize
 from fathom.models.model import TensorModel, TrainingData, ranked_scores, taste
 from fathom.records import PAD, Case, Catalog, Interactions, Ints
 from fathom.settings import Settings
+from fathom.training.processes import cut
 from fathom.training.run import noise_from
 from fathom.training.supervised import FitSettings, fit
 
@@ -52,13 +53,13 @@ class Prod2Vec(TensorModel[Prod2VecSettings]):
 
     @classmethod
     def fit(cls, data: TrainingData, settings: Prod2VecSettings) -> Self:
-        """Vectors from all pairs of the log; an item that nobody took gets the mean of its attributes' vectors, or none."""
+        """Vectors from all pairs of the log; an item that stood beside no other gets the mean of its attributes' vectors, or none."""
         n_items = data.catalog.n_items
         described = _described(data.catalog) if settings.attributes else np.empty((0, 2), dtype=np.int64)
         size = max([n_items, *described[:, 1].tolist()]) + 1
         pairs = _pairs(data.interactions, described, window=settings.window)
         counts = np.bincount(pairs[:, 1], minlength=size)
-        chances = torch.from_numpy(np.where(counts > 0, np.maximum(counts, 1.0) ** settings.exponent, 0.0))
+        steps = torch.from_numpy(np.cumsum(np.where(counts > 0, np.maximum(counts, 1.0) ** settings.exponent, 0.0)))
         weights = torch.from_numpy(np.where((pairs > n_items).any(axis=1), settings.attributes, 1.0)).float()
         learned, batch_size = torch.from_numpy(pairs), settings.fit.batch_size
         with noise_from(settings.fit.seed):
@@ -70,18 +71,28 @@ class Prod2Vec(TensorModel[Prod2VecSettings]):
             return list(torch.from_numpy(rng.permutation(len(learned))).split(batch_size))
 
         def loss(_: nn.Module, chosen: Tensor) -> tuple[Tensor, Tensor]:
-            centre, context = learned[chosen].T
-            drawn = torch.multinomial(chances, len(chosen) * settings.negatives, replacement=True).view(len(chosen), -1)
-            said, weight = centres(centre), weights[chosen]
+            device = centres.weight.device
+            centre, context = learned[chosen].T.to(device)
+            luck = torch.rand(len(chosen), settings.negatives, dtype=torch.float64) * steps[-1]
+            drawn = torch.searchsorted(steps, luck, right=True).clamp(max=size - 1).to(device)
+            said, weight = centres(centre), weights[chosen].to(device)
             near = logsigmoid((said * contexts(context)).sum(-1))
             far = logsigmoid(-(contexts(drawn) @ said[:, :, None]).squeeze(-1)).sum(-1)
             return -(weight * (near + far)).sum(), weight.sum()
 
         if len(learned):
-            fit(nn.ModuleList([centres, contexts]), batches=batches, loss=loss, settings=settings.fit, run=data.run, stage=data.stage)
-        vectors = normalize(centres.weight.detach().float(), dim=1)
+            fit(
+                nn.ModuleList([centres, contexts]),
+                batches=batches,
+                loss=loss,
+                settings=settings.fit,
+                run=data.run,
+                stage=data.stage,
+                micro_batches=_pieces,
+            )
+        vectors = normalize(centres.weight.detach().float().cpu(), dim=1)
         taken = torch.zeros(size, dtype=torch.bool)
-        taken[data.interactions.items] = True
+        taken[learned[(learned <= n_items).all(dim=1)].flatten()] = True  # who never stood beside another has learned nothing
         items = torch.where(taken[: n_items + 1, None], vectors[: n_items + 1], _of_attributes(vectors, described, n_items))
         items[PAD] = 0.0
         return cls(n_items, settings, {"vectors": normalize(items, dim=1)})
@@ -92,6 +103,11 @@ class Prod2Vec(TensorModel[Prod2VecSettings]):
         profiles = taste(cases, self.n_items, decay=self.settings.decay, latest=self.settings.latest) @ vectors
         lengths = np.linalg.norm(profiles, axis=1, keepdims=True)
         return ranked_scores(np.stack([vectors @ profile for profile in profiles / np.maximum(lengths, 1e-12)]))
+
+
+def _pieces(chosen: Tensor) -> list[Tensor]:
+    """A batch in pieces, for as many processes as there are."""
+    return [chosen[piece] for piece in cut(len(chosen))]
 
 
 def _pairs(log: Interactions, described: Ints, *, window: int) -> Ints:

@@ -142,7 +142,7 @@ class SessionNeighbours(TensorModel[AnyNeighbours], Generic[AnyNeighbours]):
         return cls(data.catalog.n_items, settings, _remembered(data.interactions))
 
     def extended(self, interactions: Interactions) -> Self:
-        """A model that also knows the sessions of `interactions`, as if fitted to both logs at once: nothing is worked out again."""
+        """A model that also knows the sessions of `interactions`, as if fitted to both logs at once."""
         more = _remembered(interactions)
         start = self.tensors["offsets"][-1]
         tensors = {name: torch.cat([self.tensors[name], more[name]]) for name in ("items", "places", "ends")}

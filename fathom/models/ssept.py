@@ -25,7 +25,7 @@ from fathom.settings import Settings
 from fathom.training.processes import cut
 from fathom.training.ranking_losses import bce
 from fathom.training.run import noise_from
-from fathom.training.sampled import Drawing, SampledTraining
+from fathom.training.sampled import Drawing, SampledTraining, held
 from fathom.training.sequential import SequenceFit, Windows, figures, window_batches
 from fathom.training.supervised import fit
 
@@ -58,10 +58,14 @@ class SSEPTSettings(Settings):
 class Network(nn.Module):
     """Items, people, and the encoder of both side by side."""
 
+    met: Tensor
+    """(n_users,) who has an event in the log: nobody else's vector means anything."""
+
     def __init__(self, n_users: int, n_items: int, settings: SSEPTSettings) -> None:
         super().__init__()
         self.n_users, self.n_items, self.settings = n_users, n_items, settings
         self.items, self.people = nn.Embedding(n_items + 1, settings.width), nn.Embedding(n_users, settings.width)
+        self.register_buffer("met", torch.ones(n_users, dtype=torch.bool))
         for table in (self.items, self.people):
             nn.init.normal_(table.weight, std=0.02)
         self.encoder = CausalEncoder(
@@ -82,8 +86,9 @@ class Network(nn.Module):
     def vectors(self, users: Tensor) -> Tensor:
         """(B, d) of people by their numbers; whoever is not known is everybody's mean, as which most of training knew them."""
         known = (users >= 0) & (users < self.n_users)
+        known = known & self.met[users.clamp(0, self.n_users - 1)]
         found = self.people(users.clamp(0, self.n_users - 1))
-        return torch.where(known[:, None], found, self.people.weight.mean(dim=0))
+        return found if bool(known.all()) else torch.where(known[:, None], found, self.people.weight[self.met].mean(dim=0))
 
     def replaced(self, ids: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
         """Items (B, T) and people (B,) as training reads them; as they are outside it."""
@@ -113,6 +118,7 @@ class SSEPT(Model[SSEPTSettings]):
         log, n_items = data.interactions, data.catalog.n_items
         with noise_from(settings.fit.seed):
             network = Network(max(log.n_users, 1), n_items, settings)
+        network.met.copy_(torch.from_numpy(np.diff(log.offsets) > 0))
         made = cls(network)
         drawn_as = SampledTraining(negatives=settings.negatives, drawn_for="event")
         counts = np.bincount(log.items, minlength=n_items + 1)
@@ -196,6 +202,5 @@ def lost(network: Network, windows: Windows, owners: Tensor) -> tuple[Tensor, Te
         true = (states[:, :width] * network.items.weight[targets[asked]]).sum(dim=1) + own
         rivals = drawn[asked]
         far = (states[:, None, :width] * network.items.weight[rivals]).sum(dim=2) + own[:, None]
-        taken = torch.zeros(len(ids), network.n_items + 1, dtype=torch.bool, device=device)
-        taken.scatter_(1, ids, True).scatter_(1, targets, True)
-        return bce(true, far, ~taken[rows[:, None], rivals]).sum(), asked.sum()
+        counts = ~held(targets, drawn.flatten(1)).view(drawn.shape)[asked]
+        return bce(true, far, counts).sum(), asked.sum()

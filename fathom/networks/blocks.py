@@ -40,7 +40,7 @@ class BlockSettings(Settings):
     epsilon: float = Field(default=1e-12, gt=0)
     """Of the layer norms."""
     spread: float = Field(default=0.02, gt=0)
-    """Standard deviation of the first weights."""
+    """Standard deviation of the first weights of blocks with attention heads."""
     groups: int = Field(default=1, ge=1)
     """Of ALBERT: layers with weights of their own; the others share them."""
     window: int = Field(default=8, ge=2)
@@ -236,12 +236,13 @@ class Recurrent(Block):
         kind = nn.GRU if settings.kind == "gru" else nn.LSTM
         dropout = settings.dropout if settings.layers > 1 else 0.0
         self.model = kind(settings.width, settings.width, settings.layers, batch_first=True, dropout=dropout)
+        self.dropout = nn.Dropout(settings.dropout)  # torch's own stands between layers alone
 
     def forward(self, inputs: Tensor, inside: Tensor, *, back: bool) -> Tensor:
         """Padding stands on the right: nothing real is read after it."""
         del inside
         assert back
-        states: Tensor = self.model(inputs)[0]
+        states: Tensor = self.dropout(self.model(inputs)[0])
         return states
 
 
@@ -254,7 +255,7 @@ class MLP(Block):
         super().__init__()
         layers: list[nn.Module] = []
         for _ in range(settings.layers):
-            layers += [nn.Linear(settings.width, settings.inner), nn.GELU(), nn.Dropout(settings.dropout)]
+            layers += [nn.Linear(settings.width, settings.inner), _activation(settings), nn.Dropout(settings.dropout)]
             layers += [nn.Linear(settings.inner, settings.width)]
         self.model = nn.Sequential(*layers)
 
@@ -303,7 +304,7 @@ class _RelativeLayer(nn.Module):
         self.place_bias = nn.Parameter(torch.zeros(self.heads, width // self.heads))
         self.norm, self.feed_norm = nn.LayerNorm(width, eps=settings.epsilon), nn.LayerNorm(width, eps=settings.epsilon)
         self.feed = nn.Sequential(
-            nn.Linear(width, settings.inner), nn.GELU(), nn.Dropout(settings.dropout), nn.Linear(settings.inner, width)
+            nn.Linear(width, settings.inner), _activation(settings), nn.Dropout(settings.dropout), nn.Linear(settings.inner, width)
         )
         self.dropout = nn.Dropout(settings.dropout)
         for part in (self.read, self.places, self.write):
@@ -389,6 +390,16 @@ def _encoder(settings: BlockSettings) -> nn.Module:
     pooling = {} if settings.kind == "electra" else {"add_pooling_layer": False}
     built: nn.Module = model(config(**_usual(settings) | own), **pooling)
     return built
+
+
+def _activation(settings: BlockSettings) -> nn.Module:
+    """As transformers names it; an unknown one is a `ConfigError`."""
+    from transformers.activations import ACT2FN
+
+    if settings.activation not in ACT2FN:
+        raise ConfigError(f"activation '{settings.activation}'{suggestion(settings.activation, list(ACT2FN))}")
+    found: nn.Module = ACT2FN[settings.activation]
+    return found
 
 
 def _usual(settings: BlockSettings) -> dict[str, Any]:

@@ -75,11 +75,12 @@ class SoftOneHot(nn.Module):
     def __init__(self, values: int, width: int) -> None:
         super().__init__()
         self.weights = nn.Linear(1, values)
-        self.vectors = nn.Parameter(torch.randn(values, width) * 0.05)
+        self.vectors = nn.Embedding(values, width)
+        nn.init.normal_(self.vectors.weight, std=0.05)
 
     def forward(self, numbers: Tensor) -> Tensor:
         """(..., width) from (..., 1)."""
-        mixed: Tensor = torch.softmax(self.weights(numbers), dim=-1) @ self.vectors
+        mixed: Tensor = torch.softmax(self.weights(numbers), dim=-1) @ self.vectors.weight
         return mixed
 
 
@@ -106,7 +107,8 @@ class Features(nn.Module):
         self.readers = nn.ModuleDict()
         sizes: dict[str, int] = {}
         numbers = [column.name for column in schema.read if column.tag is Tag.CONTINUOUS]
-        for column in schema.read:
+        # Of columns that share a table the item's own comes first: its width and its first vectors are the table's.
+        for column in sorted(schema.read, key=lambda column: (column.tag is not Tag.ITEM_ID, column.name not in given)):
             if column.tag in IDS:
                 sizes[column.name] = self._table(column, widths[column.name], given.get(column.name))
             elif column.tag is Tag.EMBEDDING:
@@ -126,23 +128,24 @@ class Features(nn.Module):
         if settings.aggregation != "concat" and len(set(sizes.values())) > 1:
             told = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise ConfigError(f"aggregation is {settings.aggregation}, which needs columns of one width, but they have {told}")
-        self.sizes = sizes
+        self.sizes = {name: sizes[name] for name in sorted(sizes)}
         """Column -> numbers in what is read of it, by name."""
         self.norms = nn.ModuleDict({_key(name): nn.LayerNorm(size) for name, size in sizes.items()} if settings.normalised else {})
         self.dropout = Dropout(settings.dropout)
         side_by_side = settings.aggregation in ("concat", "stack")
-        self.projection = nn.Linear(sum(sizes.values()) if side_by_side else settings.item_width, settings.width)
+        self.projection = nn.Linear(sum(sizes.values()) if side_by_side else sizes[schema.item.name], settings.width)
 
     @property
     def items(self) -> nn.Embedding:
         """(cardinality, item width) the items' vectors; row 0 is zero."""
         return self._table_of(self.schema.item)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """(B, L, width) float32; what stands at padded events means nothing."""
+    def forward(self, batch: Batch, *, disturbed: bool = True) -> Tensor:
+        """(B, L, width) float32; what stands at padded events means nothing. `disturbed`: with swaps and replacements, in training."""
         ids = batch[self.schema.item.name]
         length = ids.shape[1]
-        if self.training:
+        batch = self._without_padding(batch, ids > 0)
+        if self.training and disturbed:
             batch = self._disturbed(batch, ids > 0)
         read = {name: self.dropout(self._normed(name, vectors)) for name, vectors in self._columns(batch, length).items()}
         item = self.schema.item.name
@@ -178,6 +181,15 @@ class Features(nn.Module):
         if ALL_NUMBERS in self.sizes:
             found[ALL_NUMBERS] = self.readers[_key(ALL_NUMBERS)](torch.cat([found.pop(name) for name in self._numbers], dim=-1))
         return found
+
+    def _without_padding(self, batch: Batch, real: Tensor) -> Batch:
+        """The batch with zeros for the numbers and vectors of padded events: one that is no number would spoil every gradient."""
+        made = dict(batch)
+        for column in self.schema.read:
+            if column.level == "event" and column.tag not in IDS:
+                values = made[column.name]
+                made[column.name] = torch.where(real[..., None] if values.ndim == 3 else real, values, 0.0)
+        return made
 
     def _disturbed(self, batch: Batch, real: Tensor) -> Batch:
         """The batch with events swapped and ids replaced, where the settings ask for it and something real stands."""

@@ -34,6 +34,8 @@ class MaskingSettings(Settings):
     """Which of the four."""
     share: float = Field(default=0.15, gt=0, lt=1)
     """Of a row's events that MLM and RTD mask, or PLM asks for."""
+    ends: float = Field(default=0.1, ge=0, le=1)
+    """Of the rows so many have their last event alone masked by MLM and RTD, as whoever is served is asked."""
     span: int = Field(default=5, ge=1)
     """Longest run of events that PLM asks for together."""
     permute_all: bool = False
@@ -42,7 +44,7 @@ class MaskingSettings(Settings):
     """Training asks for the last event of each row alone."""
     generator_weight: float = Field(default=1.0, ge=0)
     """Of the masked items' loss in RTD."""
-    discriminator_weight: float = Field(default=10.0, ge=0)
+    discriminator_weight: float = Field(default=1.0, ge=0)
     """Of the loss of telling replaced events from others in RTD."""
     replacements: Literal["batch", "softmax"] = "batch"
     """Where RTD's replacements come from: the masked items of the batch, or the generator's distribution over all items."""
@@ -140,7 +142,9 @@ def masked_places(lengths: Tensor, size: int, settings: MaskingSettings) -> Tens
     here = places == any_place[:, None]
     chosen = torch.where((~chosen.any(dim=1))[:, None], here & inside, chosen)
     full = chosen.sum(dim=1) == lengths
-    return torch.where(full[:, None], chosen & ~here, chosen) & (lengths > 1)[:, None]
+    chosen = torch.where(full[:, None], chosen & ~here, chosen)
+    at_end = torch.rand(lengths.shape, device=lengths.device) < settings.ends
+    return torch.where(at_end[:, None], places == lengths[:, None] - 1, chosen) & (lengths > 1)[:, None]
 
 
 def spans(lengths: Tensor, size: int, settings: MaskingSettings) -> Tensor:

@@ -73,6 +73,13 @@ class Network(nn.Module):
             if name not in targets:
                 raise ConfigError(f"heads.{name}: the schema has no such target{suggestion(name, list(targets))}")
         self.heads = nn.ModuleList(SequenceHead(targets[name], width, head) for name, head in settings.heads.items())
+        masking = settings.masking
+        beside = [column.name for column in schema.read if column.level == "event" and column is not schema.item]
+        if masking.objective == "rtd" and masking.replacements == "softmax" and beside:
+            raise ConfigError(
+                f"replacements drawn from the generator's softmax have no '{beside[0]}' of their own, which would betray them: "
+                "write masking.replacements: batch"
+            )
         self.discriminator = nn.Linear(width, 1) if settings.masking.objective == "rtd" else None
 
     def losses(self, batch: Batch) -> Losses:
@@ -92,8 +99,9 @@ class Network(nn.Module):
             total, count = total + weight * parts["next item"], count + wanted.sum()
             if self.discriminator is not None:
                 parts["replaced"] = self._told_apart(batch, asked, states[wanted])
-                # Per event that is asked for: as many as `share` of the real ones, which this is a sum over.
-                total = total + settings.discriminator_weight * settings.share * parts["replaced"]
+                # A sum over all real events, as a sum over those that are asked for: the means of both are what is weighed.
+                shared = wanted.sum() / asked.inside.sum().clamp(min=1)
+                total = total + settings.discriminator_weight * shared * parts["replaced"]
         if self.heads:
             whole = self._whole(batch)
             for head in self.heads:
@@ -107,7 +115,7 @@ class Network(nn.Module):
         """(B, d) what is expected behind the first `lengths` (B,) events of each row; what stands behind them is not looked at."""
         check(self.schema, batch)
         asked, places = self.masking.question_of(self.features(batch), lengths)
-        states = self._behind(asked, batch, grown=True)
+        states = self._behind(asked, _grown(batch, lengths))
         return states[torch.arange(len(states), device=states.device), places]
 
     def scores(self, batch: Batch, lengths: Tensor) -> Tensor:
@@ -128,8 +136,8 @@ class Network(nn.Module):
         states = self.block(self.features(batch), inside, back="both" not in self.block.looks)
         return self._fused(states, batch)
 
-    def _behind(self, asked: Asked, batch: Batch, *, grown: bool = False) -> Tensor:
-        """(B, L, d) states where the objective asks, (B, T, d) by the second stream; `grown`: the row has a place more than the batch."""
+    def _behind(self, asked: Asked, batch: Batch) -> Tensor:
+        """(B, L, d) states where the objective asks, (B, T, d) by the second stream."""
         if asked.perm_mask is not None:
             assert isinstance(self.block, XLNet)
             assert asked.target_mapping is not None
@@ -138,17 +146,14 @@ class Network(nn.Module):
             states = self.block.two_streams(asked.inputs, asked.inside, asked.perm_mask, asked.target_mapping)
             return self._fused(states, batch)
         states = self.block(asked.inputs, asked.inside, back=self.settings.masking.objective == "clm")
-        return self._fused(states, batch, grown=grown)
+        return self._fused(states, batch)
 
-    def _fused(self, states: Tensor, batch: Batch, *, grown: bool = False) -> Tensor:
+    def _fused(self, states: Tensor, batch: Batch) -> Tensor:
         if self.fusion is None:
             return states
         if CONTEXT not in batch:
             raise ConfigError(f"fusion joins a context, but the batch has no '{CONTEXT}'")
-        context = batch[CONTEXT]
-        if context.ndim == 3 and grown:
-            context = torch.cat([context, context[:, -1:]], dim=1)
-        fused: Tensor = self.fusion(states, context)
+        fused: Tensor = self.fusion(states, batch[CONTEXT])
         return fused
 
     def _told_apart(self, batch: Batch, asked: Asked, masked: Tensor) -> Tensor:
@@ -156,18 +161,37 @@ class Network(nn.Module):
         assert self.discriminator is not None
         assert self.next_item is not None
         item, wanted = self.schema.item.name, asked.labels != PAD
-        ids = batch[item]
+        corrupted = dict(batch)
         with torch.no_grad():
             if self.settings.masking.replacements == "softmax":
                 logits = self.next_item.logits(masked)
                 drawn = (logits - torch.log(-torch.log(torch.rand_like(logits).clamp(1e-20, 1 - 1e-7)))).argmax(dim=1)
+                corrupted[item] = batch[item].masked_scatter(wanted, drawn)
             else:
-                labels = asked.labels[wanted]
-                drawn = labels[torch.randint(len(labels), labels.shape, device=labels.device)] if len(labels) else labels
-            corrupted = ids.masked_scatter(wanted, drawn)
-        states = self._fused(self.block(self.features(dict(batch) | {item: corrupted}), asked.inside, back=False), batch)
+                places = wanted.flatten().nonzero()[:, 0]
+                source = torch.arange(wanted.numel(), device=wanted.device)
+                source[places] = places[torch.randint(max(len(places), 1), places.shape, device=places.device)]
+                for column in self.schema.read:  # all columns of the replacing event, or they would betray it
+                    if column.level == "event":
+                        values = batch[column.name]
+                        corrupted[column.name] = values.flatten(0, 1)[source].view(values.shape)
+        # Noise that no label knows of is left out here.
+        states = self._fused(self.block(self.features(corrupted, disturbed=False), asked.inside, back=False), batch)
         said = self.discriminator(states).squeeze(2).float()
-        return binary_cross_entropy_with_logits(said[asked.inside], (corrupted != ids)[asked.inside].float(), reduction="sum")
+        replaced = (corrupted[item] != batch[item])[asked.inside].float()
+        return binary_cross_entropy_with_logits(said[asked.inside], replaced, reduction="sum")
+
+
+def _grown(batch: Batch, lengths: Tensor) -> Batch:
+    """The batch whose context of events, if it has one, goes on for the place behind them: as it was at the last that is known."""
+    context = batch.get(CONTEXT)
+    if context is None or context.ndim != 3:
+        return batch
+    size = context.shape[1]
+    places = torch.arange(size + 1, device=lengths.device)[None]
+    last = torch.minimum(places, (lengths - 1).clamp(min=0)[:, None]).clamp(max=size - 1)
+    known = context.gather(1, last[:, :, None].expand(-1, -1, context.shape[2]))
+    return dict(batch) | {CONTEXT: torch.where((lengths > 0)[:, None, None], known, 0.0)}
 
 
 def check(schema: Schema, batch: Batch) -> None:

@@ -104,9 +104,9 @@ class Schema(Settings):
 def schema_of(source: Mapping[str, Any] | Path | IntoFrame, *, item: str = "item_id", session: str = "", user: str = "") -> Schema:
     """The schema that `source` tells: name -> what it is, a JSON file of that, or the table itself.
 
-    In a table whole numbers and texts are ids, other numbers continuous, lists of ids several values, lists of other numbers of one length
-    embeddings. `item` names the column of the items and `user` that of the users; what is the same within every `session` is the
-    sequence's. An unknown tag is a `ConfigError` with the column and the tags there are.
+    In a table whole numbers are ids as they stand, from 1, and texts are ids, other numbers continuous, lists of ids several values, lists
+    of other numbers of one length embeddings. `item` names the column of the items and `user` that of the users; what is the same within
+    every `session` is the sequence's. An unknown tag is a `ConfigError` with the column and the tags there are.
     """
     if isinstance(source, Path):
         try:
@@ -148,7 +148,7 @@ def _found(frame: "nw.DataFrame[Any]", *, item: str, session: str, user: str) ->
         column = _column(frame[name])
         if name in (item, user):
             column |= {"tag": Tag.ITEM_ID if name == item else Tag.USER_ID}
-            column.setdefault("cardinality", frame[name].n_unique() + 1)
+            column.setdefault("cardinality", _ids(frame[name]))
         if session and name != item and not column.get("several") and column["tag"] != Tag.EMBEDDING and _constant(frame, name, session):
             column["level"] = "sequence"
         told[name] = column
@@ -161,14 +161,24 @@ def _column(series: "nw.Series[Any]") -> dict[str, Any]:
     if isinstance(dtype, nw.List | nw.Array):
         inner, values = dtype.inner, [value for row in series.to_list() if row is not None for value in row]
         if inner == nw.String or (isinstance(inner, type | nw.dtypes.DType) and inner.is_integer()):
-            return {"tag": Tag.CATEGORICAL, "several": True, "cardinality": len(set(values)) + 1}
+            most = len(set(values)) if inner == nw.String else max([0, *values])
+            return {"tag": Tag.CATEGORICAL, "several": True, "cardinality": most + 1}
         lengths = {len(row) for row in series.to_list() if row is not None}
         if len(lengths) != 1:
             raise ConfigError(f"column '{series.name}' holds lists of {len(lengths)} lengths: vectors must have one; leave the column out")
         return {"tag": Tag.EMBEDDING, "width": lengths.pop()}
     if dtype.is_float():
         return {"tag": Tag.CONTINUOUS}
-    return {"tag": Tag.CATEGORICAL, "cardinality": max(series.n_unique() + 1, 2)}
+    return {"tag": Tag.CATEGORICAL, "cardinality": _ids(series)}
+
+
+def _ids(series: "nw.Series[Any]") -> int:
+    """How many ids a column has, padding included: whole numbers are ids as they stand, of texts each is one."""
+    if not series.dtype.is_integer():
+        return max(series.n_unique() + 1, 2)
+    if len(series) and int(series.min()) < 1:
+        raise ConfigError(f"column '{series.name}' holds the id {series.min()}: 0 is padding, number them from 1")
+    return max(int(series.max()) + 1 if len(series) else 2, 2)
 
 
 def _constant(frame: "nw.DataFrame[Any]", name: str, session: str) -> bool:

@@ -38,13 +38,13 @@ def invite(folder: Path, other: Path, *, names: Sequence[str] = ()) -> list[str]
             f"against '{own.dataset.split}', seed {own.seed}"
         )
     for name in () if alone else taken:
-        paired({str(folder): asked, f"{other}/{name}": Evaluation.load(other / "ranks" / f"{name}.parquet")})
+        paired({str(folder): asked, f"{other}/{name}": Evaluation.load(_ranks(other, name))})
     rows = {row.model: row for row in guests(folder)[0]} | {name: theirs[name] for name in taken}
     (folder / GUESTS).mkdir(exist_ok=True)
     for name in taken:
         (folder / GUESTS / f"{name}.parquet").unlink(missing_ok=True)
         if not alone:
-            shutil.copyfile(other / "ranks" / f"{name}.parquet", folder / GUESTS / f"{name}.parquet")
+            shutil.copyfile(_ranks(other, name), folder / GUESTS / f"{name}.parquet")
     write_json(folder / GUESTS / "rows.json", [row.model_dump(mode="json") for row in rows.values()])
     return taken
 
@@ -63,3 +63,9 @@ def guests(folder: Path) -> tuple[list[Row], dict[str, Evaluation]]:
         ) from error
     ranks = {row.model: folder / GUESTS / f"{row.model}.parquet" for row in rows}
     return rows, {name: Evaluation.load(path) for name, path in ranks.items() if path.is_file()}
+
+
+def _ranks(folder: Path, name: str) -> Path:
+    """Where the run in `folder` keeps the ranks of its row, or of a guest of its own."""
+    own = folder / "ranks" / f"{name}.parquet"
+    return own if own.is_file() else folder / GUESTS / f"{name}.parquet"

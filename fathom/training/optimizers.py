@@ -18,13 +18,18 @@ def optimizers_of(
 ) -> list[torch.optim.Optimizer]:
     """The optimisers that together move every weight of `module` that learns, each weight by exactly one of them.
 
-    Matrices decay, embeddings, vectors and norms do not. 'adamw' moves all of them. 'muon' (Jordan et al. 2024) moves the matrices
-    inside the model by orthogonalised momentum, scaled so that one learning rate serves both (Liu et al., arXiv:2502.16982); AdamW
-    moves the rest. `products` is the type in which Muon multiplies matrices.
+    Matrices decay; embeddings, vectors, norms and biases, of whatever shape, do not. 'adamw' moves all of them. 'muon' (Jordan et al. 2024)
+    moves the matrices inside the model by orthogonalised momentum, scaled so that one learning rate serves both (Liu et al.,
+    arXiv:2502.16982); AdamW moves the rest. `products` is the type in which Muon multiplies matrices.
     """
     tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
+    named = {id(parameter): name for name, parameter in module.named_parameters()}
     learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in learned if parameter.ndim > 1 and id(parameter) not in tables]
+    matrices = [
+        parameter
+        for parameter in learned
+        if parameter.ndim > 1 and id(parameter) not in tables and not named[id(parameter)].endswith(("bias", "mask_emb"))
+    ]
     head = _output_layer(module)
     inside = [matrix for matrix in matrices if matrix.ndim == 2 and matrix is not head] if kind == "muon" else []
     apart = {id(matrix) for matrix in inside}

@@ -1,6 +1,6 @@
 """SASRec by losses over drawn items: the paper's own with one (arXiv:1808.09781), gSASRec's with many (arXiv:2308.07192), and a softmax.
 
-Rivals are drawn for each window or for each event, never such as the window holds: what somebody took is no wrong answer.
+Rivals are drawn for each event or for all events of a batch, never such as the window holds: what somebody took is no wrong answer.
 """
 
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ class SampledTraining(Settings):
     """How the true item is set against the drawn ones."""
     negatives: int = Field(default=1, ge=1)
     """Items drawn."""
-    drawn_for: Literal["event", "window"] = "event"
-    """Whether each event has its own, or all of a window the same: many are cheap only then."""
+    drawn_for: Literal["event", "batch"] = "event"
+    """Whether each event has its own, or all of a batch the same: many are cheap only then."""
     exponent: float = Field(default=0.0, ge=0, le=1)
     """Of the counts by which they are drawn: 0 all alike, 1 by popularity."""
     calibration: float = Field(default=0.75, ge=0, le=1)
@@ -48,8 +48,8 @@ class GSASRecTraining(SampledTraining):
     """How the true item is set against the drawn ones."""
     negatives: int = Field(default=256, ge=1)
     """Items drawn."""
-    drawn_for: Literal["event", "window"] = "window"
-    """Whether each event has its own, or all of a window the same: many are cheap only then."""
+    drawn_for: Literal["event", "batch"] = "batch"
+    """Whether each event has its own, or all of a batch the same: many are cheap only then."""
 
 
 class Drawing(Sequence[Windows]):
@@ -74,9 +74,8 @@ class Drawing(Sequence[Windows]):
     def __getitem__(self, index: int | slice) -> Windows | Sequence[Windows]:
         assert isinstance(index, int)
         windows = self._windows[index]
-        width, length = windows.ids.shape
-        events = (length,) if self._settings.drawn_for == "event" else ()
-        luck = np.random.default_rng((self._seed, index)).random((width, *events, self._settings.negatives))
+        events = windows.ids.shape if self._settings.drawn_for == "event" else ()
+        luck = np.random.default_rng((self._seed, index)).random((*events, self._settings.negatives))
         return replace(windows, drawn=torch.from_numpy(np.searchsorted(self._steps, luck, side="right").clip(1, len(self._steps) - 1)))
 
     def expected(self) -> Tensor:
@@ -115,23 +114,32 @@ def sampled_loss(model: SequenceNetwork, batch: Windows, compare: RankingLoss, *
     table = model.items.weight
     ids, targets, drawn = (part.to(table.device) for part in (batch.ids, batch.targets, _given(batch.drawn)))
     asked = targets != PAD
-    rows = asked.nonzero()[:, 0]
     states = model(ids)
     with torch.autocast(table.device.type, enabled=False):
         states, chosen = states.float(), targets[asked]
         true = (states[asked] * table[chosen]).sum(dim=1)
-        taken = (
-            torch.zeros(len(ids), model.n_items + 1, dtype=torch.bool, device=ids.device).scatter_(1, ids, True).scatter_(1, targets, True)
-        )
-        if drawn.ndim == 2:
-            logits, rivals = (states @ table[drawn].mT)[asked], drawn[rows]
+        if drawn.ndim == 1:
+            logits = states[asked] @ table[drawn].T
+            counts, rivals = ~held(targets, drawn.expand(len(ids), -1))[asked.nonzero()[:, 0]], drawn.expand(len(true), -1)
         else:
             rivals = drawn[asked]
             logits = (states[asked][:, None] * table[rivals]).sum(dim=2)
+            counts = ~held(targets, drawn.flatten(1)).view(drawn.shape)[asked]
         if expected is not None:
             expected = expected.to(table.device)
             true, logits = true - expected[chosen], logits - expected[rivals]
-        return compare(true, logits, ~taken[rows[:, None], rivals]).sum(), asked.sum()
+        return compare(true, logits, counts).sum(), asked.sum()
+
+
+def held(rows: Tensor, items: Tensor) -> Tensor:
+    """(B, n) whether each of `items` (B, n) stands in the same one of `rows` (B, T); nothing as large as the catalogue is made.
+
+    >>> held(torch.tensor([[3, 1], [2, 2]]), torch.tensor([[1, 2], [2, 3]])).tolist()
+    [[True, False], [True, False]]
+    """
+    ordered = rows.sort(dim=1).values
+    place = torch.searchsorted(ordered, items.contiguous()).clamp(max=rows.shape[1] - 1)
+    return ordered.gather(1, place) == items
 
 
 def _given(drawn: Tensor | None) -> Tensor:

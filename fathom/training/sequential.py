@@ -60,11 +60,12 @@ class Windows:
     places: Tensor
     """(B, T) index of each target among all events; 0 where nothing is asked."""
     drawn: Tensor | None = None
-    """(B, n) items drawn for each window, or (B, T, n) for each event, where the loss is not over all of them."""
+    """(n,) items drawn for all of it, or (B, T, n) for each event, where the loss is not over all of them."""
 
     def rows(self, piece: slice) -> "Windows":
         """Some of the windows."""
-        return Windows(self.ids[piece], self.targets[piece], self.places[piece], None if self.drawn is None else self.drawn[piece])
+        drawn = self.drawn[piece] if self.drawn is not None and self.drawn.ndim > 1 else self.drawn
+        return Windows(self.ids[piece], self.targets[piece], self.places[piece], drawn)
 
 
 def train_sasrec(

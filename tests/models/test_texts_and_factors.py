@@ -91,3 +91,11 @@ def test_neighbours_in_histories_are_neighbours_and_a_cold_item_is_found_by_its_
     plain = Prod2Vec.fit(data(tmp_path / "plain", without), Prod2VecSettings(width=16, fit=fit))
     assert float(plain.tensors["vectors"][5].norm()) == 0.0
     assert plain.score([Case(-1, (2,), 0)])[0, 5] == 0.0
+
+
+def test_a_person_and_an_item_that_the_log_does_not_know_are_strangers(tmp_path: Path) -> None:
+    log = Interactions(("a", "b", "c"), np.array([0, 3, 3, 6]), np.array([1, 2, 3, 2, 3, 4]))
+    model = BPR.fit(data(tmp_path, log), BPRSettings(factors=4, epochs=20))
+    [absent, nobody] = model.score([Case(1, (1, 2), 0), Case(-1, (1, 2), 0)])
+    assert torch.equal(absent, nobody)
+    assert float(absent[10]) == float(absent[1:].min())

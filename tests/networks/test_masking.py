@@ -41,8 +41,16 @@ def test_something_is_masked_and_something_seen_in_every_row_of_two_events_or_mo
 def test_the_masked_share_is_what_was_asked_for() -> None:
     lengths = torch.full((4000,), 40)
     torch.manual_seed(0)
-    chosen = masked_places(lengths, 40, MaskingSettings(objective="mlm", share=0.25))
+    chosen = masked_places(lengths, 40, MaskingSettings(objective="mlm", share=0.25, ends=0.0))
     assert abs(float(chosen.float().mean()) - 0.25) < 3 * (0.25 * 0.75 / 160_000) ** 0.5 + 1e-4
+
+
+def test_some_rows_are_asked_as_whoever_is_served() -> None:
+    lengths = torch.full((4000,), 12)
+    torch.manual_seed(0)
+    chosen = masked_places(lengths, 15, MaskingSettings(objective="mlm", share=0.4, ends=0.3))
+    last_alone = chosen[:, 11] & (chosen.sum(dim=1) == 1)
+    assert abs(float(last_alone.float().mean()) - 0.3) < 0.03
 
 
 def test_masked_inputs_are_the_mask_vector_and_labels_stand_there_alone() -> None:

@@ -130,7 +130,7 @@ def test_a_step_reaches_every_weight_and_saving_changes_nothing(kind: str, objec
 def test_dropout_acts_in_training_alone_and_none_is_none(kind: str, objective: Objective) -> None:
     given, lengths = batch([6, 5]), torch.tensor([6, 5])
     for share in (0.0, 0.4):
-        model = network(block={"kind": kind, "dropout": share, "layers": 3}, masking={"objective": objective})
+        model = network(block={"kind": kind, "dropout": share, "layers": 1}, masking={"objective": objective})
         with torch.no_grad():
             still = model.states(given, lengths)
             model.train()
@@ -166,15 +166,17 @@ def test_a_visible_item_changes_what_is_said_at_every_target(permute_all: bool) 
 
 
 def test_replaced_events_are_told_from_others_and_nothing_flows_back_through_the_choice() -> None:
+    plain = schema_of({"item": {"tag": "item-id", "cardinality": 30}})
     for replacements in ("batch", "softmax"):
         masking = {"objective": "rtd", "share": 0.5, "replacements": replacements, "generator_weight": 0.0, "discriminator_weight": 2.0}
-        model = network(masking=masking)
+        model = network(plain if replacements == "softmax" else SCHEMA, masking=masking)
         assert model.discriminator is not None
         given = batch([9] * 6)
         torch.manual_seed(0)
         losses = model.losses(given)
         losses.total.backward()
-        assert float(losses.total.detach()) == pytest.approx(2.0 * 0.5 * float(losses.parts["replaced"].detach()), rel=1e-5)
+        share = int(losses.asked) / 54  # of the real events those that are asked for
+        assert float(losses.total.detach()) == pytest.approx(2.0 * share * float(losses.parts["replaced"].detach()), rel=1e-5)
         assert model.discriminator.weight.grad is not None
         assert model.next_item is not None
         assert model.next_item.bias.grad is not None
@@ -182,7 +184,8 @@ def test_replaced_events_are_told_from_others_and_nothing_flows_back_through_the
     model = network(masking={"objective": "rtd", "share": 0.5, "generator_weight": 3.0, "discriminator_weight": 2.0})
     torch.manual_seed(0)
     losses = model.losses(batch([9] * 6))
-    by_hand = 3.0 * losses.parts["next item"] + 2.0 * 0.5 * losses.parts["replaced"]
+    means = 3.0 * losses.parts["next item"] / losses.asked + 2.0 * losses.parts["replaced"] / 54
+    by_hand = means * losses.asked
     assert float(losses.total.detach()) == pytest.approx(float(by_hand.detach()), rel=1e-6)
 
 
@@ -313,6 +316,55 @@ def test_a_column_that_is_missing_and_a_target_that_is_unknown_are_told() -> Non
         network(block={"heads": 3})
     with pytest.raises(ConfigError, match=r"block 'xlnt'.*xlnet"):
         network(block={"kind": "xlnt"})
+
+
+@every_pair
+def test_numbers_of_padded_events_may_be_anything(kind: str, objective: Objective) -> None:
+    model = made(kind, objective).train()
+    given = batch([9, 4, 7])
+    padded = given["item"] == PAD
+    for name in ("hour", "price", "text"):
+        given[name][padded] = float("nan")
+    model.losses(given).total.backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is None or bool(weight.grad.isfinite().all()), name
+
+
+@pytest.mark.parametrize("objective", ["clm", "mlm"])
+def test_what_is_not_known_yet_has_no_context(objective: Objective) -> None:
+    model = network(fusion={"how": "concat", "width": 3}, block={"kind": "xlnet"}, masking={"objective": objective})
+    given = batch([6, 4]) | {CONTEXT: torch.randn(2, 6, 3)}
+    lengths = torch.tensor([5, 2])
+    changed = given | {CONTEXT: torch.where((torch.arange(6) < lengths[:, None])[:, :, None], given[CONTEXT], 9.0)}
+    with torch.no_grad():
+        assert torch.equal(model.scores(given, lengths), model.scores(changed, lengths))
+        last = given[CONTEXT].clone()
+        last[:, [4]] += 1.0
+        assert not torch.equal(model.scores(given, lengths)[0], model.scores(given | {CONTEXT: last}, lengths)[0])
+
+
+def test_a_replaced_event_brings_its_columns_and_noise_is_no_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(features={"swap": 0.9}, masking={"objective": "rtd", "share": 0.5}).train()
+    told: list[tuple[dict[str, Tensor], bool]] = []
+    usual = model.features.forward
+
+    def heard(given: dict[str, Tensor], *, disturbed: bool = True) -> Tensor:
+        told.append((given, disturbed))
+        return usual(given, disturbed=disturbed)
+
+    monkeypatch.setattr(model.features, "forward", heard)
+    given = batch([9] * 6)
+    model.losses(given)
+    corrupted, disturbed = told[-1]
+    assert not disturbed
+    moved = corrupted["item"] != given["item"]
+    assert bool(moved.any())
+    known = {(int(item), float(hour)) for item, hour in zip(given["item"].flatten(), given["hour"].flatten(), strict=True)}
+    assert all(
+        (int(item), float(hour)) in known for item, hour in zip(corrupted["item"].flatten(), corrupted["hour"].flatten(), strict=True)
+    )
+    with pytest.raises(ConfigError, match=r"which would betray them: write masking\.replacements: batch"):
+        network(masking={"objective": "rtd", "replacements": "softmax"})
 
 
 def test_albert_with_as_many_groups_as_layers_shares_nothing() -> None:

@@ -35,7 +35,7 @@ def test_a_table_tells_what_its_columns_are() -> None:
     )
     found = {column.name: column for column in schema_of(table, session="session", user="user").columns}
     assert set(found) == {"item_id", "user", "device", "country", "price", "tags", "words"}
-    assert (found["item_id"].tag, found["item_id"].cardinality) == (Tag.ITEM_ID, 3)
+    assert (found["item_id"].tag, found["item_id"].cardinality) == (Tag.ITEM_ID, 10)
     assert (found["user"].tag, found["user"].level) == (Tag.USER_ID, "sequence")
     assert (found["device"].tag, found["device"].cardinality, found["device"].level) == (Tag.CATEGORICAL, 3, "event")
     assert found["country"].level == "sequence"
@@ -69,6 +69,11 @@ def test_a_table_without_the_item_is_told() -> None:
         schema_of(pl.DataFrame({"item": [1]}))
     with pytest.raises(ConfigError, match="holds lists of 2 lengths"):
         schema_of(pl.DataFrame({"item_id": [1, 2], "words": [[0.1], [0.1, 0.2]]}))
+
+
+def test_zero_is_padding() -> None:
+    with pytest.raises(ConfigError, match="column 'item_id' holds the id 0: 0 is padding"):
+        schema_of(pl.DataFrame({"item_id": [0, 1]}))
 
 
 def test_widths_are_given_fixed_or_inferred() -> None:
