@@ -1,5 +1,8 @@
 """Named models go their whole way on a tiny world: fitted, judged, asked; recipes say what is wrong with them."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,3 +104,17 @@ def test_a_recipe_names_its_models(tmp_path: Path) -> None:
         recipe_at(written(tmp_path, models={"ease": {"regularisation": -1}}))
     with pytest.raises(ConfigError, match="models names none"):
         recipe_at(written(tmp_path, models={}))
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_same_table(run: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "fathom.cli", "run", str(run.parent / "tiny.yaml"), "--out", str(tmp_path / "run"), "--processes", "2"]
+    done = subprocess.run(words, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    alone, together = (read(folder / "results.json") for folder in (run, tmp_path / "run"))
+    for name, model in MODELS.items():
+        one, other = alone.row(name), together.row(name)
+        assert one is not None
+        assert other is not None
+        if not model.by_gradients:  # noise of trainings is each process's own
+            assert other.metrics["ndcg@10"] == pytest.approx(one.metrics["ndcg@10"]), name
