@@ -7,6 +7,7 @@ from rich.console import Console
 
 from fathom.data.dataset import Dataset
 from fathom.data.filters import k_core, rating_at_least, rolling_window, short_titles
+from fathom.data.sessions import sessions
 from fathom.data.sources import read
 from fathom.data.world import build_world
 from fathom.language.builtin import build
@@ -30,7 +31,7 @@ def make_dataset(work: Workshop) -> None:
         built.oracle.save(work.folder("oracle"))
         built.dataset.save(work.folder("dataset"))
     elif source is not None:
-        filtered(read(data_folder(source.name), priced=source.priced), source).save(work.folder("dataset"))
+        filtered(read(data_folder(source.name), priced=source.priced, repeats=source.repeats), source).save(work.folder("dataset"))
     console, split = Console(), work.split
     console.print(f"  {work.dataset.summary()}", highlight=False)
     unseen = np.mean([work.counts[case.target] == 0 for case in split.test]) if split.test else 0.0
@@ -39,7 +40,7 @@ def make_dataset(work: Workshop) -> None:
 
 
 def filtered(dataset: Dataset, source: SourceSettings) -> Dataset:
-    """What is left of `dataset` after its filters, in this order: rating, core of the whole log, titles, window, core of what is left."""
+    """What is left of `dataset` after its filters, in this order: rating, core of the whole log, titles, window, sessions, core of what is left."""
     window = source.window
     if source.least_rating:
         dataset = rating_at_least(dataset, source.least_rating)
@@ -49,6 +50,8 @@ def filtered(dataset: Dataset, source: SourceSettings) -> Dataset:
         dataset = short_titles(dataset, source.title_words)
     if window is not None:
         dataset = rolling_window(dataset, end=str(window.end), months=window.months, step=window.step, least_items=window.least_items)
+    if (cut := source.sessions) is not None:
+        dataset = sessions(dataset, gap=cut.gap, repeats=cut.repeats, longest=cut.longest, shortest=cut.shortest)
     return k_core(dataset, source.core, source.core) if source.core else dataset
 
 

@@ -5,6 +5,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from fathom.data.sessions import Repeats
 from fathom.data.splits import SPLITS
 from fathom.data.world import WorldSettings
 from fathom.errors import suggestion
@@ -30,6 +31,19 @@ class WindowOfTime(Settings):
     """Users and items with fewer interactions in the whole log are left out before the window is laid; 0 keeps all."""
 
 
+class SessionSettings(Settings):
+    """How histories are cut into sessions, each of which is then a user of its own."""
+
+    gap: float = Field(default=30.0, gt=0)
+    """Minutes after which a session has ended."""
+    repeats: Repeats = "collapse"
+    """Of repeats all are kept, or the first of each run, or the first of each item ('drop')."""
+    longest: int = Field(default=20, ge=1)
+    """Events that a session keeps, its first ones."""
+    shortest: int = Field(default=2, ge=1)
+    """Sessions of fewer events go."""
+
+
 class SourceSettings(Settings):
     """A data set from outside and the filters it goes through."""
 
@@ -43,6 +57,10 @@ class SourceSettings(Settings):
     """Items of Amazon whose price is not known are left out."""
     window: WindowOfTime | None = None
     """Interactions outside it are left out; left out: none are."""
+    sessions: SessionSettings | None = None
+    """Histories are cut into sessions; left out: they stay whole."""
+    repeats: bool = False
+    """Later interactions of somebody with the same item are kept: sessions have them, and seen items are excluded all the same."""
     core: int = Field(default=0, ge=0)
     """Users and items with fewer interactions are left out until none remains, after all other filters; 0 keeps all."""
 
