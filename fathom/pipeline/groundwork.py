@@ -40,7 +40,7 @@ def make_dataset(work: Workshop) -> None:
 
 
 def filtered(dataset: Dataset, source: SourceSettings) -> Dataset:
-    """What is left of `dataset` after its filters, in this order: rating, core of the whole log, titles, window, sessions, core of what is left."""
+    """What is left of `dataset` after rating, core of the whole log, titles, window, sessions, core of what is left, in this order."""
     window = source.window
     if source.least_rating:
         dataset = rating_at_least(dataset, source.least_rating)
