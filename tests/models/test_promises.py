@@ -27,7 +27,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "ssept": {"width": 16, "length": 16, "dropout": 0.1, "item_replaced": 0.05, "fit": NETWORK["fit"]},
     "narm": {"width": 32, "length": 16, "fit": NETWORK["fit"]},
     "bert4rec": ROWS | {"fit": ROWS["fit"] | {"epochs": 60}},  # it meets rows that go on behind the mask far more often than such as end
-    **dict.fromkeys(("xlnet-clm", "xlnet-mlm", "xlnet-plm", "xlnet-rtd"), ROWS),
+    **dict.fromkeys(("xlnet-clm", "xlnet-mlm", "xlnet-plm"), ROWS),
+    "xlnet-rtd": ROWS | {"fit": ROWS["fit"] | {"epochs": 50}},  # two tasks share its weights
     "sasrec": NETWORK,
     "gsasrec": NETWORK | {"negatives": 8, "fit": NETWORK["fit"] | {"epochs": 60}},  # it begins slowly
     "sasrec+": NETWORK,
