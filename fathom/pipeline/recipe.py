@@ -112,8 +112,6 @@ class Recipe(Settings):
     """Validation cases that trainings look at; 0: all."""
     test_users: int = Field(default=0, ge=0)
     """Test cases that every row is asked, drawn by `seed`; 0: all."""
-    encoder: str = "minilm"
-    """Makes vectors of item texts and preferences: minilm, hashing, or st:NAME for any sentence-transformers model."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -127,6 +125,8 @@ class Recipe(Settings):
 class LanguageRecipe(Recipe):
     """What the recipes of language models that recommend have in common."""
 
+    encoder: str = "minilm"
+    """Makes vectors of item texts and preferences: minilm, hashing, or st:NAME for any sentence-transformers model."""
     hold_out: HoldOutSettings = HoldOutSettings()
     """Which training events are kept back for reinforcement learning."""
     sasrec: SASRecTraining = SASRecTraining()

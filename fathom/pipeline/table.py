@@ -13,7 +13,7 @@ from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import Difference, Row
 from fathom.evaluation.rows import make_comparisons
 from fathom.models.popularity import Popularity
-from fathom.pipeline.workshop import Workshop
+from fathom.pipeline.workshop import LanguageWorkshop, Workshop
 from fathom.recommenders.textual import TextRecommender
 from fathom.records import Case, Ints
 from fathom.reports.page import PageData
@@ -80,14 +80,6 @@ class Table(ABC):
         del name
         return 0.0
 
-    def floors(self) -> dict[str, Callable[[], Recommender]]:
-        """What everybody must beat."""
-        work = self.work
-        return {
-            "popularity": lambda: Popularity.of(work.split.train, work.catalog.n_items),
-            "text": lambda: TextRecommender(work.vectors),
-        }
-
     def ceilings(self) -> dict[str, Callable[[], Recommender]]:
         """What nobody can beat, where it is known."""
         oracle, world = self.work.oracle, self.work.recipe.world
@@ -95,6 +87,20 @@ class Table(ABC):
             return {}
         blind = {BLIND_ORACLE: oracle.without_ratings} if world is not None and world.planted else {}
         return {**blind, "oracle": lambda: oracle}
+
+
+class LanguageTable(Table):
+    """The table of a method whose language model recommends."""
+
+    work: LanguageWorkshop
+
+    def floors(self) -> dict[str, Callable[[], Recommender]]:
+        """What everybody must beat."""
+        work = self.work
+        return {
+            "popularity": lambda: Popularity.of(work.split.train, work.catalog.n_items),
+            "text": lambda: TextRecommender(work.vectors),
+        }
 
 
 def parts(work: Workshop) -> dict[str, Ints]:

@@ -83,16 +83,6 @@ class Workshop:
         return sampled(self.split.test, self.recipe.test_users, seed=self.recipe.seed)
 
     @cached_property
-    def encoder(self) -> TextEncoder:
-        """Makes vectors of item texts and of preferences."""
-        return encoder(self.recipe.encoder)
-
-    @cached_property
-    def vectors(self) -> Floats:
-        """(n_items + 1, d) unit text vectors, row 0 zero."""
-        return item_vectors(self.catalog, self.encoder, cache_folder())
-
-    @cached_property
     def counts(self) -> Ints:
         """(n_items + 1,) how often the training part holds each item."""
         return np.bincount(self.split.train.items, minlength=self.catalog.n_items + 1).astype(np.int64)
@@ -117,6 +107,16 @@ class LanguageWorkshop(Workshop):
     """What the runs of language models that recommend have beside that."""
 
     recipe: LanguageRecipe
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """Makes vectors of item texts and of preferences."""
+        return encoder(self.recipe.encoder)
+
+    @cached_property
+    def vectors(self) -> Floats:
+        """(n_items + 1, d) unit text vectors, row 0 zero."""
+        return item_vectors(self.catalog, self.encoder, cache_folder())
 
     @cached_property
     def _held(self) -> tuple[Interactions, tuple[Case, ...]]:

@@ -17,7 +17,7 @@ from fathom.evaluation.rows import STRICT, make_comparisons, make_row
 from fathom.evaluation.said import load_said, save_said
 from fathom.pipeline.deeprec.endpoint import ENDPOINT, endpoint_comparisons, endpoint_figures, judge_endpoint
 from fathom.pipeline.deeprec.workshop import AGENTS, DeepRecWorkshop
-from fathom.pipeline.table import BLIND_ORACLE, Speaker, Table, part_comparisons, part_figures
+from fathom.pipeline.table import BLIND_ORACLE, LanguageTable, Speaker, part_comparisons, part_figures
 from fathom.recommenders.mix import Mix, choose_weight
 from fathom.records import Case, Episode
 from fathom.reports.episode import episode_view, token_view
@@ -32,7 +32,7 @@ FINISHES: Mapping[str, Finish] = {"": "written", SCORED: "scored"}
 """What stands behind an agent's name -> which of its lists counts."""
 
 
-class DeepRecTable(Table):
+class DeepRecTable(LanguageTable):
     """Floors, retriever, language model, their mix, and every stage of the agent's life."""
 
     work: DeepRecWorkshop

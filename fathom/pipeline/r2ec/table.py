@@ -17,7 +17,7 @@ from fathom.evaluation.said import load_said, save_said
 from fathom.files import read_json, write_json
 from fathom.metrics import ndcg
 from fathom.pipeline.r2ec.workshop import REASONERS, R2ecWorkshop
-from fathom.pipeline.table import Speaker, Table, part_comparisons, part_figures
+from fathom.pipeline.table import LanguageTable, Speaker, part_comparisons, part_figures
 from fathom.reasoners.reasoning import reason, shortened
 from fathom.reasoners.recommender import R2ec, Reasoned
 from fathom.records import Case, Reasoning
@@ -37,7 +37,7 @@ FOREMOST = 10
 """Items that are shown behind a reasoning."""
 
 
-class R2ecTable(Table):
+class R2ecTable(LanguageTable):
     """Floors, the model without reasoning, and every stage of its life with it."""
 
     work: R2ecWorkshop
