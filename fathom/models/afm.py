@@ -16,9 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fathom.files import Json
-from fathom.models.architecture import numbered
-from fathom.models.attrec import in_batches
-from fathom.models.model import Model, TrainingData, refuse_unknown
+from fathom.models.model import Model, TrainingData, in_batches, numbered, refuse_unknown
 from fathom.recommenders.encoders import Dropout
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Ints

@@ -13,19 +13,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fathom.data.batches import pad_right
-from fathom.errors import ConfigError, suggestion
 from fathom.files import Json
-from fathom.items.search import search
-from fathom.models.model import Model, TrainingData, refuse_unknown
+from fathom.models.model import ProductModel, TrainingData, numbered, refuse_unknown
 from fathom.networks.blocks import BlockSettings
 from fathom.networks.features import FeatureSettings
 from fathom.networks.heads import NextItemSettings
 from fathom.networks.masking import MaskingSettings, Objective
 from fathom.networks.network import Network, NetworkSettings
 from fathom.networks.schema import Schema, schema_of
-from fathom.recommenders.ranked import BATCH, joined
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
-from fathom.records import PAD, Case, Catalog, Interactions, Ranking
+from fathom.records import PAD, Case, Interactions
 from fathom.settings import Settings
 from fathom.training.processes import cut
 from fathom.training.run import noise_from
@@ -148,7 +145,7 @@ class Whole(nn.Module):
         self.network = Network(columns.schema, settings)
 
 
-class ArchitectureModel(Model[Chosen], Generic[Chosen]):
+class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
     """A subclass says which block and which objective."""
 
     by_gradients = True
@@ -195,24 +192,6 @@ class ArchitectureModel(Model[Chosen], Generic[Chosen]):
         )
         return cls(whole, settings)
 
-    @torch.inference_mode()
-    def score(self, cases: Sequence[Case]) -> Tensor:
-        """(B, n_items + 1) float32 logits of all items."""
-        states, table = self._sides(cases)
-        scores = states @ table.T
-        scores[:, PAD] = -torch.inf
-        return scores
-
-    @torch.inference_mode()
-    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
-        """The k best items of each case, exactly, without holding all scores."""
-        parts = []
-        for start in range(0, len(cases), BATCH):
-            batch = cases[start : start + BATCH]
-            exclude = [case.history if exclude_history else () for case in batch]
-            parts.append(search(*self._sides(batch), k, exclude=exclude))
-        return joined(parts, k)
-
     def save(self, folder: Path) -> None:
         """Write columns and network into `folder`, whole or not at all."""
         columns = self.whole.columns
@@ -233,7 +212,7 @@ class ArchitectureModel(Model[Chosen], Generic[Chosen]):
         put_weights(whole, read_tensors(folder), folder)
         return cls(whole, settings)
 
-    def _sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
+    def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
         """States (B, d + 1) and items (N + 1, d + 1) whose products are the logits."""
         network, columns = self.whole.network, self.whole.columns
         device = network.features.items.weight.device
@@ -248,8 +227,7 @@ class ArchitectureModel(Model[Chosen], Generic[Chosen]):
         lengths = torch.tensor([len(history) for history in latest], device=device)
         states = network.states(columns.batch(ids, times, ratings), lengths)
         assert network.next_item is not None
-        queries, table = network.next_item.sides(states)
-        return queries.float().cpu(), table.float().cpu()
+        return network.next_item.sides(states)
 
     @classmethod
     def _parts(cls, settings: Chosen) -> NetworkSettings:
@@ -287,15 +265,6 @@ def rows_of(log: Interactions, settings: ArchitectureSettings, rng: np.random.Ge
         if bool(long.any()):
             kept.append(Windows(one.ids[long], one.targets[long], one.places[long]))
     return kept
-
-
-def numbered(catalog: Catalog, name: str) -> Tensor:
-    """(N + 1, H) the values of each item's attribute `name` by number, from 1 in the order of the alphabet, padded with 0."""
-    if name not in catalog.attributes:
-        raise ConfigError(f"attributes names '{name}', which this catalogue does not have{suggestion(name, list(catalog.attributes))}")
-    column = catalog.attributes[name]
-    number = {value: place for place, value in enumerate(sorted({value for values in column for value in values}), start=1)}
-    return torch.from_numpy(pad_right([(), *([number[value] for value in values] for values in column)], max(1, *map(len, column))))
 
 
 def _padded(rows: Sequence[Sequence[float]], ids: Tensor, missing: float) -> Tensor:

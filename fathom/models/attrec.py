@@ -18,11 +18,9 @@ from torch import Tensor, nn
 
 from fathom.data.batches import pad_right
 from fathom.files import Json
-from fathom.items.search import search
-from fathom.models.model import Model, TrainingData, refuse_unknown
-from fathom.recommenders.ranked import BATCH, joined
+from fathom.models.model import ProductModel, TrainingData, in_batches, refuse_unknown
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
-from fathom.records import PAD, Case, Interactions, Ints, Ranking
+from fathom.records import PAD, Case, Interactions, Ints
 from fathom.settings import Settings
 from fathom.training.processes import cut
 from fathom.training.run import noise_from
@@ -109,7 +107,7 @@ class Network(nn.Module):
         return queries, torch.cat([long, short, lengths[:, None]], dim=1)
 
 
-class AttRec(Model[AttRecSettings]):
+class AttRec(ProductModel[AttRecSettings]):
     """Ranks by distance."""
 
     kind = "attrec"
@@ -160,24 +158,9 @@ class AttRec(Model[AttRecSettings]):
         )
         return cls(network)
 
-    @torch.inference_mode()
-    def score(self, cases: Sequence[Case]) -> Tensor:
-        """(B, n_items + 1) float32: minus the distances, but for what is the same for all items."""
-        queries, table = self.network.sides(cases)
-        scores = (queries @ table.T).cpu()
-        scores[:, PAD] = -torch.inf
-        return scores
-
-    @torch.inference_mode()
-    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
-        """The k nearest items of each case, exactly, without holding all distances."""
-        parts = []
-        for start in range(0, len(cases), BATCH):
-            batch = cases[start : start + BATCH]
-            queries, table = self.network.sides(batch)
-            exclude = [case.history if exclude_history else () for case in batch]
-            parts.append(search(queries.cpu(), table.cpu(), k, exclude=exclude))
-        return joined(parts, k)
+    def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
+        """Whose products are minus the distances, but for what is the same for all items."""
+        return self.network.sides(cases)
 
     def save(self, folder: Path) -> None:
         """Write the network into `folder`, whole or not at all."""
@@ -191,11 +174,6 @@ class AttRec(Model[AttRecSettings]):
         network = Network(int(str(facts["n_users"])), int(str(facts["n_items"])), recorded(facts, AttRecSettings, folder))
         put_weights(network, read_tensors(folder), folder)
         return cls(network)
-
-
-def in_batches(order: Ints, size: int) -> list[Ints]:
-    """`order` in pieces of `size`; none of nothing."""
-    return np.split(order, range(size, len(order), size)) if len(order) else []
 
 
 def clipped(vectors: Tensor) -> Tensor:

@@ -13,26 +13,22 @@ from pathlib import Path
 from typing import Literal, Self, overload
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
 from fathom.data.batches import pad_right
-from fathom.items.search import search
-from fathom.models.model import Model, TrainingData, refuse_unknown
+from fathom.models.model import ProductModel, TrainingData, refuse_unknown
 from fathom.recommenders.encoders import Dropout
-from fathom.recommenders.ranked import BATCH, joined
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
-from fathom.records import PAD, Case, Interactions, Ints, Ranking
+from fathom.records import PAD, Case, Interactions, Ints
 from fathom.settings import Settings
 from fathom.training.ranking_losses import RANKING_LOSSES, RankingLoss, bpr_max
 from fathom.training.run import noise_from
+from fathom.training.sampled import chances
 from fathom.training.sequential import figures
 from fathom.training.supervised import FitSettings, fit
-
-Doubles = npt.NDArray[np.float64]
 
 
 class GRU4RecSettings(Settings):
@@ -129,7 +125,7 @@ class Network(nn.Module):
         return torch.cat([self.items.weight, self.bias.weight], dim=1)
 
 
-class GRU4Rec(Model[GRU4RecSettings]):
+class GRU4Rec(ProductModel[GRU4RecSettings]):
     """Reads a history event by event."""
 
     kind = "gru4rec"
@@ -161,22 +157,10 @@ class GRU4Rec(Model[GRU4RecSettings]):
         )
         return cls(network)
 
-    @torch.inference_mode()
-    def score(self, cases: Sequence[Case]) -> Tensor:
-        """(B, n_items + 1) float32 products of state and item, the item's bias added."""
-        scores = self._users(cases) @ self.network.table().cpu().T
-        scores[:, PAD] = -torch.inf
-        return scores
-
-    @torch.inference_mode()
-    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
-        """The k best items of each case, exactly, without holding all scores."""
-        table, parts = self.network.table().cpu(), []
-        for start in range(0, len(cases), BATCH):
-            batch = cases[start : start + BATCH]
-            exclude = [case.history if exclude_history else () for case in batch]
-            parts.append(search(self._users(batch), table, k, exclude=exclude))
-        return joined(parts, k)
+    def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
+        """States and items, the item's bias one more number of both."""
+        refuse_unknown(cases, self.n_items)
+        return self.network.users([case.history for case in cases]), self.network.table()
 
     def save(self, folder: Path) -> None:
         """Write the network into `folder`, whole or not at all."""
@@ -191,17 +175,13 @@ class GRU4Rec(Model[GRU4RecSettings]):
         put_weights(network, read_tensors(folder) | {"lanes": network.lanes}, folder)
         return cls(network)
 
-    def _users(self, cases: Sequence[Case]) -> Tensor:
-        refuse_unknown(cases, self.n_items)
-        return self.network.users([case.history for case in cases]).float().cpu()
-
 
 class Lanes(Sequence[Step]):
     """One epoch: every session goes through one lane, in the order of their beginnings, event by event."""
 
     def __init__(self, log: Interactions, counts: Ints, settings: GRU4RecSettings, *, seed: int) -> None:
         self._seed, self._negatives = seed, settings.negatives
-        self._steps = np.cumsum(_chances(counts, settings.exponent))
+        self._steps = np.cumsum(chances(counts, settings.exponent))
         lanes = in_lanes(log, settings.fit.batch_size)
         size = max(map(len, lanes), default=0)
         places = np.full((size, settings.fit.batch_size), -1, dtype=np.int64)
@@ -275,16 +255,9 @@ def lane_loss(network: Network, step: Step, expected: Tensor) -> tuple[Tensor, T
 def expected_rivals(counts: Ints, settings: GRU4RecSettings) -> Tensor:
     """(N + 1,) logarithm of how often each item is expected among the rivals of a step: as another lane's true item, or drawn."""
     shares = counts / max(counts.sum(), 1)
-    often = (settings.fit.batch_size - 1) * shares + settings.negatives * _chances(counts, settings.exponent)
+    often = (settings.fit.batch_size - 1) * shares + settings.negatives * chances(counts, settings.exponent)
     often[PAD] = 1.0
     return torch.from_numpy(np.log(np.maximum(often, 1e-12))).float()
-
-
-def _chances(counts: Ints, exponent: float) -> Doubles:
-    weights = np.where(counts > 0, np.maximum(counts, 1.0) ** exponent, 0.0)
-    weights[PAD] = 0.0
-    found: Doubles = weights / max(weights.sum(), 1e-12)
-    return found
 
 
 def _gated(gates: Tensor, state: Tensor, cell: nn.GRUCell) -> Tensor:

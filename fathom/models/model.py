@@ -11,10 +11,12 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from fathom.errors import ConfigError
-from fathom.recommenders.ranked import Ranked
+from fathom.data.batches import pad_right
+from fathom.errors import ConfigError, suggestion
+from fathom.items.search import search
+from fathom.recommenders.ranked import BATCH, Ranked, joined
 from fathom.recommenders.weights import read_facts, read_tensors, recorded, save_weights
-from fathom.records import PAD, Case, Catalog, Floats, Interactions, Ranking
+from fathom.records import PAD, Case, Catalog, Floats, Interactions, Ints, Ranking
 from fathom.settings import Settings
 from fathom.training.run import Run
 
@@ -98,6 +100,32 @@ class TensorModel(Model[Chosen], Generic[Chosen]):
         return cls(int(str(facts["n_items"])), recorded(facts, cls.settings_type(), folder), read_tensors(folder))
 
 
+class ProductModel(Model[Chosen], Generic[Chosen]):
+    """A model whose scores are products of what it says of a case and of an item: it ranks exactly without holding all scores."""
+
+    @abstractmethod
+    def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
+        """(B, d) of the cases and (n_items + 1, d) of the items, whose products are the scores; an unknown item is a `ConfigError`."""
+
+    @torch.inference_mode()
+    def score(self, cases: Sequence[Case]) -> Tensor:
+        """(B, n_items + 1) float32 products, -inf in column `PAD`."""
+        people, items = (side.float().cpu() for side in self.sides(cases))
+        scores = people @ items.T
+        scores[:, PAD] = -torch.inf
+        return scores
+
+    @torch.inference_mode()
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        """The k items of largest product with each case, ties to the smaller id; with `exclude_history` none of its history."""
+        parts = []
+        for start in range(0, len(cases), BATCH):
+            batch = cases[start : start + BATCH]
+            people, items = (side.float().cpu() for side in self.sides(batch))
+            parts.append(search(people, items, k, exclude=[case.history if exclude_history else () for case in batch]))
+        return joined(parts, k)
+
+
 AnyModel = Model[Any]
 
 
@@ -134,6 +162,20 @@ def people(interactions: Interactions, n_items: int) -> "sparse.csr_array[np.flo
     )
     held.data[:] = 1.0  # building it adds up what is repeated
     return held
+
+
+def numbered(catalog: Catalog, name: str) -> Tensor:
+    """(N + 1, H) the values of each item's attribute `name` by number, from 1 in the order of the alphabet, padded with 0."""
+    if name not in catalog.attributes:
+        raise ConfigError(f"attributes names '{name}', which this catalogue does not have{suggestion(name, list(catalog.attributes))}")
+    column = catalog.attributes[name]
+    number = {value: place for place, value in enumerate(sorted({value for values in column for value in values}), start=1)}
+    return torch.from_numpy(pad_right([(), *([number[value] for value in values] for values in column)], max(1, *map(len, column))))
+
+
+def in_batches(order: Ints, size: int) -> list[Ints]:
+    """`order` in pieces of `size`; none of nothing."""
+    return np.split(order, range(size, len(order), size)) if len(order) else []
 
 
 def sparse_tensors(name: str, matrix: "sparse.csr_array[np.float32]") -> dict[str, Tensor]:

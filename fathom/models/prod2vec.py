@@ -20,6 +20,7 @@ from fathom.records import PAD, Case, Catalog, Interactions, Ints
 from fathom.settings import Settings
 from fathom.training.processes import cut
 from fathom.training.run import noise_from
+from fathom.training.sampled import chances
 from fathom.training.supervised import FitSettings, fit
 
 
@@ -59,7 +60,7 @@ class Prod2Vec(TensorModel[Prod2VecSettings]):
         size = max([n_items, *described[:, 1].tolist()]) + 1
         pairs = _pairs(data.interactions, described, window=settings.window)
         counts = np.bincount(pairs[:, 1], minlength=size)
-        steps = torch.from_numpy(np.cumsum(np.where(counts > 0, np.maximum(counts, 1.0) ** settings.exponent, 0.0)))
+        steps = torch.from_numpy(np.cumsum(chances(counts, settings.exponent)))
         weights = torch.from_numpy(np.where((pairs > n_items).any(axis=1), settings.attributes, 1.0)).float()
         learned, batch_size = torch.from_numpy(pairs), settings.fit.batch_size
         with noise_from(settings.fit.seed):

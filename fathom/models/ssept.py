@@ -14,13 +14,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fathom.files import Json
-from fathom.items.search import search
-from fathom.models.model import Model, TrainingData
+from fathom.models.model import ProductModel, TrainingData
 from fathom.recommenders.encoders import CausalEncoder
-from fathom.recommenders.ranked import BATCH, joined
 from fathom.recommenders.sequence import as_sequences
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
-from fathom.records import PAD, Case, Ranking
+from fathom.records import PAD, Case
 from fathom.settings import Settings
 from fathom.training.processes import cut
 from fathom.training.ranking_losses import bce
@@ -101,7 +99,7 @@ class Network(nn.Module):
         return ids, torch.where(torch.rand(users.shape, device=users.device) < settings.person_replaced, somebody, users)
 
 
-class SSEPT(Model[SSEPTSettings]):
+class SSEPT(ProductModel[SSEPTSettings]):
     """Binary cross-entropy against drawn rivals."""
 
     kind = "ssept"
@@ -143,22 +141,13 @@ class SSEPT(Model[SSEPTSettings]):
         )
         return cls(network)
 
-    @torch.inference_mode()
-    def score(self, cases: Sequence[Case]) -> Tensor:
-        """(B, n_items + 1) float32; the person's part of an answer is the same for all items and is left out."""
-        scores = self._states(cases) @ self.network.items.weight.cpu().T
-        scores[:, PAD] = -torch.inf
-        return scores
-
-    @torch.inference_mode()
-    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
-        """The k best items of each case, exactly, without holding all scores."""
-        table, parts = self.network.items.weight.cpu(), []
-        for start in range(0, len(cases), BATCH):
-            batch = cases[start : start + BATCH]
-            exclude = [case.history if exclude_history else () for case in batch]
-            parts.append(search(self._states(batch), table, k, exclude=exclude))
-        return joined(parts, k)
+    def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
+        """What is expected of items, and the items; the person's part of an answer is the same for all items and is left out."""
+        device, width = self.network.items.weight.device, self.settings.width
+        ids, last = as_sequences([case.history for case in cases], self.settings.length, n_items=self.n_items)
+        people = self.network.vectors(torch.tensor([case.user for case in cases], dtype=torch.long, device=device))
+        states = self.network(ids.to(device), people)
+        return states[torch.arange(len(ids)), last, :width], self.network.items.weight
 
     def save(self, folder: Path) -> None:
         """Write the network into `folder`, whole or not at all."""
@@ -172,17 +161,6 @@ class SSEPT(Model[SSEPTSettings]):
         network = Network(int(str(facts["n_users"])), int(str(facts["n_items"])), recorded(facts, SSEPTSettings, folder))
         put_weights(network, read_tensors(folder), folder)
         return cls(network)
-
-    def _states(self, cases: Sequence[Case]) -> Tensor:
-        """(B, d) what is expected of items after each history."""
-        device = self.network.items.weight.device
-        if not cases:
-            return torch.zeros(0, self.settings.width)
-        ids, last = as_sequences([case.history for case in cases], self.settings.length, n_items=self.n_items)
-        people = self.network.vectors(torch.tensor([case.user for case in cases], device=device))
-        states = self.network(ids.to(device), people)
-        found: Tensor = states[torch.arange(len(ids)), last, : self.settings.width].cpu()
-        return found
 
 
 def lost(network: Network, windows: Windows, owners: Tensor) -> tuple[Tensor, Tensor]:

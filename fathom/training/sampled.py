@@ -9,6 +9,7 @@ from functools import partial
 from typing import Literal, overload
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -55,12 +56,10 @@ class GSASRecTraining(SampledTraining):
 class Drawing(Sequence[Windows]):
     """An epoch's windows with drawn items, which depend on the seed and the number of the batch alone."""
 
-    def __init__(self, windows: Sequence[Windows], chances: Ints, settings: SampledTraining, *, seed: int) -> None:
-        """`chances` (N + 1,): how often each item was taken."""
+    def __init__(self, windows: Sequence[Windows], counts: Ints, settings: SampledTraining, *, seed: int) -> None:
+        """`counts` (N + 1,): how often each item was taken."""
         self._windows, self._settings, self._seed = windows, settings, seed
-        weights = np.where(chances > 0, np.maximum(chances, 1.0) ** settings.exponent, 0.0) if settings.exponent else np.ones(len(chances))
-        weights[PAD] = 0.0
-        self._steps = np.cumsum(weights) / weights.sum()
+        self._steps = np.cumsum(chances(counts, settings.exponent) if settings.exponent else chances(np.ones(len(counts)), 0.0))
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -83,6 +82,18 @@ class Drawing(Sequence[Windows]):
         shares = np.diff(self._steps, prepend=0.0)
         shares[PAD] = 1.0
         return torch.from_numpy(np.log(np.maximum(shares * self._settings.negatives, 1e-12))).float()
+
+
+def chances(counts: npt.NDArray[np.float64] | Ints, exponent: float) -> npt.NDArray[np.float64]:
+    """(N + 1,) the probability of each item to be drawn, as its count to the power `exponent`; 0 for `PAD` and what nobody took.
+
+    >>> chances(np.array([9, 1, 4, 0]), 0.5).round(2).tolist()
+    [0.0, 0.33, 0.67, 0.0]
+    """
+    weights = np.where(counts > 0, np.maximum(counts, 1.0) ** exponent, 0.0)
+    weights[PAD] = 0.0
+    found: npt.NDArray[np.float64] = weights / max(weights.sum(), 1e-12)
+    return found
 
 
 def fit_sampled(

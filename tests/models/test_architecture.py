@@ -8,8 +8,8 @@ import torch
 from planted import CATALOG, walks
 
 from fathom.errors import ConfigError
-from fathom.models.architecture import ArchitectureSettings, BERT4Rec, MaskedSettings, XLNetCLM, buckets, halves, numbered, rows_of
-from fathom.models.model import TrainingData
+from fathom.models.architecture import ArchitectureSettings, BERT4Rec, MaskedSettings, XLNetCLM, buckets, halves, rows_of
+from fathom.models.model import TrainingData, numbered
 from fathom.records import PAD, Case, Catalog, Interactions
 from fathom.training.run import Run
 
