@@ -1,7 +1,8 @@
-"""Ranking metrics, one number per case, from nothing but the rank of the one item that came next.
+"""Ranking metrics, one number per case, from nothing but the ranks of what came next.
 
-A rank is 1 for the best place and 0 where the target is not in the list at all. Every ranking metric is a function
-`(ranks, k) -> (n,) values`, so that means, intervals and paired tests are all taken from the same per-case numbers.
+A rank is 1 for the best place, `NOWHERE` where an item is not in the list at all. Ranks are (n,), one relevant item a case, or (n, R),
+up to R of them, with `NOBODY` where a case has fewer. Every ranking metric is a function `(ranks, k) -> (n,) values`, so that means,
+intervals and paired tests are all taken from the same per-case numbers, and nothing as wide as the catalogue is made.
 What a list does to the catalogue (coverage, novelty, popularity bias) is a function of the lists alone: it never looks at the targets.
 """
 
@@ -17,40 +18,112 @@ from fathom.records import PAD, Ints, Ranking
 Values: TypeAlias = npt.NDArray[np.float64]
 Metric: TypeAlias = Callable[[Ints, int], Values]
 
+NOWHERE = 0
+"""The rank of an item that is not in the list."""
+NOBODY = -1
+"""Stands in the place of a rank where a case has fewer relevant items than others."""
+
 EVERYWHERE = np.iinfo(np.int64).max
 """The cut-off that cuts nothing off: a metric over the whole list that was kept."""
 
 
 def recall(ranks: Ints, k: int) -> Values:
-    """1 where the target is among the first `k`, otherwise 0 (one relevant item: recall and hit rate are the same number).
+    """The share of the relevant items that stands among the first `k`; with one relevant item the same number as the hit rate.
 
     >>> recall(np.array([1, 3, 11, 0]), 10).tolist()
     [1.0, 1.0, 0.0, 0.0]
+    >>> recall(np.array([[2, 11], [4, -1]]), 10).tolist()
+    [0.5, 1.0]
     """
-    return _found(ranks, k).astype(np.float64)
+    ranks = _rows(ranks)
+    shares: Values = _found(ranks, k).sum(axis=1) / _relevant(ranks)
+    return shares
+
+
+def hit(ranks: Ints, k: int) -> Values:
+    """1 where a relevant item stands among the first `k`, otherwise 0.
+
+    >>> hit(np.array([[2, 11], [0, -1]]), 10).tolist()
+    [1.0, 0.0]
+    """
+    hits: Values = np.where(_found(_rows(ranks), k).any(axis=1), 1.0, 0.0)
+    return hits
+
+
+def precision(ranks: Ints, k: int) -> Values:
+    """The share of the first `k` places that holds a relevant item; a list that is shorter has lost the rest of its places.
+
+    >>> precision(np.array([[2, 4], [0, -1]]), 10).tolist()
+    [0.2, 0.0]
+    """
+    shares: Values = _found(_rows(ranks), k).sum(axis=1) / k
+    return shares
+
+
+def average_precision(ranks: Ints, k: int) -> Values:
+    """The mean, over the relevant items, of the precision at the place of each that stands among the first `k`; its mean is the MAP.
+
+    Divided by the smaller of `k` and the number of relevant items: a list that begins with all of them scores 1.
+
+    >>> average_precision(np.array([[1, 4], [2, -1]]), 10).tolist()
+    [0.75, 0.5]
+    """
+    ranks = np.sort(_rows(ranks), axis=1)
+    found = _found(ranks, k)
+    precisions = np.where(found, np.cumsum(found, axis=1) / np.maximum(ranks, 1), 0.0)
+    means: Values = precisions.sum(axis=1) / np.minimum(_relevant(ranks), k)
+    return means
+
+
+def dcg(ranks: Ints, k: int) -> Values:
+    """The sum of 1 / log2(rank + 1) over the relevant items among the first `k` (Järvelin and Kekäläinen, 2002).
+
+    >>> dcg(np.array([[1, 3], [11, -1]]), 10).tolist()
+    [1.5, 0.0]
+    """
+    ranks = _rows(ranks)
+    gained: Values = np.where(_found(ranks, k), _gains(ranks), 0.0).sum(axis=1)
+    return gained
 
 
 def ndcg(ranks: Ints, k: int) -> Values:
-    """1 / log2(rank + 1) where the target is among the first `k`, otherwise 0; the ideal list scores 1.
-
-    With a single relevant item the ideal discounted gain is 1, so nothing is left to divide by (Järvelin and Kekäläinen, 2002).
+    """`dcg` over that of the ideal list, which begins with all the relevant items, found or not; with one of them the ideal is 1.
 
     >>> ndcg(np.array([1, 3, 11, 0]), 10).tolist()
     [1.0, 0.5, 0.0, 0.0]
+    >>> ndcg(np.array([[2, 1], [1, -1]]), 10).tolist()
+    [1.0, 1.0]
     """
-    return np.where(_found(ranks, k), 1.0 / np.log2(np.maximum(ranks, 1) + 1.0), 0.0)
+    ranks = _rows(ranks)
+    ideal = np.cumsum(_gains(np.arange(1, ranks.shape[1] + 1)))
+    shares: Values = dcg(ranks, k) / ideal[np.minimum(_relevant(ranks), k) - 1]
+    return shares
 
 
 def reciprocal_rank(ranks: Ints, k: int) -> Values:
-    """1 / rank where the target is among the first `k`, otherwise 0; its mean is the MRR.
+    """1 / rank of the best relevant item where it is among the first `k`, otherwise 0; its mean is the MRR.
 
     >>> reciprocal_rank(np.array([1, 4, 11, 0]), 10).tolist()
     [1.0, 0.25, 0.0, 0.0]
     """
-    return np.where(_found(ranks, k), 1.0 / np.maximum(ranks, 1), 0.0)
+    ranks = _rows(ranks)
+    best: Values = np.where(_found(ranks, k), 1.0 / np.maximum(ranks, 1), 0.0).max(axis=1)
+    return best
 
 
-METRICS: Mapping[str, Metric] = {"ndcg": ndcg, "recall": recall, "mrr": reciprocal_rank}
+METRICS: Mapping[str, Metric] = {
+    "ndcg": ndcg,
+    "recall": recall,
+    "mrr": reciprocal_rank,
+    "hit": hit,
+    "precision": precision,
+    "map": average_precision,
+    "dcg": dcg,
+}
+
+OF_ONE = ("ndcg", "recall", "mrr")
+"""What every table has. With one relevant item a case the others say the same again: hit is recall, precision recall / k, MAP the MRR,
+and DCG is NDCG."""
 
 CUTOFFS = (1, 5, 10, 20)
 """Where every table cuts the lists."""
@@ -72,29 +145,35 @@ def per_case(name: str, ranks: Ints) -> Values:
     return METRICS[word](ranks, int(cutoff) if at else EVERYWHERE)
 
 
-def metric_names(cutoffs: Sequence[int] = CUTOFFS) -> tuple[str, ...]:
-    """The names of all ranking metrics at all `cutoffs`, and 'mrr' over the whole list.
+def metric_names(cutoffs: Sequence[int] = CUTOFFS, *, several: bool = False) -> tuple[str, ...]:
+    """The names of the ranking metrics at all `cutoffs`, and 'mrr' over the whole list; all of them where cases have `several` targets.
 
     >>> metric_names([10])
     ('ndcg@10', 'recall@10', 'mrr@10', 'mrr')
     """
-    return (*(f"{word}@{k}" for word in METRICS for k in cutoffs), "mrr")
+    return (*(f"{word}@{k}" for word in (METRICS if several else OF_ONE) for k in cutoffs), "mrr")
 
 
 def ranks_of(ranking: Ranking, targets: Ints) -> Ints:
-    """(B,) the place of each target in its row of `ranking`, counted from 1; 0 where it is not in the row.
+    """The place of each of `targets`, (B,) or (B, R), in its row of `ranking`, from 1; `NOWHERE` where it is not in the row.
 
-    The first place counts where a row holds an item twice. A target that is `PAD` is nowhere, though short rows end in `PAD`.
+    The first place counts where a row holds an item twice. A target that is `PAD` is nowhere, though short rows end in `PAD`; beside
+    other targets of its row it is `NOBODY`.
 
     >>> ranks_of(Ranking(np.array([[5, 2, 9], [4, 0, 0]]), np.zeros((2, 3), np.float32)), np.array([9, 0])).tolist()
     [3, 0]
+    >>> ranks_of(Ranking(np.array([[5, 2, 9]]), np.zeros((1, 3), np.float32)), np.array([[9, 7, 0]])).tolist()
+    [[3, 0, -1]]
     """
     if len(targets) != len(ranking.items):
         raise ConfigError(f"{len(ranking.items)} rows are ranked, but {len(targets)} targets are given: there must be one target a row")
+    if targets.ndim == 2:
+        columns = [np.where(one == PAD, NOBODY, ranks_of(ranking, one)) for one in targets.T]
+        return np.stack(columns, axis=1)
     if ranking.items.shape[1] == 0:
-        return np.zeros(len(targets), dtype=np.int64)
+        return np.full(len(targets), NOWHERE, dtype=np.int64)
     hits = (ranking.items == targets[:, None]) & (targets[:, None] != PAD)
-    return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0).astype(np.int64)
+    return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, NOWHERE).astype(np.int64)
 
 
 def coverage(items: Ints, n_items: int) -> float:
@@ -135,5 +214,21 @@ def popularity_bias(items: Ints, counts: Ints) -> float:
     return float(percentiles[listed - 1].mean()) if len(listed) else 0.0
 
 
+def _rows(ranks: Ints) -> Ints:
+    """(n, R): one relevant item a case is a column."""
+    return ranks if ranks.ndim == 2 else ranks[:, None]
+
+
 def _found(ranks: Ints, k: int) -> npt.NDArray[np.bool_]:
     return (ranks >= 1) & (ranks <= k)
+
+
+def _relevant(ranks: Ints) -> Ints:
+    """(n,) how many relevant items each case has."""
+    counts: Ints = (ranks != NOBODY).sum(axis=1)
+    return counts
+
+
+def _gains(ranks: Ints) -> Values:
+    gains: Values = 1.0 / np.log2(np.maximum(ranks, 1) + 1.0)
+    return gains

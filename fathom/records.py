@@ -93,6 +93,8 @@ class Case:
     """The user's rating of each event of `history` (NaN: not rated); empty where the source has none."""
     times: tuple[int, ...] = ()
     """Seconds since 1970 of each event of `history` (-1: unknown); empty where only the order is known."""
+    later: tuple[int, ...] = ()
+    """What the user took after `target` and what counts as relevant beside it."""
 
     def follows(self, before: "Case") -> bool:
         """Whether it is the same person's very next question: all that `before` knew, and what it asked for, is its history."""

@@ -40,6 +40,48 @@ def test_every_metric_agrees_with_ir_measures_on_random_runs():
         assert metrics.per_case(name, ranks) == pytest.approx([theirs[str(u)] for u in range(users)], abs=1e-9), name
 
 
+def test_several_relevant_items_worked_by_hand():
+    # Case 1: three relevant items at places 2 and 5, one nowhere. Case 2: one alone, at place 1. Case 3: five, all nowhere but the 3rd.
+    ranks = np.array([[5, 0, 2, -1, -1], [1, -1, -1, -1, -1], [0, 0, 3, 0, 0]])
+    assert metrics.per_case("hit@2", ranks).tolist() == [1, 1, 0]
+    assert metrics.per_case("precision@5", ranks) == pytest.approx([2 / 5, 1 / 5, 1 / 5])
+    assert metrics.per_case("recall@5", ranks) == pytest.approx([2 / 3, 1, 1 / 5])
+    # MAP: (1/2 + 2/5) / 3; 1; (1/3) / 5. Of the first three places: (1/2) / 3; 1; (1/3) / 3.
+    assert metrics.per_case("map@5", ranks) == pytest.approx([0.9 / 3, 1, 1 / 15])
+    assert metrics.per_case("map@3", ranks) == pytest.approx([0.5 / 3, 1, 1 / 9])
+    # DCG: 1/log2(3) + 1/log2(6) = 0.63093 + 0.38685; the ideal of three items is 1 + 0.63093 + 0.5.
+    assert metrics.per_case("dcg@5", ranks) == pytest.approx([1.0177825, 1, 0.5], abs=1e-6)
+    assert metrics.per_case("ndcg@5", ranks) == pytest.approx([1.0177825 / 2.1309298, 1, 0.5 / 2.9484591], abs=1e-6)
+    assert metrics.per_case("ndcg@2", ranks) == pytest.approx([0.6309298 / 1.6309298, 1, 0], abs=1e-6)  # no list of two holds three
+    assert metrics.per_case("mrr", ranks) == pytest.approx([1 / 2, 1, 1 / 3])
+
+
+def test_several_relevant_items_agree_with_ir_measures_on_random_runs():
+    rng = np.random.default_rng(11)
+    n_items, users, depth = 30, 80, 12
+    lists = np.stack([rng.permutation(n_items)[:depth] + 1 for _ in range(users)])
+    relevant = np.stack([rng.permutation(n_items)[:5] + 1 for _ in range(users)])
+    relevant[np.arange(5) >= rng.integers(1, 6, users)[:, None]] = 0
+    ranks = metrics.ranks_of(ranking(lists.tolist()), relevant)
+    assert set(np.unique(ranks)) == {-1, *range(depth + 1)}
+    asked = {f"ndcg@{k}": ir_measures.nDCG @ k for k in (1, 3, 10)} | {f"recall@{k}": ir_measures.R @ k for k in (1, 3, 10)}
+    asked |= {f"precision@{k}": ir_measures.P @ k for k in (1, 3, 10)} | {f"hit@{k}": ir_measures.Success @ k for k in (1, 3, 10)}
+    asked |= {"mrr@10": ir_measures.RR @ 10, "map@5": ir_measures.AP @ 5, "map@12": ir_measures.AP}
+    judgements = [ir_measures.Qrel(str(u), str(t), 1) for u, row in enumerate(relevant) for t in row if t]
+    run = [ir_measures.ScoredDoc(str(u), str(i), float(-place)) for u, row in enumerate(lists) for place, i in enumerate(row)]
+    for name, measure in asked.items():
+        theirs = {m.query_id: m.value for m in ir_measures.iter_calc([measure], judgements, run)}
+        assert metrics.per_case(name, ranks) == pytest.approx([theirs[str(u)] for u in range(users)], abs=1e-9), name
+
+
+def test_one_relevant_item_in_a_column_is_one_relevant_item():
+    ranks = np.array([1, 0, 4, 20])
+    for name in metrics.metric_names(several=True):
+        assert metrics.per_case(name, ranks).tolist() == metrics.per_case(name, ranks[:, None]).tolist()
+    for other, same in {"hit": "recall", "map": "mrr", "dcg": "ndcg"}.items():
+        assert metrics.per_case(f"{other}@10", ranks).tolist() == metrics.per_case(f"{same}@10", ranks).tolist()
+
+
 def test_first_place_counts_and_pad_is_never_a_hit():
     assert metrics.ranks_of(ranking([[3, 7, 7], [1, 0, 0], [1, 2, 3]]), np.array([7, 0, 9])).tolist() == [2, 0, 0]
     assert metrics.ranks_of(Ranking(np.zeros((2, 0), np.int64), np.zeros((2, 0), np.float32)), np.array([1, 2])).tolist() == [0, 0]

@@ -1,5 +1,6 @@
 """Interactions cut into what may be learned from and what is asked; each cut says which leak it leaves open."""
 
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -29,24 +30,32 @@ def leave_one_out(interactions: Interactions, *, max_history: int | None = None)
     asked = np.flatnonzero(lengths >= FEWEST)
     ends = interactions.offsets[1:][asked]
     return Split(
-        train=_first_events(interactions, np.where(lengths >= FEWEST, lengths - 2, lengths)),
-        valid=_cases(interactions, asked, ends - 2, max_history=max_history),
-        test=_cases(interactions, asked, ends - 1, max_history=max_history),
+        train=first_events(interactions, np.where(lengths >= FEWEST, lengths - 2, lengths)),
+        valid=cases_at(interactions, asked, ends - 2, max_history=max_history),
+        test=cases_at(interactions, asked, ends - 1, max_history=max_history),
         rule="leave-one-out",
         leaks="What one user did after another user's test event is in train, so the model may know trends of that user's future"
         f"{_asked_nothing(interactions.n_users - len(asked), 'fewer than three events')}.",
     )
 
 
-def global_time(interactions: Interactions, *, max_history: int | None = None, valid_share: float = 0.1, test_share: float = 0.1) -> Split:
+def global_time(
+    interactions: Interactions,
+    *,
+    max_history: int | None = None,
+    valid_share: float = 0.1,
+    test_share: float = 0.1,
+    whole: bool = False,
+) -> Split:
     """Everything before one moment is learned from; after it each user is asked for the first event of each window.
 
     The last `test_share` of all events, by time, is the test window and the `valid_share` before it the validation window.
     Events of equal time never stand on both sides of a cut. A case's history is everything its user did before the window;
-    users who did nothing before it are asked nothing. Without times this is a `DataError`.
+    users who did nothing before it are asked nothing. With `whole`, all that a user did in the window is relevant, not the first event
+    alone. Without times this is a `DataError`.
     """
     _check_shares(valid_share, test_share)
-    times = _known_times(interactions)
+    times = known_times(interactions)
     in_order = np.sort(times)
     first_valid = in_order[int(len(times) * (1 - valid_share - test_share))]
     first_test = in_order[int(len(times) * (1 - test_share))]
@@ -59,10 +68,16 @@ def global_time(interactions: Interactions, *, max_history: int | None = None, v
     in_test = np.flatnonzero((known > 0) & (stops - starts > known))
     newcomers = int(((known == 0) & (stops > starts)).sum())
     return Split(
-        train=_first_events(interactions, learned),
-        valid=_cases(interactions, in_valid, (starts + learned)[in_valid], max_history=max_history),
-        test=_cases(interactions, in_test, (starts + known)[in_test], max_history=max_history),
-        rule="global-time",
+        train=first_events(interactions, learned),
+        valid=cases_at(
+            interactions,
+            in_valid,
+            (starts + learned)[in_valid],
+            until=(starts + known)[in_valid] if whole else None,
+            max_history=max_history,
+        ),
+        test=cases_at(interactions, in_test, (starts + known)[in_test], until=stops[in_test] if whole else None, max_history=max_history),
+        rule="global-time-whole" if whole else "global-time",
         leaks="Nothing after the first cut is learned from, but the catalogue itself may hold items that did not exist yet then"
         f"{_asked_nothing(newcomers, 'no event before the test window')}.",
     )
@@ -78,7 +93,7 @@ def global_events(
     of somebody who is asked nothing before the first cut is learned from where it lies before it. Without times this is a `DataError`.
     """
     _check_shares(valid_share, test_share)
-    times = _known_times(interactions)
+    times = known_times(interactions)
     lengths = np.diff(interactions.offsets)
     firsts = interactions.offsets[:-1][lengths > 0]
     question = np.ones(len(times), dtype=bool)
@@ -95,9 +110,9 @@ def global_events(
     learned = np.where(learned > 0, learned + 1, early)
     valid, test = np.sort(in_order[first_valid:first_test]), np.sort(in_order[first_test:])
     return Split(
-        train=_first_events(interactions, learned),
-        valid=_cases(interactions, owner[valid], valid, max_history=max_history),
-        test=_cases(interactions, owner[test], test, max_history=max_history),
+        train=first_events(interactions, learned),
+        valid=cases_at(interactions, owner[valid], valid, max_history=max_history),
+        test=cases_at(interactions, owner[test], test, max_history=max_history),
         rule="global-events",
         leaks="Nothing after the first cut is learned from; later questions about a user show what the earlier ones asked for, and the "
         "catalogue itself may hold items that did not exist yet at the first cut.",
@@ -118,7 +133,7 @@ def hold_out(train: Interactions, *, share: float = 0.1, most: int = 8, keep: in
     users = np.repeat(np.arange(train.n_users), held)
     nth = np.arange(len(users)) - np.repeat(np.cumsum(held) - held, held)
     at = train.offsets[1:][users] - held[users] + nth
-    return _first_events(train, lengths - held), _cases(train, users, at, max_history=None)
+    return first_events(train, lengths - held), cases_at(train, users, at)
 
 
 def _check_shares(valid_share: float, test_share: float) -> None:
@@ -131,7 +146,7 @@ def _asked_nothing(users: int, reason: str) -> str:
     return f"; {users:,} users with {reason} are asked nothing" if users else ""
 
 
-def _known_times(interactions: Interactions) -> Ints:
+def known_times(interactions: Interactions) -> Ints:
     """The times, of which none may be missing or out of order, or a `DataError`."""
     times = interactions.times
     advice = "split by 'leave-one-out', which needs only the order"
@@ -147,7 +162,7 @@ def _known_times(interactions: Interactions) -> Ints:
     return times
 
 
-def _first_events(interactions: Interactions, counts: Ints) -> Interactions:
+def first_events(interactions: Interactions, counts: Ints) -> Interactions:
     """The same users, each with their first `counts` events."""
     lengths = np.diff(interactions.offsets)
     place = np.arange(interactions.n_events) - np.repeat(interactions.offsets[:-1], lengths)
@@ -162,13 +177,19 @@ def _first_events(interactions: Interactions, counts: Ints) -> Interactions:
     )
 
 
-def _cases(interactions: Interactions, users: Ints, at: Ints, *, max_history: int | None) -> tuple[Case, ...]:
-    """One case per user in `users`: the target is event `at` (an index into the log), the history what stands before it."""
+def cases_at(
+    interactions: Interactions, users: Ints, at: Ints, *, max_history: int | None = None, until: Ints | None = None
+) -> tuple[Case, ...]:
+    """One case per user in `users`: the target is event `at` (an index into the log), the history what stands before it.
+
+    What stands between it and the event `until` is relevant beside it.
+    """
     if max_history is not None and max_history < 1:
         raise ConfigError(f"max_history is {max_history}: write 1 or more, or leave it out to keep whole histories")
     starts = interactions.offsets[users]
     if max_history is not None:
         starts = np.maximum(starts, at - max_history)
+    ends = (at if until is None else until).tolist()
     # Slices of one list are several times faster than converting one small array a case.
     items: list[int] = interactions.items.tolist()
     ratings: list[float] = [] if interactions.ratings is None else interactions.ratings.tolist()
@@ -180,10 +201,16 @@ def _cases(interactions: Interactions, users: Ints, at: Ints, *, max_history: in
             target=items[stop],
             ratings=tuple(ratings[start:stop]),
             times=tuple(times[start:stop]),
+            later=tuple(items[stop + 1 : end]),
         )
-        for user, start, stop in zip(users.tolist(), starts.tolist(), at.tolist(), strict=True)
+        for user, start, stop, end in zip(users.tolist(), starts.tolist(), at.tolist(), ends, strict=True)
     )
 
 
-SPLITS: dict[str, SplitRule] = {"leave-one-out": leave_one_out, "global-time": global_time, "global-events": global_events}
+SPLITS: dict[str, SplitRule] = {
+    "leave-one-out": leave_one_out,
+    "global-time": global_time,
+    "global-time-whole": partial(global_time, whole=True),
+    "global-events": global_events,
+}
 """The splits a recipe may name."""

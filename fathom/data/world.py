@@ -51,6 +51,8 @@ class WorldSettings(Settings):
     """Share of the choices that go by popularity alone."""
     drift: float = Field(default=1.2, ge=0, le=5)
     """How far a taste moves over time, in units of a softmax's logit; 0: it stays."""
+    sitting: float = Field(default=1.0, ge=1)
+    """Events of one sitting on average, minutes apart; between sittings, and with 1 between all events, lie days."""
     planted: bool = False
     """Plant a preference that only ratings show: loved (5): the same mood again; not: the mood before. No pull of series then."""
     planted_share: float = Field(default=0.85, gt=0, lt=1)
@@ -128,7 +130,7 @@ def _interactions(laws: Laws, settings: WorldSettings) -> Interactions:
         offsets=offsets,
         items=items,
         ratings=ratings,
-        times=_times(lengths, offsets, np.random.default_rng([settings.seed, 6])),
+        times=_times(lengths, offsets, settings.sitting, np.random.default_rng([settings.seed, 6])),
     )
 
 
@@ -170,10 +172,16 @@ def _ratings(films: Films, tastes: Tastes, users: Ints, *, items: Ints, rng: np.
     return rounded
 
 
-def _times(lengths: Ints, offsets: Ints, rng: np.random.Generator) -> Ints:
-    """(events,) seconds since 1970: each user starts on some day of four years, then a film every few days, now and then two a day."""
+def _times(lengths: Ints, offsets: Ints, sitting: float, rng: np.random.Generator) -> Ints:
+    """(events,) seconds since 1970: each user starts on some day of four years, then a film every few days, now and then two a day.
+
+    With `sitting` above 1 another event follows within twenty minutes, with the probability that makes so many of them on average.
+    """
     gaps = 5400 + DAY * np.exp(rng.normal(0.5, 1.2, size=offsets[-1]))
     starts = FIRST_DAY + rng.uniform(0, 4 * 365 * DAY, size=len(lengths))
+    if sitting > 1:
+        soon = rng.random(offsets[-1]) < 1 - 1 / sitting
+        gaps = np.where(soon, rng.uniform(20, 1200, size=offsets[-1]), gaps)
     run = np.cumsum(gaps)
     return (run - np.repeat(run[offsets[:-1]] - starts, lengths)).astype(np.int64)
 

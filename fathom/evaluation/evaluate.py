@@ -11,6 +11,7 @@ import polars as pl
 
 from fathom import metrics
 from fathom.contracts import Recommender
+from fathom.data.batches import pad_right
 from fathom.errors import DataError, ModelError
 from fathom.evaluation.cost import peak_megabytes
 from fathom.files import written_aside
@@ -30,9 +31,10 @@ class Evaluation:
     users: Ints
     """(n,) user index of each case; the same order as the cases."""
     targets: Ints
-    """(n,) item id that came next."""
+    """What was relevant: (n,) the item id that came next, or (n, R) with it in the first column where cases have up to R relevant items;
+    `PAD` where a case has fewer."""
     ranks: Ints
-    """(n,) place of the target, from 1; 0: not among the first `depth`."""
+    """The places of `targets`, from 1; 0: not among the first `depth`; -1 where a case has fewer of them."""
     items: Ints
     """(n, at most 20) the head of each list; `PAD` where a list is short."""
     depth: int
@@ -41,18 +43,27 @@ class Evaluation:
     """Wall-clock seconds for all cases, summed over the processes that shared them."""
     peak_mb: float
     """Largest memory of the process so far, in MiB."""
+    weights: metrics.Values | None = None
+    """(n,) what each case counts in a mean, 1 on average; None: all alike. The table that asks for them keeps them, not the file."""
+
+    @property
+    def next_items(self) -> Ints:
+        """(n,) the item id that came next."""
+        return self.targets if self.targets.ndim == 1 else self.targets[:, 0]
 
     def per_case(self, name: str) -> metrics.Values:
-        """(n,) values of the metric `name`, such as 'ndcg@10'; a cut-off beyond `depth` is an error and not a guess."""
+        """(n,) values of the metric `name`, such as 'ndcg@10', times what each case counts; a cut-off beyond `depth` is an error and not
+        a guess."""
         values = metrics.per_case(name, self.ranks)
         cutoff = name.partition("@")[2]
         if cutoff and int(cutoff) > self.depth:
             raise DataError(f"'{name}' was asked of lists of {self.depth} items: evaluate again with depth {cutoff} or more")
-        return values
+        return values if self.weights is None else values * self.weights
 
     def metrics(self, cutoffs: Sequence[int] = metrics.CUTOFFS) -> dict[str, float]:
         """Mean of every ranking metric over all cases, at the cut-offs that lie within `depth`."""
-        return {name: float(self.per_case(name).mean()) for name in metrics.metric_names([k for k in cutoffs if k <= self.depth])}
+        names = metrics.metric_names([k for k in cutoffs if k <= self.depth], several=self.ranks.ndim == 2)
+        return {name: float(self.per_case(name).mean()) for name in names}
 
     def list_figures(self, counts: Ints, *, k: int = 10) -> dict[str, float]:
         """Coverage, novelty and popularity bias of the first `k` items; `counts` (n_items + 1,) is how often training holds each id."""
@@ -74,6 +85,7 @@ class Evaluation:
             depth=self.depth,
             seconds=self.seconds * share,
             peak_mb=self.peak_mb,
+            weights=None if self.weights is None else self.weights[chosen] / self.weights[chosen].mean(),
         )
 
     def save(self, path: Path) -> None:
@@ -81,8 +93,8 @@ class Evaluation:
         frame = pl.DataFrame(
             {
                 "user": self.users,
-                "target": self.targets,
-                "rank": self.ranks,
+                "target": _column(self.targets),
+                "rank": _column(self.ranks),
                 "items": pl.Series(self.items.tolist(), dtype=pl.List(pl.Int64)),
             }
         )
@@ -100,8 +112,8 @@ class Evaluation:
             frame = pl.read_parquet(path)
             return Evaluation(
                 users=frame["user"].to_numpy(),
-                targets=frame["target"].to_numpy(),
-                ranks=frame["rank"].to_numpy(),
+                targets=np.array(frame["target"].to_list(), dtype=np.int64),
+                ranks=np.array(frame["rank"].to_list(), dtype=np.int64),
                 items=np.array(frame["items"].to_list(), dtype=np.int64).reshape(len(frame), -1),
                 depth=int(about["depth"]),
                 seconds=float(about["seconds"]),
@@ -120,18 +132,18 @@ def evaluate(
     exclude_history: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Rank the whole catalogue for every case and keep where each target landed among the first `depth`.
+    """Rank the whole catalogue for every case and keep where each relevant item landed among the first `depth`.
 
     As many rows come back as cases went in, in their order, whatever `batch_size` is; a recommender that loses or adds a row,
     ranks an item twice or leaves a gap is stopped with its mistake named. `progress` is told how many more cases are done.
     """
     if not cases:
         raise DataError("there are no cases to evaluate: the split left nobody to ask")
-    targets = np.array([case.target for case in cases], dtype=np.int64)
-    if unknown := np.flatnonzero(targets == PAD).tolist():
+    if unknown := [place for place, case in enumerate(cases) if case.target == PAD]:
         raise DataError(
             f"{len(unknown)} of {len(cases)} cases have no target (the first is case {unknown[0]}): they can be served, not evaluated"
         )
+    targets = _relevant(cases)
     started = time.perf_counter()
     ranks, heads = [], []
     for start in range(0, len(cases), batch_size):
@@ -160,6 +172,19 @@ def paired(evaluations: Mapping[str, Evaluation]) -> None:
         first, other = evaluations[names[0]], evaluations[name]
         if not (np.array_equal(first.users, other.users) and np.array_equal(first.targets, other.targets)):
             raise DataError(f"'{names[0]}' and '{name}' were not asked the same cases in the same order: evaluate both on one split")
+
+
+def _column(values: Ints) -> pl.Series:
+    """A number a row, or a list of them."""
+    return pl.Series(values.tolist(), dtype=pl.Int64 if values.ndim == 1 else pl.List(pl.Int64))
+
+
+def _relevant(cases: Sequence[Case]) -> Ints:
+    """(n,) the target of each case, or (n, R) its distinct relevant items, the target first, where any case has several."""
+    items = [tuple(dict.fromkeys((case.target, *case.later))) for case in cases]
+    most = max(map(len, items))
+    rows = pad_right(items, most)
+    return rows if most > 1 else rows[:, 0]
 
 
 def _head(ranking: Ranking, width: int) -> Ints:

@@ -4,6 +4,7 @@ Items are read by their ids, and with them, if asked for, their attributes, the 
 """
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import ClassVar, Generic, Literal, Self, TypeVar
 
@@ -149,6 +150,7 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
     """A subclass says which block and which objective."""
 
     by_gradients = True
+    goes_on = True
     block: ClassVar[str]
     objective: ClassVar[Objective]
 
@@ -160,7 +162,7 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
     @classmethod
     def fit(cls, data: TrainingData, settings: Chosen) -> Self:
         """The weights of the best validation; an interrupted call goes on."""
-        log, n_items = data.interactions, data.catalog.n_items
+        n_items = data.catalog.n_items
         tables = {name: numbered(data.catalog, name) for name in settings.attributes}
         sizes = {name: int(table.max()) if table.numel() else 0 for name, table in tables.items()}
         with noise_from(settings.fit.seed):
@@ -169,28 +171,14 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         for name, table in tables.items():
             columns.values(name).copy_(table)
         made = cls(whole, settings)
-        times = None if log.times is None else torch.from_numpy(log.times)
-        ratings = None if log.ratings is None else torch.from_numpy(log.ratings).float()
+        made._train(data)
+        return made
 
-        def loss(_: nn.Module, windows: Windows) -> tuple[Tensor, Tensor]:
-            device = whole.network.features.items.weight.device
-            ids, places = windows.targets.to(device), windows.places
-            own_times = None if times is None else times[places].to(device)
-            own_ratings = None if ratings is None else ratings[places].to(device)
-            losses = whole.network.losses(columns.batch(ids, own_times, own_ratings))
-            return losses.total, losses.asked
-
-        fit(
-            whole,
-            batches=lambda _, rng: rows_of(log, settings, rng),
-            loss=loss,
-            settings=settings.fit,
-            run=data.run,
-            stage=data.stage,
-            validate=(lambda: figures(made, data.valid)) if data.valid else None,
-            micro_batches=lambda windows: [windows.rows(piece) for piece in cut(len(windows.ids))],
-        )
-        return cls(whole, settings)
+    def continued(self, data: TrainingData) -> Self:
+        """The network trained further on this log, by the same settings."""
+        made = type(self)(deepcopy(self.whole), self.settings)
+        made._train(data)
+        return made
 
     def save(self, folder: Path) -> None:
         """Write columns and network into `folder`, whole or not at all."""
@@ -228,6 +216,31 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         states = network.states(columns.batch(ids, times, ratings), lengths)
         assert network.next_item is not None
         return network.next_item.sides(states)
+
+    def _train(self, data: TrainingData) -> None:
+        """Fit the network in place."""
+        log, whole, settings = data.interactions, self.whole, self.settings
+        times = None if log.times is None else torch.from_numpy(log.times)
+        ratings = None if log.ratings is None else torch.from_numpy(log.ratings).float()
+
+        def loss(_: nn.Module, windows: Windows) -> tuple[Tensor, Tensor]:
+            device = whole.network.features.items.weight.device
+            ids, places = windows.targets.to(device), windows.places
+            own_times = None if times is None else times[places].to(device)
+            own_ratings = None if ratings is None else ratings[places].to(device)
+            losses = whole.network.losses(whole.columns.batch(ids, own_times, own_ratings))
+            return losses.total, losses.asked
+
+        fit(
+            whole,
+            batches=lambda _, rng: rows_of(log, settings, rng),
+            loss=loss,
+            settings=settings.fit,
+            run=data.run,
+            stage=data.stage,
+            validate=(lambda: figures(self, data.valid)) if data.valid else None,
+            micro_batches=lambda windows: [windows.rows(piece) for piece in cut(len(windows.ids))],
+        )
 
     @classmethod
     def _parts(cls, settings: Chosen) -> NetworkSettings:

@@ -7,6 +7,7 @@ score     h . w_i + b_i, through an exponential linear unit if one is set
 
 import heapq
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -131,6 +132,7 @@ class GRU4Rec(ProductModel[GRU4RecSettings]):
     kind = "gru4rec"
     about = "a recurrent network, sessions side by side"
     by_gradients = True
+    goes_on = True
 
     def __init__(self, network: Network) -> None:
         self.network = network.eval()
@@ -140,12 +142,22 @@ class GRU4Rec(ProductModel[GRU4RecSettings]):
     @classmethod
     def fit(cls, data: TrainingData, settings: GRU4RecSettings) -> Self:
         """The weights of the best validation. What came before a step is known to it, but no gradient goes back there."""
-        n_items = data.catalog.n_items
         with noise_from(settings.fit.seed):
-            network = Network(n_items, settings)
-        counts = np.bincount(data.interactions.items, minlength=n_items + 1)
+            made = cls(Network(data.catalog.n_items, settings))
+        made._train(data)
+        return made
+
+    def continued(self, data: TrainingData) -> Self:
+        """The network trained further on this log, by the same settings."""
+        made = type(self)(deepcopy(self.network))
+        made._train(data)
+        return made
+
+    def _train(self, data: TrainingData) -> None:
+        """Fit the network in place."""
+        network, settings = self.network, self.settings
+        counts = np.bincount(data.interactions.items, minlength=self.n_items + 1)
         expected = expected_rivals(counts, settings)
-        judged = cls(network)
         fit(
             network,
             batches=lambda _, rng: Lanes(data.interactions, counts, settings, seed=int(rng.integers(2**62))),
@@ -153,9 +165,8 @@ class GRU4Rec(ProductModel[GRU4RecSettings]):
             settings=settings.fit,
             run=data.run,
             stage=data.stage,
-            validate=(lambda: figures(judged, data.valid)) if data.valid else None,
+            validate=(lambda: figures(self, data.valid)) if data.valid else None,
         )
-        return cls(network)
 
     def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
         """States and items, the item's bias one more number of both."""

@@ -48,6 +48,8 @@ class Model(ABC, Generic[Chosen]):
     """Half a sentence for people."""
     by_gradients: ClassVar[bool] = False
     """Whether it is trained step by step, which several processes can share."""
+    goes_on: ClassVar[bool] = False
+    """Whether it can learn a further log without the ones before it (`continued`)."""
     n_items: int
     """How many items it ranks; ids run from 1 to this number."""
 
@@ -62,6 +64,10 @@ class Model(ABC, Generic[Chosen]):
     @abstractmethod
     def fit(cls, data: TrainingData, settings: Chosen) -> Self:
         """The model fitted to the data; an interrupted call goes on."""
+
+    def continued(self, data: TrainingData) -> Self:
+        """The model that knows this log too; `self` stays what it is. An interrupted call goes on."""
+        raise ConfigError(f"{self.kind} cannot learn a further log without the ones before it: fit it to all of them")
 
     @abstractmethod
     def score(self, cases: Sequence[Case]) -> Tensor:

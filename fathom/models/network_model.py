@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Generic, Self
 
@@ -19,6 +20,7 @@ class NetworkModel(Model[Chosen], Generic[Chosen]):
     """A subclass says how its network is built and trained."""
 
     by_gradients = True
+    goes_on = True
 
     def __init__(self, network: SequenceNetwork, settings: Chosen) -> None:
         self.network = network.eval()
@@ -47,6 +49,12 @@ class NetworkModel(Model[Chosen], Generic[Chosen]):
             network = cls.build(data.catalog.n_items, settings)
         cls.train(network, data, settings)
         return cls(network, settings)
+
+    def continued(self, data: TrainingData) -> Self:
+        """The network trained further on this log, by the same settings."""
+        network = deepcopy(self.network)
+        self.train(network, data, self.settings)
+        return type(self)(network, self.settings)
 
     def score(self, cases: Sequence[Case]) -> Tensor:
         """(B, n_items + 1) float32 products of state and item."""

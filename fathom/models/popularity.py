@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fathom.errors import DataError
+from fathom.errors import ConfigError, DataError
 from fathom.models.model import TensorModel, TrainingData
 from fathom.records import PAD, Case, Interactions
 from fathom.settings import Settings
@@ -28,6 +28,7 @@ class Popularity(TensorModel[PopularitySettings]):
 
     kind = "popularity"
     about = "what most people took"
+    goes_on = True
 
     @classmethod
     def fit(cls, data: TrainingData, settings: PopularitySettings) -> Self:
@@ -50,6 +51,13 @@ class Popularity(TensorModel[PopularitySettings]):
             weights = 0.5 ** ((log.times.max() - log.times) / (DAY * settings.half_life))
         counts = np.bincount(log.items, weights=weights, minlength=n_items + 1)
         return cls(n_items, settings, {"counts": torch.from_numpy(counts.astype(np.float32))})
+
+    def continued(self, data: TrainingData) -> Self:
+        """The counts of both logs; with a half-life, which asks for the time of everything that was counted, a `ConfigError`."""
+        if self.settings.half_life:
+            raise ConfigError("popularity with a half_life cannot learn a further log without the ones before it: leave half_life out")
+        more = type(self).of(data.interactions, self.n_items, self.settings)
+        return type(self)(self.n_items, self.settings, {"counts": self.tensors["counts"] + more.tensors["counts"]})
 
     def score(self, cases: Sequence[Case]) -> Tensor:
         """(B, n_items + 1) float32 counts; -inf in column `PAD`."""

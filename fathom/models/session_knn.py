@@ -136,14 +136,16 @@ class Near:
 class SessionNeighbours(TensorModel[AnyNeighbours], Generic[AnyNeighbours]):
     """Remembers all sessions of the log; a subclass says how alike two are, and what an item of a neighbour counts."""
 
+    goes_on = True
+
     @classmethod
     def fit(cls, data: TrainingData, settings: AnyNeighbours) -> Self:
         """The sessions of the log."""
         return cls(data.catalog.n_items, settings, _remembered(data.interactions))
 
-    def extended(self, interactions: Interactions) -> Self:
-        """A model that also knows the sessions of `interactions`, as if fitted to both logs at once."""
-        more = _remembered(interactions)
+    def continued(self, data: TrainingData) -> Self:
+        """A model that also knows the sessions of this log, as if fitted to both at once."""
+        more = _remembered(data.interactions)
         start = self.tensors["offsets"][-1]
         tensors = {name: torch.cat([self.tensors[name], more[name]]) for name in ("items", "places", "ends")}
         tensors["offsets"] = torch.cat([self.tensors["offsets"], more["offsets"][1:] + start])
@@ -311,18 +313,16 @@ def _fading(distance: Doubles, reach: float) -> Doubles:
 
 
 def _remembered(log: Interactions) -> dict[str, Tensor]:
-    """The sessions of a log: distinct items with their latest places, oldest first, and when each session ended."""
-    owners = np.repeat(np.arange(log.n_users), np.diff(log.offsets))
+    """The sessions of a log: distinct items with their latest places, oldest first, and when each session ended; empty ones are none."""
+    some = np.flatnonzero(np.diff(log.offsets) > 0)
+    owners = np.repeat(np.arange(len(some)), np.diff(log.offsets)[some])
     backwards = np.arange(log.n_events)[::-1]
     _, first = np.unique(owners[backwards] * (int(log.items.max(initial=PAD)) + 1) + log.items[backwards], return_index=True)
     kept = np.sort(backwards[first])
-    counts = np.bincount(owners[kept], minlength=log.n_users)
+    counts = np.bincount(owners[kept], minlength=len(some))
     offsets = np.concatenate([[0], np.cumsum(counts)])
     places = np.arange(len(kept)) - np.repeat(offsets[:-1], counts) + 1
-    ends = np.full(log.n_users, -1, dtype=np.int64)
-    if log.times is not None:
-        some = np.diff(log.offsets) > 0
-        ends[some] = log.times[log.offsets[1:][some] - 1]
+    ends = np.full(len(some), -1, dtype=np.int64) if log.times is None else log.times[log.offsets[1:][some] - 1]
     return {
         "items": torch.from_numpy(log.items[kept].astype(np.int32)),
         "places": torch.from_numpy(places.astype(np.int32)),

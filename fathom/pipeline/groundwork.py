@@ -13,25 +13,27 @@ from fathom.data.world import build_world
 from fathom.language.builtin import build
 from fathom.language.policy import LocalPolicy, Precision
 from fathom.language.tokenizer import train_tokenizer
-from fathom.pipeline.recipe import SourceSettings
+from fathom.pipeline.recipe import SessionSettings, SourceSettings
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.workshop import LanguageWorkshop, Workshop, data_folder
 from fathom.training.sequential import train_sasrec
 
-DATA = ("world", "source")
+DATA = ("world", "source", "sessions")
 ASKED = (*DATA, "split", "valid_users", "seed", "hold_out")
 """The fields of a recipe that say what is learned from and what is asked."""
 
 
 def make_dataset(work: Workshop) -> None:
     """The built-in world, or the source after its filters; says how the split cuts it."""
-    world, source = work.recipe.world, work.recipe.source
+    world, source, cut = work.recipe.world, work.recipe.source, work.recipe.sessions
     if world is not None:
         built = build_world(world)
-        built.oracle.save(work.folder("oracle"))
-        built.dataset.save(work.folder("dataset"))
+        if cut is None:  # the oracle knows whole histories
+            built.oracle.save(work.folder("oracle"))
+        (built.dataset if cut is None else in_sessions(built.dataset, cut)).save(work.folder("dataset"))
     elif source is not None:
-        filtered(read(data_folder(source.name), priced=source.priced, repeats=source.repeats), source).save(work.folder("dataset"))
+        found = read(data_folder(source.name), priced=source.priced, repeats=source.repeats)
+        filtered(found, source, cut).save(work.folder("dataset"))
     console, split = Console(), work.split
     console.print(f"  {work.dataset.summary()}", highlight=False)
     unseen = np.mean([work.counts[case.target] == 0 for case in split.test]) if split.test else 0.0
@@ -39,7 +41,12 @@ def make_dataset(work: Workshop) -> None:
     console.print(f"  {split.rule}: {parts}; {unseen:.1%} of the test targets are never learned from", highlight=False)
 
 
-def filtered(dataset: Dataset, source: SourceSettings) -> Dataset:
+def in_sessions(dataset: Dataset, cut: SessionSettings) -> Dataset:
+    """Every session as a user of its own."""
+    return sessions(dataset, gap=cut.gap, repeats=cut.repeats, longest=cut.longest, shortest=cut.shortest)
+
+
+def filtered(dataset: Dataset, source: SourceSettings, cut: SessionSettings | None = None) -> Dataset:
     """What is left of `dataset` after rating, core of the whole log, titles, window, sessions, core of what is left, in this order."""
     window = source.window
     if source.least_rating:
@@ -50,8 +57,8 @@ def filtered(dataset: Dataset, source: SourceSettings) -> Dataset:
         dataset = short_titles(dataset, source.title_words)
     if window is not None:
         dataset = rolling_window(dataset, end=str(window.end), months=window.months, step=window.step, least_items=window.least_items)
-    if (cut := source.sessions) is not None:
-        dataset = sessions(dataset, gap=cut.gap, repeats=cut.repeats, longest=cut.longest, shortest=cut.shortest)
+    if cut is not None:
+        dataset = in_sessions(dataset, cut)
     return k_core(dataset, source.core, source.core) if source.core else dataset
 
 

@@ -116,8 +116,9 @@ def _kept(table: Table) -> dict[str, Evaluation]:
     """The evaluations in ranks/, in the order of the table."""
     names = [*table.recommenders(), *(row for speaker in table.speakers().values() for row in speaker.rows)]
     names.sort(key=lambda name: name.startswith("oracle"))
-    folder = table.work.folder("ranks")
-    return {name: Evaluation.load(folder / f"{name}.parquet") for name in names if (folder / f"{name}.parquet").is_file()}
+    folder, weights = table.work.folder("ranks"), table.weights()
+    there = [name for name in names if (folder / f"{name}.parquet").is_file()]
+    return {name: replace(Evaluation.load(folder / f"{name}.parquet"), weights=weights) for name in there}
 
 
 def report(table: Table, results: Results) -> Path:

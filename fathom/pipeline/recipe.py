@@ -57,8 +57,6 @@ class SourceSettings(Settings):
     """Items of Amazon whose price is not known are left out."""
     window: WindowOfTime | None = None
     """Interactions outside it are left out; left out: none are."""
-    sessions: SessionSettings | None = None
-    """Histories are cut into sessions; left out: they stay whole."""
     repeats: bool = False
     """Later interactions of somebody with the same item are kept: sessions have them, and seen items are excluded all the same."""
     core: int = Field(default=0, ge=0)
@@ -106,6 +104,8 @@ class Recipe(Settings):
     """The built-in world; either this or `source`."""
     source: SourceSettings | None = None
     """Data from outside; either this or `world`."""
+    sessions: SessionSettings | None = None
+    """Histories are cut into sessions; left out: they stay whole."""
     split: str = "leave-one-out"
     """How test and validation cases are cut off."""
     valid_users: int = Field(default=1000, ge=0)

@@ -153,8 +153,7 @@ def _clear(stage: Stage[Work], run: Run) -> None:
     """Remove the stage's folders, checkpoint and log lines, so that nothing of other settings remains."""
     for name in stage.folders:
         shutil.rmtree(run.folder / name, ignore_errors=True)
-    run.checkpoint(stage.name).clear()
-    run.forget_after(stage.name, -1)
+    run.forget(stage.name)
 
 
 def stage_marks(folder: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from fathom.contracts import Recommender
 from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import Difference, Row
 from fathom.evaluation.rows import make_comparisons
+from fathom.metrics import Values
 from fathom.models.popularity import Popularity
 from fathom.pipeline.workshop import LanguageWorkshop, Workshop
 from fathom.recommenders.textual import TextRecommender
@@ -80,6 +81,10 @@ class Table(ABC):
         del name
         return 0.0
 
+    def weights(self) -> Values | None:
+        """(n,) what each test case counts in a mean, 1 on average; None: all alike."""
+        return None
+
     def ceilings(self) -> dict[str, Callable[[], Recommender]]:
         """What nobody can beat, where it is known."""
         oracle, world = self.work.oracle, self.work.recipe.world
@@ -117,7 +122,7 @@ def part_figures(work: Workshop, evaluation: Evaluation) -> dict[str, float]:
     """Metrics of the cases about the `parts`, where there are any."""
     found: dict[str, float] = {}
     for prefix, items in parts(work).items():
-        if (chosen := np.flatnonzero(np.isin(evaluation.targets, items))).size:
+        if (chosen := np.flatnonzero(np.isin(evaluation.next_items, items))).size:
             found |= {f"{prefix}{name}": value for name, value in evaluation.subset(chosen).metrics((10, 20)).items()}
     return found
 
@@ -126,7 +131,7 @@ def part_comparisons(work: Workshop, evaluations: Mapping[str, Evaluation], pair
     """The pairs compared on the cases about each of the `parts` alone."""
     pairs, told = [(a, b) for a, b in pairs if a in evaluations and b in evaluations], []
     for prefix, items in parts(work).items():
-        some = {name: np.flatnonzero(np.isin(evaluations[name].targets, items)) for name in {name for pair in pairs for name in pair}}
+        some = {name: np.flatnonzero(np.isin(evaluations[name].next_items, items)) for name in {name for pair in pairs for name in pair}}
         if some and all(chosen.size for chosen in some.values()):
             narrowed = {name: evaluations[name].subset(chosen) for name, chosen in some.items()}
             found = make_comparisons(narrowed, pairs, seed=work.recipe.seed)

@@ -54,8 +54,9 @@ class Workshop:
 
     @cached_property
     def oracle(self) -> Oracle | None:
-        """Who knows the built-in world's own next-item distribution; None for data from outside."""
-        return Oracle.load(self.folder("oracle")) if self.recipe.world is not None else None
+        """Who knows the built-in world's own next-item distribution; None for data from outside, and for sessions."""
+        known = self.recipe.world is not None and self.recipe.sessions is None
+        return Oracle.load(self.folder("oracle")) if known else None
 
     @property
     def catalog(self) -> Catalog:

@@ -15,6 +15,7 @@ from fathom.files import write_text
 from fathom.records import Catalog, Episode, Reasoning
 from fathom.reports import sections
 from fathom.reports.cards import episode_card, outcome
+from fathom.reports.over_time import over_time
 from fathom.reports.reasoning import reasoning_card, reasoning_outcome
 from fathom.reports.tables import SHOWN, comparison_words, p_words
 
@@ -72,6 +73,7 @@ def render(page: PageData) -> str:
         notes=_notes(page.notes),
         intervals=sections.intervals(results, agent=page.agent),
         table=sections.figures_table(results, agent=page.agent),
+        over_time=over_time(results),
         comparisons=sections.comparisons(results, agent=page.agent),
         training=sections.training(page.log),
         behaviour=sections.reasoning(results.row(page.agent), page.reasonings)

@@ -16,11 +16,22 @@ LEFT, RIGHT, TOP, BOTTOM = 44.0, 10.0, 10.0, 22.0
 """Room around the drawing for the numbers of the axes."""
 
 
-def line_chart(points: Sequence[Point], *, label: str, width: float = 320.0, height: float = 150.0, smooth: bool = True) -> str:
-    """A curve over steps: the raw values faint, their running mean strong, the last value marked. `points` are (step, value)."""
+def line_chart(
+    points: Sequence[Point],
+    *,
+    label: str,
+    width: float = 320.0,
+    height: float = 150.0,
+    smooth: bool = True,
+    scale: tuple[float, float] | None = None,
+) -> str:
+    """A curve over steps: the raw values faint, their running mean strong, the last value marked. `points` are (step, value).
+
+    `scale`: the lowest and highest value that it has room for, so that several charts can be read side by side; None: its own.
+    """
     kept = _thinned(sorted(points))
     xs, ys = [x for x, _ in kept], [y for _, y in kept]
-    ticks = nice_ticks(min(ys), max(ys))
+    ticks = nice_ticks(*(scale or (min(ys), max(ys))))
     across = _Axis(min(xs), max(xs), LEFT, width - RIGHT)
     upward = _Axis(min(ticks[0], *ys), max(ticks[-1], *ys), height - BOTTOM, TOP)
     means = _running_mean(ys, window=max(1, len(ys) // 12)) if smooth and len(ys) >= 24 else ys

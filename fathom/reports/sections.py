@@ -131,9 +131,15 @@ def _verdict(results: Results, row: Row, agent: str) -> str:
 
 
 def training(log: Sequence[LogLine]) -> str:
-    """Curves of everything that was logged, stage by stage; what matters most first, the rest folded away."""
+    """Curves of everything that was logged, stage by stage; what matters most first, the rest folded away.
+
+    Of a stage that was done again and again, as `name@...`, the last time is shown.
+    """
+    last = {str(line["stage"]).partition("@")[0]: str(line["stage"]) for line in log}
     stages: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for line in log:
+        if str(line["stage"]) not in last.values():
+            continue
         curves = stages.setdefault(str(line["stage"]), {})
         for name, value in line.items():
             if name not in ("stage", "step") and isinstance(value, int | float):

@@ -59,6 +59,15 @@ class Run:
         """Where `stage` keeps its state between attempts."""
         return Checkpoint(self, stage)
 
+    def forget(self, stage: str) -> None:
+        """Remove the checkpoints and log lines of `stage` and of its parts, which are called `stage@...`."""
+        for path in (self.folder / "checkpoints").glob("*.safetensors"):
+            if path.name.removesuffix(".safetensors").partition("@")[0] == stage:
+                path.unlink()
+        parts = {str(line["stage"]) for line in self.log_lines()}
+        for part in sorted(part for part in parts if part.partition("@")[0] == stage):
+            self.forget_after(part, -1)
+
     def forget_after(self, stage: str, step: int) -> None:
         """Remove the log lines of `stage` beyond `step`: they will be written again by the attempt that resumes there."""
         lines = self.log_lines()

@@ -56,6 +56,14 @@ def test_max_history_keeps_the_newest_events() -> None:
     assert case.ratings == (1.5, 2.0)
 
 
+def test_a_whole_window_is_relevant_where_that_is_asked_for() -> None:
+    made = log([1, 2, 3, 4, 5], [6, 7], times=[0, 1, 8, 9, 10, 2, 3])
+    next_alone, whole = (global_time(made, valid_share=2 / 7, test_share=1 / 7, whole=whole) for whole in (False, True))
+    assert whole.train.items.tolist() == next_alone.train.items.tolist() == [1, 2, 6, 7]
+    assert [(case.target, case.later) for case in (*whole.valid, *whole.test)] == [(3, (4,)), (5, ())]
+    assert all(case.later == () for case in (*next_alone.valid, *next_alone.test))
+
+
 @pytest.mark.parametrize("name", SPLITS)
 def test_no_asked_event_is_learned_from(name: str) -> None:
     interactions = random_log(users=200, most=12, seed=3)

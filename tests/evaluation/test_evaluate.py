@@ -51,6 +51,20 @@ def test_ranks_are_counted_after_the_history_is_left_out():
     assert found.metrics([5])["mrr"] == pytest.approx((1 / 3 + 1 / 4 + 1 / 5) / 4)
 
 
+def test_all_that_is_relevant_has_a_rank(tmp_path: Path):
+    cases = (Case(0, (1,), 2, later=(5, 2, 9)), Case(1, (), 3))
+    found = evaluate(Fixed((1, 2, 3, 4, 5, 6)), cases, depth=5)
+    assert found.ranks.tolist() == [[1, 4, 0], [3, -1, -1]]  # item 2 is relevant once
+    assert found.next_items.tolist() == [2, 3]
+    assert found.metrics([5])["precision@5"] == pytest.approx((2 / 5 + 1 / 5) / 2)
+    found.save(tmp_path / "ranks.parquet")
+    again = Evaluation.load(tmp_path / "ranks.parquet")
+    assert (again.targets.tolist(), again.ranks.tolist()) == (found.targets.tolist(), found.ranks.tolist())
+    alone = evaluate(Fixed((1, 2, 3, 4, 5, 6)), [Case(0, (1,), 2), Case(1, (), 3)], depth=5)
+    with pytest.raises(DataError, match="not asked the same cases"):
+        paired({"whole": found, "next": alone})
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 11, 64])
 def test_batch_size_changes_nothing(batch_size: int):
     whole, cut = (evaluate(Fixed((6, 5, 4, 3, 2, 1)), CASES, depth=5, batch_size=size) for size in (100, batch_size))

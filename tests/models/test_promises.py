@@ -120,3 +120,20 @@ def test_an_item_that_nobody_knows_is_refused(kind: str, fitted: dict[str, AnyMo
         pytest.skip("it reads no history")
     with pytest.raises(ConfigError, match=f"a history names item {item}, but the model knows the items 1 to {N_ITEMS}"):
         fitted[kind].recommend([Case(-1, (3, item), PAD)], 5)
+
+
+@pytest.mark.parametrize("kind", [name for name, model in MODELS.items() if model.goes_on])
+def test_it_learns_a_further_log_and_stays_what_it_was(kind: str, tmp_path: Path) -> None:
+    before = fit(kind, tmp_path / "before", short=True)
+    told = before.score(ASKED[:5])
+    data = TrainingData(walks(60, seed=5)[0], (), CATALOG, Run(tmp_path / "on"), kind)
+    after = before.continued(data)
+    assert not np.array_equal(after.score(ASKED[:5]).numpy(), told.numpy())
+    assert np.array_equal(before.score(ASKED[:5]).numpy(), told.numpy())
+    again = before.continued(TrainingData(data.interactions, (), CATALOG, Run(tmp_path / "again"), kind))
+    assert np.array_equal(after.score(ASKED[:5]).numpy(), again.score(ASKED[:5]).numpy())
+
+
+def test_who_cannot_learn_further_says_so(fitted: dict[str, AnyModel], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="ease cannot learn a further log without the ones before it"):
+        fitted["ease"].continued(TrainingData(LOG, (), CATALOG, Run(tmp_path), "ease"))

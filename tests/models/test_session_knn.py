@@ -123,7 +123,7 @@ def test_only_the_latest_sessions_are_compared(tmp_path: Path) -> None:
 def test_an_index_that_grows_is_the_index_of_all(tmp_path: Path) -> None:
     first, second = log([1, 2, 1], [3, 4], ends=[5, 6]), log([2, 5], [], [6, 1, 2], ends=[7, 8, 9])
     both = log([1, 2, 1], [3, 4], [2, 5], [], [6, 1, 2], ends=[5, 6, 7, 8, 9])
-    grown = VSTAN.fit(data(tmp_path, first), VSTANSettings()).extended(second)
+    grown = VSTAN.fit(data(tmp_path, first), VSTANSettings()).continued(data(tmp_path, second))
     whole = VSTAN.fit(data(tmp_path, both), VSTANSettings())
     assert {name: tensor.tolist() for name, tensor in grown.tensors.items()} == {
         name: tensor.tolist() for name, tensor in whole.tensors.items()

@@ -1,8 +1,11 @@
 """Named models go their whole way on a tiny world: fitted, judged, asked; recipes say what is wrong with them."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +14,13 @@ from typer.testing import CliRunner
 
 from fathom.cli import app
 from fathom.errors import ConfigError
-from fathom.evaluation.evaluate import Evaluation
+from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import read
 from fathom.models.registry import MODELS
 from fathom.pipeline.ask import recommender_of
 from fathom.pipeline.methods import opened, recipe_at, table_of
 from fathom.pipeline.sequential.recipe import SequentialRecipe
+from fathom.pipeline.sequential.workshop import SequentialWorkshop
 from fathom.recipes import dump
 
 FIT = {"epochs": 1, "batch_size": 8, "precision": "float32"}
@@ -118,3 +122,73 @@ def test_two_processes_end_with_the_same_table(run: Path, tmp_path: Path) -> Non
         assert other is not None
         if not model.by_gradients:  # noise of trainings is each process's own
             assert other.metrics["ndcg@10"] == pytest.approx(one.metrics["ndcg@10"]), name
+
+
+ALONG = {
+    "world": {"films": 60, "users": 150, "events": 9, "sitting": 4},
+    "sessions": {"gap": 60},
+    "windows": {"hours": 24 * 200, "most": 3},
+    "test_users": 0,
+    "models": {"popularity": None, "ease": None, "vstan": None, "sasrec+": NETWORK},
+}
+
+
+@pytest.fixture(scope="module")
+def along(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("along")
+    told(["run", str(written(folder, **ALONG)), "--out", str(folder / "run"), "--processes", "1"])
+    return folder / "run"
+
+
+def test_models_are_learned_again_as_time_goes_on_and_windows_count_alike(along: Path) -> None:
+    results, work = read(along / "results.json"), opened(along)
+    assert isinstance(work, SequentialWorkshop)
+    windows = work.windows
+    assert len(windows) == 3
+    assert results.rows[0].users == sum(len(window.test) for window in windows)
+    assert [row.model for row in results.rows] == list(ALONG["models"])  # type: ignore[call-overload]
+    for row in results.rows:
+        each = [row.metrics[f"{window.name}/ndcg@10"] for window in windows]
+        assert row.metrics["ndcg@10"] == pytest.approx(sum(each) / len(each))
+        for number, window in enumerate(windows):
+            own = evaluate(work.at(row.model, number), [replace(case, user=-1) for case in window.test])
+            assert row.metrics[f"{window.name}/ndcg@10"] == pytest.approx(own.metrics()["ndcg@10"])
+    assert "3 time windows" in results.dataset.split or "Nothing that happens in a window" in results.dataset.split
+
+
+def test_a_model_that_was_learned_piece_by_piece_goes_on_where_it_was_stopped(along: Path, tmp_path: Path) -> None:
+    chosen = {name: ALONG["models"][name] for name in ("popularity", "vstan", "sasrec+")}  # type: ignore[index]
+    path = written(tmp_path, **ALONG | {"models": chosen, "windows": {"hours": 24 * 200, "most": 3, "mode": "incremental"}})
+    words = ["run", str(path), "--processes", "1", "--out"]
+    told([*words, str(tmp_path / "whole")])
+    told([*words, str(tmp_path / "stopped"), "--until", "vstan"])
+    folder = tmp_path / "stopped"
+    shutil.copytree(tmp_path / "whole" / "sasrec+" / "0000", folder / "sasrec+" / "0000")
+    record = json.loads((tmp_path / "whole" / "stages.json").read_text())
+    record["sasrec+"]["done"] = False
+    record.pop("results")
+    (folder / "stages.json").write_text(json.dumps(record))
+    told([*words, str(folder)])
+    for path in sorted((tmp_path / "whole" / "sasrec+").rglob("*.safetensors")):
+        assert path.read_bytes() == (folder / path.relative_to(tmp_path / "whole")).read_bytes(), path
+    # What counts learns alike whether all of it at once or piece by piece.
+    anew, further = opened(along), opened(tmp_path / "whole")
+    assert isinstance(anew, SequentialWorkshop)
+    assert isinstance(further, SequentialWorkshop)
+    for name in ("popularity", "vstan"):
+        for number, window in enumerate(anew.windows):
+            one, other = (work.at(name, number).recommend(window.test, 10) for work in (anew, further))
+            assert one.items.tolist() == other.items.tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"windows": {"mode": "incremental"}, "models": {"ease": None}}, "windows.mode 'incremental' cannot be for ease"),
+        ({"windows": {}, "split": "global-time"}, "split 'global-time' and windows both say what is asked"),
+        ({"windows": {"mode": "incremental", "span": 2}}, "'incremental' learns each once"),
+    ],
+)
+def test_windows_that_cannot_be_are_refused(given: dict[str, object], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        recipe_at(written(tmp_path, **given))

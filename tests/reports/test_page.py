@@ -61,6 +61,27 @@ def page(results: Results, catalog: Catalog, episodes: list[Episode]) -> PageDat
     return PageData("demo <1>", results, catalog, log, episodes, "agent-stage2", "name: demo  # <i>yes</i>", ("Leaks & all.",))
 
 
+def test_windows_of_time_have_a_curve_each_model_and_other_runs_none(page: PageData):
+    assert "Over time" not in render(page)
+    rows = [
+        row.model_copy(
+            update={"metrics": row.metrics | {f"2019-04-0{day}/ndcg@10": row.metrics["ndcg@10"] + day / 100 for day in (1, 2, 3)}}
+        )
+        for row in page.results.rows
+    ]
+    timed = render(replace(page, results=page.results.model_copy(update={"rows": rows})))
+    read(timed)
+    assert "in each of 3 windows, 2019-04-01 to 2019-04-03" in timed
+    assert timed.count("in each window: from ") == len(rows)
+
+
+def test_of_a_stage_that_was_done_again_and_again_the_last_time_is_shown(page: PageData):
+    log = [{"stage": f"sasrec@000{part}", "step": step, f"sasrec@000{part}/loss": 1.0} for part in (1, 2) for step in range(3)]
+    shown = render(replace(page, log=log))
+    assert "sasrec@0002" in shown
+    assert "sasrec@0001" not in shown
+
+
 def test_the_page_is_whole_and_its_links_lead_somewhere(page: PageData):
     reader = read(render(page))
     assert len(reader.ids) == len(set(reader.ids))

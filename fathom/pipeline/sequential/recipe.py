@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
+from fathom.data.time_windows import Mode
 from fathom.models.registry import MODELS
 from fathom.pipeline.recipe import Recipe
 from fathom.settings import Settings
@@ -48,10 +49,45 @@ else:
     Models = create_model("Models", __base__=Chosen, **_fields)
 
 
+class TimeWindowSettings(Settings):
+    """Models are learned again and again as time goes on, and asked about what comes next each time."""
+
+    hours: float = Field(default=24.0, gt=0)
+    """How long a window is."""
+    mode: Mode = "retrain"
+    """Before each window, 'retrain' learns all that has ended, 'incremental' only what is new since the window before."""
+    span: int = Field(default=0, ge=0)
+    """Of 'retrain': so many windows, the latest, are learned from; 0: all."""
+    most: int = Field(default=0, ge=0)
+    """So many windows, the latest, are asked; 0: all."""
+    valid_share: float = Field(default=0.5, ge=0, lt=1)
+    """Of each window's sessions, left aside for choosing settings; the others test."""
+
+    @model_validator(mode="after")
+    def _one_or_other(self) -> Self:
+        if self.mode == "incremental" and self.span:
+            raise ValueError(f"span {self.span} says how many windows are learned anew, but 'incremental' learns each once: leave one out")
+        return self
+
+
 class SequentialRecipe(Recipe):
     """Models that learn from logs alone, asked the same cases."""
 
     method: Literal["sequential"] = "sequential"
     """Which method it is a recipe of."""
+    windows: TimeWindowSettings | None = None
+    """Windows of time in the place of `split`; left out: models are learned once."""
     models: Models
     """Name -> settings, for example 'item-knn: {neighbours: 100}'; a name alone takes the defaults."""
+
+    @model_validator(mode="after")
+    def _windows_can_be(self) -> Self:
+        if self.windows is None:
+            return self
+        if self.split != type(self).model_fields["split"].default:  # the default may stand there, a dumped recipe has it
+            raise ValueError(f"split '{self.split}' and windows both say what is asked: leave one of them out")
+        fixed = [name for name in self.models.names if not MODELS[name].goes_on]
+        if self.windows.mode == "incremental" and fixed:
+            able = ", ".join(name for name, model in MODELS.items() if model.goes_on)
+            raise ValueError(f"windows.mode 'incremental' cannot be for {', '.join(fixed)}: write 'retrain', or only some of {able}")
+        return self

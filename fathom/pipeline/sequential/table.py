@@ -1,8 +1,9 @@
 """The table of named models: a row each, compared with the floor and with the one that serves."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 
+import numpy as np
 from rich.console import RenderableType
 
 from fathom.contracts import Recommender
@@ -10,9 +11,10 @@ from fathom.errors import ConfigError
 from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import Difference, Row
 from fathom.evaluation.rows import make_row
+from fathom.metrics import Values
 from fathom.pipeline.sequential.workshop import SequentialWorkshop
 from fathom.pipeline.table import Speaker, Table, part_figures
-from fathom.records import Case
+from fathom.records import Case, Ints
 from fathom.reports.page import PageData
 
 
@@ -34,6 +36,20 @@ class SequentialTable(Table):
         names = self.protagonists
         return [(name, other) for name in names for other in dict.fromkeys(("popularity", names[-1])) if other != name]
 
+    def weights(self) -> Values | None:
+        """Every window counts alike, however many it asks: means are averages over time (AoT)."""
+        if not self.work.windows:
+            return None
+        place = self._places
+        counts = np.bincount(place)
+        return len(place) / (np.count_nonzero(counts) * counts[place])
+
+    @cached_property
+    def _places(self) -> Ints:
+        """(n,) the window of each test case."""
+        window = {case.user: number for number, one in enumerate(self.work.windows) for case in one.test}
+        return np.array([window[case.user] for case in self.work.test_cases], dtype=np.int64)
+
     def recommenders(self) -> Mapping[str, Callable[[], Recommender]]:
         return {**{name: partial(self.work.model, name) for name in self.protagonists}, **self.ceilings()}
 
@@ -47,8 +63,17 @@ class SequentialTable(Table):
         rows = []
         for name, evaluation in evaluations.items():
             row = make_row(name, evaluation, counts=self.work.counts, seed=self.work.recipe.seed)
-            rows.append(row.model_copy(update={"metrics": row.metrics | part_figures(self.work, evaluation)}))
+            figures = part_figures(self.work, evaluation) | self._over_time(evaluation)
+            rows.append(row.model_copy(update={"metrics": row.metrics | figures}))
         return rows, []
+
+    def _over_time(self, evaluation: Evaluation) -> dict[str, float]:
+        """Metrics of each window alone, before their names when it begins: '2019-04-03/ndcg@10'."""
+        found: dict[str, float] = {}
+        for number, window in enumerate(self.work.windows):
+            if (chosen := np.flatnonzero(self._places == number)).size:
+                found |= {f"{window.name}/{name}": value for name, value in evaluation.subset(chosen).metrics((10, 20)).items()}
+        return found
 
     def told(self, page: PageData) -> PageData:
         return page
