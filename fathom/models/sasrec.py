@@ -1,6 +1,8 @@
 """SASRec (arXiv:1808.09781) by its own loss, by gSASRec's (arXiv:2308.07192), and by the full softmax, SASRec+ (arXiv:2309.07602)."""
 
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
+
+from pydantic import Field, model_validator
 
 from fathom.models.model import TrainingData
 from fathom.models.network_model import NetworkModel
@@ -9,7 +11,7 @@ from fathom.recommenders.sequence import SequenceNetwork
 from fathom.training.sampled import GSASRecTraining, SampledTraining, fit_sampled
 from fathom.training.sequential import SASRecTraining, fit_full_softmax
 
-Training = TypeVar("Training", SampledTraining, GSASRecTraining, SASRecTraining)
+Training = TypeVar("Training", bound=SampledTraining | SASRecTraining)
 
 
 class _OfSASRec(NetworkModel[Training], Generic[Training]):
@@ -50,14 +52,31 @@ class GSASRec(_OfSASRec[GSASRecTraining]):
         fit_sampled(network, data.interactions, data.valid, settings=settings, run=data.run, stage=data.stage)
 
 
-class SASRecPlus(_OfSASRec[SASRecTraining]):
+class SASRecPlusTraining(SASRecTraining):
+    """SASRec and how it is trained by a softmax."""
+
+    negatives: int = Field(default=0, ge=0)
+    """Rivals drawn for each batch, for catalogues of which not all items can be; 0: all items."""
+
+    @model_validator(mode="after")
+    def _smoothed_over_all(self) -> Self:
+        if self.negatives and self.smoothing:
+            raise ValueError(f"smoothing {self.smoothing:g} spreads over all items, but negatives draws {self.negatives}: leave one out")
+        return self
+
+
+class SASRecPlus(_OfSASRec[SASRecPlusTraining]):
     """All items are rivals: the sequential recommender beside which everything stands."""
 
     kind = "sasrec+"
     about = "causal self-attention, trained by the full softmax"
 
     @classmethod
-    def train(cls, network: SequenceNetwork, data: TrainingData, settings: SASRecTraining) -> None:
-        """By the full softmax."""
-        fit = settings.fit
+    def train(cls, network: SequenceNetwork, data: TrainingData, settings: SASRecPlusTraining) -> None:
+        """By the full softmax, or one over drawn rivals."""
+        fit, drawn = settings.fit, settings.negatives
+        if drawn:
+            sampled = SampledTraining(model=settings.model, fit=fit, loss="sampled_softmax", negatives=drawn, drawn_for="batch")
+            fit_sampled(network, data.interactions, data.valid, settings=sampled, run=data.run, stage=data.stage)
+            return
         fit_full_softmax(network, data.interactions, data.valid, smoothing=settings.smoothing, settings=fit, run=data.run, stage=data.stage)

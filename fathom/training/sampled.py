@@ -33,7 +33,7 @@ class SampledTraining(Settings):
     loss: Literal["bce", "gbce", "sampled_softmax", "bpr", "top1", "top1_max", "bpr_max"] = "bce"
     """How the true item is set against the drawn ones."""
     negatives: int = Field(default=1, ge=1)
-    """Items drawn."""
+    """Items drawn; with as many as there are, all of them, once each."""
     drawn_for: Literal["event", "batch"] = "event"
     """Whether each event has its own, or all of a batch the same: many are cheap only then."""
     exponent: float = Field(default=0.0, ge=0, le=1)
@@ -59,6 +59,7 @@ class Drawing(Sequence[Windows]):
     def __init__(self, windows: Sequence[Windows], counts: Ints, settings: SampledTraining, *, seed: int) -> None:
         """`counts` (N + 1,): how often each item was taken."""
         self._windows, self._settings, self._seed = windows, settings, seed
+        self._all = settings.negatives >= len(counts) - 1
         self._steps = np.cumsum(chances(counts, settings.exponent) if settings.exponent else chances(np.ones(len(counts)), 0.0))
 
     def __len__(self) -> int:
@@ -73,12 +74,17 @@ class Drawing(Sequence[Windows]):
     def __getitem__(self, index: int | slice) -> Windows | Sequence[Windows]:
         assert isinstance(index, int)
         windows = self._windows[index]
+        if self._all:
+            every = torch.arange(1, len(self._steps))
+            return replace(windows, drawn=every.expand(*windows.ids.shape, -1) if self._settings.drawn_for == "event" else every)
         events = windows.ids.shape if self._settings.drawn_for == "event" else ()
         luck = np.random.default_rng((self._seed, index)).random((*events, self._settings.negatives))
         return replace(windows, drawn=torch.from_numpy(np.searchsorted(self._steps, luck, side="right").clip(1, len(self._steps) - 1)))
 
     def expected(self) -> Tensor:
         """(N + 1,) float32 logarithm of how often each item is expected among the drawn; 0 for `PAD`, which is never asked for."""
+        if self._all:
+            return torch.zeros(len(self._steps))
         shares = np.diff(self._steps, prepend=0.0)
         shares[PAD] = 1.0
         return torch.from_numpy(np.log(np.maximum(shares * self._settings.negatives, 1e-12))).float()

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fathom.contracts import Validate
@@ -48,8 +48,10 @@ class FitSettings(Settings):
     """Decoupled weight decay of the matrices inside the model."""
     warmup_share: float = Field(default=0.03, ge=0, lt=1)
     """Share of all steps over which the learning rate rises from zero."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """What follows the warm-up: half a cosine down to 2 % of the learning rate, or the same rate to the end."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """What follows the warm-up: half a cosine, or a straight line, down to 2 % of the learning rate, or the same rate to the end."""
+    cycles: int = Field(default=1, ge=1)
+    """How often it goes down: after each time but the last it begins again at the highest rate."""
     clip: float = Field(default=1.0, gt=0)
     """The gradient is shortened to this norm."""
     average: float = Field(default=0.0, ge=0, lt=1)
@@ -66,6 +68,12 @@ class FitSettings(Settings):
     """Time after which the state is written down again; it changes no result."""
     seed: int = Field(default=42, ge=0)
     """Of the order of the examples, the noise of dropout and the initial weights."""
+
+    @model_validator(mode="after")
+    def _something_goes_down(self) -> Self:
+        if self.schedule == "constant" and self.cycles > 1:
+            raise ValueError(f"cycles {self.cycles} says how often the learning rate goes down, which 'constant' never does: leave one out")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +190,19 @@ def learning_rate_at(share: float, settings: FitSettings) -> float:
     >>> settings = FitSettings(learning_rate=1.0, warmup_share=0.2)
     >>> [round(learning_rate_at(share, settings), 3) for share in (0.1, 0.2, 0.6, 1.0)]
     [0.5, 1.0, 0.51, 0.02]
+    >>> twice = settings.model_copy(update={"schedule": "linear", "cycles": 2})
+    >>> [round(learning_rate_at(share, twice), 3) for share in (0.1, 0.2, 0.4, 0.62, 0.8, 1.0)]
+    [0.5, 1.0, 0.51, 0.951, 0.51, 0.02]
     """
     if share < settings.warmup_share:
         # Not quite zero at the very first step, which would otherwise be wasted.
         return settings.learning_rate * max(share / settings.warmup_share, 1e-3)
     if settings.schedule == "constant":
         return settings.learning_rate
-    after = (share - settings.warmup_share) / (1 - settings.warmup_share)
-    return settings.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * after)))
+    after = settings.cycles * (share - settings.warmup_share) / (1 - settings.warmup_share)
+    down = 1.0 if after >= settings.cycles else after % 1.0
+    left = 1 - down if settings.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * down))
+    return settings.learning_rate * (0.02 + 0.98 * left)
 
 
 def computes_in_bfloat16(precision: str, device: torch.device) -> bool:

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from fathom.recommenders.sasrec import SASRec, SASRecSettings
 from fathom.records import PAD, Interactions
+from fathom.training.full_softmax import full_softmax
 from fathom.training.ranking_losses import RANKING_LOSSES, RankingLoss, bpr_max, gbce, gbce_exponent, sampled_softmax
 from fathom.training.run import noise_from
 from fathom.training.sampled import Drawing, SampledTraining, sampled_loss
@@ -109,17 +110,17 @@ def test_cutting_a_batch_changes_nothing_and_what_was_taken_is_no_rival(drawn_fo
 
 
 def test_items_are_drawn_as_often_as_the_exponent_says_and_the_expectation_knows_it() -> None:
-    ids = torch.zeros(64, 2, dtype=torch.long)
+    ids = torch.zeros(16, 2000, dtype=torch.long)
     counts = np.array([0, 1, 4, 16, 0])
     for exponent, weights in ((0.0, [1, 1, 1, 1]), (0.5, [1, 2, 4, 0]), (1.0, [1, 4, 16, 0])):
-        settings = SampledTraining(negatives=64_000, drawn_for="batch", exponent=exponent)
+        settings = SampledTraining(negatives=2, drawn_for="event", exponent=exponent)
         drawing = Drawing([Windows(ids, ids, ids)], counts, settings, seed=1)
         drawn: Tensor | None = drawing[0].drawn
         assert drawn is not None
         shares = np.array(weights) / sum(weights)
         assert np.bincount(drawn.flatten(), minlength=5)[1:] / drawn.numel() == pytest.approx(shares, abs=0.01)
         some = shares > 0
-        assert drawing.expected()[1:].exp().numpy()[some] == pytest.approx(64_000 * shares[some], rel=1e-4)
+        assert drawing.expected()[1:].exp().numpy()[some] == pytest.approx(2 * shares[some], rel=1e-4)
     with pytest.raises(AssertionError):
         drawing[0:1]
 
@@ -145,3 +146,20 @@ def test_the_corrected_softmax_is_at_rest_where_logits_are_the_logarithms_of_wha
         assert logits.grad is not None
         slopes.append(float(logits.grad[1:].abs().sum()))
     assert slopes[0] < 0.1 * slopes[1]
+
+
+@pytest.mark.parametrize("drawn_for", ["event", "batch"])
+def test_as_many_rivals_as_there_are_items_make_the_full_softmax(drawn_for: str) -> None:
+    items = np.array([4, 9, 2, 9, 7], dtype=np.int64)
+    log = Interactions(("a", "b", "c", "d", "e"), np.arange(6, dtype=np.int64), items)  # nobody took two: nothing is no rival
+    with noise_from(0):
+        model = SASRec(12, SASRecSettings(width=8, length=4, layers=1, heads=2, inner=8, dropout=0.0)).eval()
+    [batch] = window_batches(log, 4, rows=8, rng=np.random.default_rng(0))
+    settings = SampledTraining.model_validate({"negatives": 12, "drawn_for": drawn_for, "loss": "sampled_softmax"})
+    drawing = Drawing([batch], np.bincount(items, minlength=13), settings, seed=1)
+    with torch.no_grad():
+        found, count = sampled_loss(model, drawing[0], sampled_softmax, expected=drawing.expected())
+        asked = batch.targets != PAD
+        whole = full_softmax(model(batch.ids)[asked], model.items.weight[1:], batch.targets[asked] - 1)
+    assert float(found) == pytest.approx(float(whole), rel=1e-5)
+    assert int(count) == 5
