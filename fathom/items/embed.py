@@ -1,6 +1,7 @@
 """Vectors of texts, remembered on disk: what was encoded once is never encoded again."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from fathom.items.encoders import ENCODERS, encoder
 from fathom.items.text import item_texts
 from fathom.records import PAD, Catalog, Floats
 
-__all__ = ["ENCODERS", "embed", "encoder", "item_vectors"]
+__all__ = ["ENCODERS", "cache_folder", "embed", "encoder", "item_vectors"]
 
 GROUP = 256
 """Texts encoded between two steps of the progress bar."""
@@ -50,6 +51,11 @@ def item_vectors(catalog: Catalog, encoder: TextEncoder, cache: Path | None, *, 
     table = np.zeros((catalog.n_items + 1, vectors.shape[1]), dtype=np.float32)
     table[PAD + 1 :] = vectors
     return table
+
+
+def cache_folder() -> Path:
+    """Where text vectors are kept between runs: FATHOM_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("FATHOM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fathom")
 
 
 def _encoded(texts: list[str], encoder: TextEncoder) -> Floats:

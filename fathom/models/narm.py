@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fathom.models.model import TrainingData
-from fathom.models.network_model import NetworkModel
+from fathom.models.network_model import BuiltModel
 from fathom.recommenders.encoders import Dropout
 from fathom.recommenders.sequence import SequenceNetwork
 from fathom.settings import Settings
@@ -69,7 +69,7 @@ def attention(states: Tensor, asking: Tensor, asked: Tensor, weighing: nn.Module
     return torch.cat(found)
 
 
-class NARM(NetworkModel[NARMSettings]):
+class NARM(BuiltModel[NARMSettings]):
     """Trained by the full softmax after every event: every prefix of a session is an example."""
 
     kind = "narm"

@@ -1,4 +1,4 @@
-"""A named model that is one network over ids: built from its settings, trained, saved with them."""
+"""Named models that are one network over sequences of ids: trained, asked, saved with their settings."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from fathom.training.run import noise_from
 
 
 class NetworkModel(Model[Chosen], Generic[Chosen]):
-    """A subclass says how its network is built and trained."""
+    """A network and its settings; a subclass says how it is trained."""
 
     by_gradients = True
     goes_on = True
@@ -29,26 +29,8 @@ class NetworkModel(Model[Chosen], Generic[Chosen]):
 
     @classmethod
     @abstractmethod
-    def build(cls, n_items: int, settings: Chosen) -> SequenceNetwork:
-        """The network from random weights."""
-
-    @classmethod
-    @abstractmethod
     def train(cls, network: SequenceNetwork, data: TrainingData, settings: Chosen) -> None:
         """Fit the network in place; the weights of the best validation remain. An interrupted call goes on."""
-
-    @classmethod
-    @abstractmethod
-    def seed(cls, settings: Chosen) -> int:
-        """Of the first weights."""
-
-    @classmethod
-    def fit(cls, data: TrainingData, settings: Chosen) -> Self:
-        """The network fitted to the data."""
-        with noise_from(cls.seed(settings)):
-            network = cls.build(data.catalog.n_items, settings)
-        cls.train(network, data, settings)
-        return cls(network, settings)
 
     def continued(self, data: TrainingData) -> Self:
         """The network trained further on this log, by the same settings."""
@@ -68,6 +50,28 @@ class NetworkModel(Model[Chosen], Generic[Chosen]):
         """Write the network into `folder`, whole or not at all."""
         facts: dict[str, Json] = {"kind": self.kind, "n_items": self.n_items, "settings": self.settings.model_dump(mode="json")}
         save_weights(folder, self.network.state_dict(), facts)
+
+
+class BuiltModel(NetworkModel[Chosen], Generic[Chosen]):
+    """A network that follows from the number of items and the settings."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, n_items: int, settings: Chosen) -> SequenceNetwork:
+        """The network from random weights."""
+
+    @classmethod
+    @abstractmethod
+    def seed(cls, settings: Chosen) -> int:
+        """Of the first weights."""
+
+    @classmethod
+    def fit(cls, data: TrainingData, settings: Chosen) -> Self:
+        """The network fitted to the data."""
+        with noise_from(cls.seed(settings)):
+            network = cls.build(data.catalog.n_items, settings)
+        cls.train(network, data, settings)
+        return cls(network, settings)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

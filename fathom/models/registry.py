@@ -15,6 +15,7 @@ from fathom.models.narm import NARM
 from fathom.models.popularity import Popularity
 from fathom.models.prod2vec import Prod2Vec
 from fathom.models.sasrec import GSASRec, PlainSASRec, SASRecPlus
+from fathom.models.sasrec_text import SASRecText
 from fathom.models.session_knn import STAN, VSTAN, VSkNN
 from fathom.models.ssept import SSEPT
 
@@ -42,6 +43,7 @@ MODELS: Mapping[str, type[AnyModel]] = {
         XLNetRTD,
         PlainSASRec,
         GSASRec,
+        SASRecText,
         SSEPT,
         SASRecPlus,
     )

@@ -5,7 +5,7 @@ from typing import Generic, Self, TypeVar
 from pydantic import Field, model_validator
 
 from fathom.models.model import TrainingData
-from fathom.models.network_model import NetworkModel
+from fathom.models.network_model import BuiltModel
 from fathom.recommenders.sasrec import SASRec
 from fathom.recommenders.sequence import SequenceNetwork
 from fathom.training.sampled import GSASRecTraining, SampledTraining, fit_sampled
@@ -14,7 +14,7 @@ from fathom.training.sequential import SASRecTraining, fit_full_softmax
 Training = TypeVar("Training", bound=SampledTraining | SASRecTraining)
 
 
-class _OfSASRec(NetworkModel[Training], Generic[Training]):
+class _OfSASRec(BuiltModel[Training], Generic[Training]):
     """All three are this network."""
 
     @classmethod

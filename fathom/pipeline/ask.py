@@ -38,9 +38,10 @@ def recommend_to(folder: Path, *, history: str, model: str, k: int) -> None:
     shown = Grid(title=f"{model} for {len(items)} titles", title_justify="left", header_style="bold")
     shown.add_column("", justify="right")
     shown.add_column("title")
+    shown.add_column("id", style="dim")
     shown.add_column("about", style="dim")
     for place, item in enumerate((item for item in ranking.items[0].tolist() if item != PAD), start=1):
-        shown.add_row(str(place), work.catalog.title(item), ", ".join(work.catalog.values(item)[:4]))
+        shown.add_row(str(place), work.catalog.title(item), work.catalog.names[item - 1], ", ".join(work.catalog.values(item)[:4]))
     Console().print(shown)
 
 

@@ -14,7 +14,7 @@ from fathom.data.splits import SPLITS, hold_out
 from fathom.data.titles import TitleIndex
 from fathom.data.world_oracle import Oracle
 from fathom.errors import DataError, suggestion
-from fathom.items.embed import item_vectors
+from fathom.items.embed import cache_folder, item_vectors
 from fathom.items.encoders import encoder
 from fathom.pipeline.recipe import LanguageRecipe, Recipe
 from fathom.recommenders.sasrec import SASRec
@@ -187,11 +187,6 @@ def sampled(cases: tuple[Case, ...], count: int, *, seed: int) -> tuple[Case, ..
         return cases
     chosen = np.sort(np.random.default_rng(seed).choice(len(cases), size=count, replace=False))
     return tuple(cases[index] for index in chosen)
-
-
-def cache_folder() -> Path:
-    """Where text vectors are kept between runs: FATHOM_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("FATHOM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fathom")
 
 
 def data_folder(name: str) -> Path:

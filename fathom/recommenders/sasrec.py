@@ -8,6 +8,7 @@ from torch import Tensor
 from fathom.files import Json
 from fathom.recommenders.encoders import CausalEncoder, initialise
 from fathom.recommenders.sequence import SequenceNetwork
+from fathom.recommenders.text_items import TextItems
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.settings import Settings
 
@@ -32,10 +33,11 @@ class SASRecSettings(Settings):
 class SASRec(SequenceNetwork):
     """Causal self-attention over the items' vectors."""
 
-    def __init__(self, n_items: int, settings: SASRecSettings) -> None:
-        super().__init__(n_items, settings.width, settings.length)
+    def __init__(self, n_items: int, settings: SASRecSettings, *, items: TextItems | None = None) -> None:
+        super().__init__(n_items, settings.width, settings.length, items=items)
         self.settings = settings
-        initialise(self)
+        if items is None:
+            initialise(self)
         self.encoder = CausalEncoder(
             settings.width,
             length=settings.length,

@@ -10,6 +10,7 @@ from fathom.data.batches import pad_right
 from fathom.errors import ConfigError
 from fathom.items.search import search
 from fathom.recommenders.ranked import joined
+from fathom.recommenders.text_items import TextItems
 from fathom.records import PAD, Case, Ranking
 
 BATCH = 256
@@ -23,12 +24,14 @@ class SequenceNetwork(nn.Module, ABC):
     a history gets what people start with.
     """
 
-    def __init__(self, n_items: int, width: int, length: int) -> None:
+    def __init__(self, n_items: int, width: int, length: int, *, items: TextItems | None = None) -> None:
+        """`items` stands in the place of vectors of ids."""
         super().__init__()
         self.n_items = n_items
         self.length = length
         """Newest events that are read."""
-        self.items = nn.Embedding(n_items + 1, width)
+        self.items: nn.Embedding | TextItems = nn.Embedding(n_items + 1, width) if items is None else items
+        self.width = width
 
     @abstractmethod
     def forward(self, ids: Tensor) -> Tensor:
@@ -36,7 +39,7 @@ class SequenceNetwork(nn.Module, ABC):
 
     def users(self, histories: Sequence[Sequence[int]]) -> Tensor:
         """(B, d) float32: what is expected after each history."""
-        return torch.cat([torch.empty(0, self.items.weight.shape[1]), *(self._users(part) for part in _parts(histories))])
+        return torch.cat([torch.empty(0, self.width), *(self._users(part) for part in _parts(histories))])
 
     def score(self, cases: Sequence[Case]) -> Tensor:
         """(B, n_items + 1) float32 on the CPU, -inf in column `PAD`."""
@@ -57,7 +60,7 @@ class SequenceNetwork(nn.Module, ABC):
     @torch.inference_mode()
     def _users(self, histories: Sequence[Sequence[int]]) -> Tensor:
         """One batch of `users`, as narrow as its longest history allows."""
-        device = self.items.weight.device
+        device = next(self.parameters()).device
         ids, last = as_sequences(histories, self.length, n_items=self.n_items)
         states: Tensor = self(ids.to(device))
         return states[torch.arange(len(ids)), last].cpu()

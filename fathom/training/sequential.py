@@ -104,7 +104,7 @@ def fit_full_softmax(
     """Fit `model` in place by the full softmax at every position of every window."""
 
     def loss(module: nn.Module, batch: Windows) -> tuple[Tensor, Tensor]:
-        device = model.items.weight.device
+        device = next(model.parameters()).device
         targets = batch.targets.to(device)
         asked = targets != PAD
         states = module(batch.ids.to(device))[asked]

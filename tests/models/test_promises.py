@@ -31,6 +31,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "xlnet-rtd": ROWS | {"fit": ROWS["fit"] | {"epochs": 50}},  # two tasks share its weights
     "sasrec": NETWORK,
     "gsasrec": NETWORK | {"negatives": 8, "fit": NETWORK["fit"] | {"epochs": 60}},  # it begins slowly
+    "sasrec-text": NETWORK | {"encoder": "hashing", "experts": 2},
     "sasrec+": NETWORK,
 }
 """Model -> settings that fit a world of 60 items; the others take their defaults."""

@@ -29,6 +29,7 @@ ROWS = {"width": 8, "length": 8, "fit": FIT}
 OWN = {
     "prod2vec": {"fit": FIT},
     **dict.fromkeys(("sasrec", "gsasrec", "sasrec+"), NETWORK),
+    "sasrec-text": NETWORK | {"encoder": "hashing"},
     "item-knn": {"neighbours": 7},
     **dict.fromkeys(("bert4rec", "xlnet-clm", "xlnet-mlm", "xlnet-plm", "xlnet-rtd"), ROWS),
     "attrec": {"width": 8, "fit": FIT},

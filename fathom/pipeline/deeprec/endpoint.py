@@ -18,9 +18,10 @@ from fathom.evaluation.results import Difference
 from fathom.evaluation.rows import make_comparisons
 from fathom.evaluation.said import save_said
 from fathom.files import read_json, write_json
+from fathom.items.embed import cache_folder
 from fathom.pipeline.deeprec.recipe import EndpointSettings
 from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
-from fathom.pipeline.workshop import cache_folder, sampled
+from fathom.pipeline.workshop import sampled
 from fathom.records import Episode
 from fathom.training.run import progress
 

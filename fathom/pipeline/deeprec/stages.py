@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from fathom.agents.protocol import MARKERS
+from fathom.items.embed import cache_folder
 from fathom.items.text import item_texts
 from fathom.models.popularity import Popularity
 from fathom.pipeline.deeprec.agent import continue_agent, learn_to_ask, learn_to_recommend, warm_start
@@ -18,7 +19,6 @@ from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
 from fathom.pipeline.groundwork import ASKED, DATASET, SASREC, first_policy
 from fathom.pipeline.judge import judge_all
 from fathom.pipeline.stages import Stage
-from fathom.pipeline.workshop import cache_folder
 from fathom.records import Call, Interactions, cases_of
 from fathom.training.pretrain import pretrain
 from fathom.training.recitation import Recitations
