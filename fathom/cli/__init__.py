@@ -149,6 +149,17 @@ def report(folder: RunFolder) -> None:
 
 
 @app.command()
+def export(
+    folder: RunFolder,
+    to: Annotated[Path, typer.Option(help="Folder that is written to.", show_default=False)],
+) -> None:
+    """Write the run's lists as TREC runs with their qrels, and its table for Markdown and LaTeX."""
+    from fathom.pipeline.export import export_folder
+
+    export_folder(folder, to=to)
+
+
+@app.command()
 def doctor() -> None:
     """Say what works on this machine and which extra is missing."""
     from fathom.pipeline.doctor import examine

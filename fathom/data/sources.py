@@ -5,7 +5,7 @@ from pathlib import Path
 
 from narwhals.typing import IntoFrame
 
-from fathom.data import amazon, atomic, movielens
+from fathom.data import amazon, atomic, merlin, movielens
 from fathom.data.assemble import dataset_of
 from fathom.data.dataset import Dataset
 from fathom.data.frames import from_frame, read_table
@@ -138,6 +138,7 @@ SOURCES: dict[str, Source] = {
     **movielens.SOURCES,
     **amazon.SOURCES,
     **atomic.SOURCES,
+    **merlin.SOURCES,
     "table": Source(
         "a table of one's own: CSV, TSV, Parquet or JSON lines, or a folder with interactions.* and items.*",
         _is_table,

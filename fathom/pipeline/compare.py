@@ -1,6 +1,7 @@
 """Rows of several runs beside each other."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from fathom.evaluation.results import Row
 from fathom.evaluation.rows import make_comparisons
 from fathom.pipeline.deeprec.endpoint import ENDPOINT
 from fathom.pipeline.judge import results_of, show
+from fathom.pipeline.methods import opened, table_of
 from fathom.reports.tables import is_oracle
 
 
@@ -29,12 +31,13 @@ def compare_folders(folders: Sequence[Path], *, metric: str) -> None:
                 f"{folder} is about other data ('{found.dataset.name}', {found.dataset.fingerprint[:12]}) than {folders[0]} "
                 f"('{data.name}', {data.fingerprint[:12]}): only runs on the same data can be compared"
             )
+        weights = table_of(opened(folder)).weights()
         prefix = f"{folder if alike else folder.name}/" if len(folders) > 1 else ""
         for row in found.rows:
             name = row.model if is_oracle(row.model) else prefix + row.model  # of the same data there is one oracle
             if name not in evaluations:
                 rows.append(row.model_copy(update={"model": name}))
-                evaluations[name] = Evaluation.load(folder / "ranks" / f"{row.model}.parquet")
+                evaluations[name] = replace(Evaluation.load(folder / "ranks" / f"{row.model}.parquet"), weights=weights)
     if metric not in rows[0].metrics:
         raise ConfigError(f"--metric {metric}: the rows have no such figure{suggestion(metric, rows[0].metrics)}")
     rows.sort(key=lambda row: is_oracle(row.model))

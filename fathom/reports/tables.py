@@ -1,15 +1,11 @@
-"""Results as tables: for the README, for a paper, and as TREC runs for other people's tools; `reports.terminal` prints them."""
+"""Results as tables: for the README and for a paper; `reports.terminal` prints them."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from fathom.errors import ConfigError, suggestion
-from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import Difference, Results, Row
-from fathom.files import write_text
-from fathom.records import PAD, Catalog
 
 SHOWN = ("ndcg@10", "recall@10", "mrr")
 """The metrics that a table shows unless told otherwise; the first one also gets its interval, strict column and share of the oracle."""
@@ -141,21 +137,6 @@ def comparison_words(told: Difference, results: Results) -> str:
     share, low, high = shares
     span = "" if low is None or high is None else f" [{percent(low)}, {percent(high)}]"
     return f"{name} {percent(share)}{span}, {p_words(told.p)}"
-
-
-def write_trec_run(path: Path, evaluation: Evaluation, catalog: Catalog, *, users: Sequence[str], tag: str) -> None:
-    """Write the kept heads of all lists as a TREC run, `user Q0 item rank score tag`, under the names of the outside world.
-
-    The score falls by one a place, since tools that read such runs sort by it.
-    """
-    lines = []
-    for user, items in zip(evaluation.users.tolist(), evaluation.items.tolist(), strict=True):
-        known = [item for item in items if item != PAD]
-        lines += [
-            f"{users[user]} Q0 {catalog.names[item - 1]} {place} {len(known) - place + 1} {tag}"
-            for place, item in enumerate(known, start=1)
-        ]
-    write_text(path, "\n".join([*lines, ""]))
 
 
 def metric_title(name: str) -> str:

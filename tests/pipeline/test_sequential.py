@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import ir_measures
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -76,6 +77,18 @@ def test_every_named_model_has_a_row_and_serves_what_was_judged(run: Path) -> No
         asked = recommender_of(table_of(work), name).recommend(work.test_cases, 20)
         assert asked.items.tolist() == Evaluation.load(run / "ranks" / f"{name}.parquet").items.tolist(), name
     assert {(told.a, told.b) for told in results.comparisons} >= {("vsknn", "popularity"), ("vsknn", list(MODELS)[-1])}
+
+
+def test_a_run_is_exported_for_other_tools_and_papers(run: Path, tmp_path: Path) -> None:
+    shown = told(["export", str(run), "--to", str(tmp_path / "out")])
+    assert "qrels.txt, table.md, table.tex, popularity.run" in shown
+    results = read(run / "results.json")
+    qrels = list(ir_measures.read_trec_qrels(str(tmp_path / "out" / "qrels.txt")))
+    for row in results.rows:
+        listed = list(ir_measures.read_trec_run(str(tmp_path / "out" / f"{row.model}.run")))
+        measure = ir_measures.nDCG @ 10
+        assert ir_measures.calc_aggregate([measure], qrels, listed)[measure] == pytest.approx(row.metrics["ndcg@10"]), row.model
+    assert (tmp_path / "out" / "table.tex").read_text().startswith(r"\begin{tabular}")
 
 
 def test_the_same_command_does_nothing_twice_and_a_new_setting_one_model_alone(run: Path) -> None:

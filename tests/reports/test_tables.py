@@ -1,15 +1,10 @@
 """One grid of words, three renderings; the best is marked, the oracle never is."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 
 from fathom.errors import ConfigError
-from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import Results
-from fathom.records import Catalog
-from fathom.reports.tables import caption, comparison_lines, grid, latex_table, readme_table, write_trec_run
+from fathom.reports.tables import caption, comparison_lines, grid, latex_table, readme_table
 
 
 def test_grid_has_interval_strict_and_oracle_columns(results: Results):
@@ -69,10 +64,3 @@ def test_latex_escapes_what_latex_would_read(results: Results):
     assert r"95 \% interval" in text
     assert r"agent-stage2 & \textbf{0.1650} & 0.1550--0.1750" in text
     assert text.startswith(r"\begin{tabular}{lrrrrrrrrr}")
-
-
-def test_trec_run_uses_outside_names_and_leaves_pad_out(tmp_path: Path, catalog: Catalog):
-    items = np.array([[2, 1, 0], [3, 0, 0]])
-    told = Evaluation(np.array([0, 1]), np.array([2, 4]), np.array([1, 0]), items, depth=3, seconds=0.1, peak_mb=1.0)
-    write_trec_run(tmp_path / "run.txt", told, catalog, users=("anna", "bela"), tag="sasrec")
-    assert (tmp_path / "run.txt").read_text().splitlines() == ["anna Q0 m2 1 2 sasrec", "anna Q0 m1 2 1 sasrec", "bela Q0 m3 1 1 sasrec"]
