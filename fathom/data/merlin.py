@@ -92,9 +92,8 @@ def schema_of_text(path: Path) -> list[Feature]:
 def _item(features: list[Feature], path: Path) -> str:
     items = [feature.name for feature in features if "item_id" in feature.tags]
     if len(items) != 1:
-        raise DataError(
-            f"{path}: {len(items)} features of the schema have the tag item_id ({', '.join(items) or 'none'}): exactly one must"
-        )
+        told = ", ".join(items) or "none"
+        raise DataError(f"{path}: {len(items)} features of its schema have the tag item_id ({told}): exactly one must")
     return items[0]
 
 

@@ -76,9 +76,7 @@ def test_without_names_and_times_sessions_are_numbered_in_their_order(tmp_path: 
 
 def test_what_cannot_be_is_told(tmp_path: Path) -> None:
     two = SCHEMA.replace('tag: "list" tag: "categorical" tag: "item" }', 'tag: "item_id" tag: "list" }')
-    with pytest.raises(
-        DataError, match=r"2 features of its schema have the tag item_id \(item_id/list, sess_brand_seq\): one must"
-    ):
+    with pytest.raises(DataError, match=r"2 features of its schema have the tag item_id \(item_id/list, sess_brand_seq\)"):
         read(shop(tmp_path / "two", schema=two))
     short = SESSIONS.with_columns(pl.Series("ts/list", [[1_400_000_000], [1, 2], []]))
     with pytest.raises(DataError, match="row 1 has 1 values in 'ts/list', but 3 in 'item_id/list': all lists of a session must be as long"):
