@@ -149,6 +149,17 @@ def report(folder: RunFolder) -> None:
 
 
 @app.command()
+def adopt(
+    config: Annotated[Path, typer.Argument(help="A configuration of RecBole, in YAML.", show_default=False)],
+    to: Annotated[Path, typer.Option(help="Recipe that is written.", show_default=False)],
+) -> None:
+    """Make a recipe of a RecBole configuration; says what it took and what has no counterpart."""
+    from fathom.pipeline.sequential.recbole import adopt as made
+
+    made(config, to=to)
+
+
+@app.command()
 def export(
     folder: RunFolder,
     to: Annotated[Path, typer.Option(help="Folder that is written to.", show_default=False)],
