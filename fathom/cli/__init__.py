@@ -85,6 +85,24 @@ def sweep(
 
 
 @app.command()
+def tune(
+    recipe: Annotated[Path, typer.Argument(help="Recipe of named models (method: sequential).", show_default=False)],
+    minutes: Annotated[float, typer.Option(min=0, help="How long the settings of each model are searched.")] = 20,
+    models: Annotated[list[str], typer.Option("--model", help="Only this model. May be repeated.", show_default=False)] = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Folder of the trials; runs/<name>-tuned where not given.", show_default=False)] = None,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Search each model's settings for the same time, by validation cases alone, and write the recipe with the best ones."""
+    from fathom.recipes import written
+
+    written(recipe, overrides)
+
+    from fathom.pipeline.sequential.tune import tune_file
+
+    tune_file(recipe, minutes=minutes, models=models, out=out, overrides=overrides, command=_command())
+
+
+@app.command()
 def evaluate(
     folder: RunFolder,
     models: Annotated[list[str], typer.Option("--model", help="Judge only these rows. May be repeated.", show_default=False)] = [],  # noqa: B006

@@ -8,7 +8,7 @@ the mean of its values'. No order but the last item is known: a baseline for cli
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fathom.files import Json
 from fathom.models.model import Model, TrainingData, in_batches, numbered, refuse_unknown
+from fathom.models.searching import Range, SearchSpace
 from fathom.recommenders.encoders import Dropout
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Ints
@@ -101,6 +102,12 @@ class AFM(Model[AFMSettings]):
 
     kind = "afm"
     about = "pairs of features, weighed by attention"
+    searched: ClassVar[SearchSpace] = {
+        "fit.learning_rate": Range(5e-4, 2e-2, log=True),
+        "width": (16, 32, 64),
+        "dropout": Range(0.0, 0.5),
+        "negatives": (1, 4, 16),
+    }
     by_gradients = True
 
     def __init__(self, network: Network) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fathom.data.batches import pad_right
 from fathom.files import Json
 from fathom.models.model import ProductModel, TrainingData, numbered, refuse_unknown
+from fathom.models.searching import FIT, Range, SearchSpace
 from fathom.networks.blocks import BlockSettings
 from fathom.networks.features import FeatureSettings
 from fathom.networks.heads import NextItemSettings
@@ -151,6 +152,12 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
 
     by_gradients = True
     goes_on = True
+    searched: ClassVar[SearchSpace] = FIT | {
+        "dropout": Range(0.0, 0.5),
+        "input_dropout": Range(0.0, 0.5),
+        "smoothing": (0.0, 0.1, 0.2, 0.3),
+        "share": Range(0.1, 0.6),
+    }
     block: ClassVar[str]
     objective: ClassVar[Objective]
 

@@ -9,7 +9,7 @@ Nearer is better: the score is minus the distance. The author's released code tr
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fathom.data.batches import pad_right
 from fathom.files import Json
 from fathom.models.model import ProductModel, TrainingData, in_batches, refuse_unknown
+from fathom.models.searching import Range, SearchSpace
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Interactions, Ints
 from fathom.settings import Settings
@@ -112,6 +113,13 @@ class AttRec(ProductModel[AttRecSettings]):
 
     kind = "attrec"
     about = "self-attention over the last items, ranked by distance"
+    searched: ClassVar[SearchSpace] = {
+        "fit.learning_rate": Range(5e-4, 2e-2, log=True),
+        "latest": Range(2, 20, log=True),
+        "taste": Range(0.0, 0.8),
+        "margin": Range(0.1, 1.0),
+        "negatives": (1, 4, 16),
+    }
     by_gradients = True
 
     def __init__(self, network: Network) -> None:

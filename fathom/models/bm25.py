@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -13,6 +13,7 @@ from torch import Tensor
 from fathom.errors import ConfigError
 from fathom.items.text import item_texts
 from fathom.models.model import TensorModel, TrainingData, ranked_scores, sparse_matrix, sparse_tensors, taste
+from fathom.models.searching import Range, SearchSpace
 from fathom.records import Case
 from fathom.settings import Settings
 
@@ -35,6 +36,12 @@ class BM25(TensorModel[BM25Settings]):
 
     kind = "bm25"
     about = "items whose texts share rare words with the history"
+    searched: ClassVar[SearchSpace] = {
+        "saturation": Range(0.2, 3.0),
+        "normalisation": Range(0.0, 1.0),
+        "latest": Range(1, 50, log=True),
+        "decay": Range(0.5, 1.0),
+    }
 
     @classmethod
     def fit(cls, data: TrainingData, settings: BM25Settings) -> Self:

@@ -1,7 +1,7 @@
 """EASE: the linear item-to-item model with a closed form (Steck 2019, arXiv:1905.03375)."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fathom.errors import ConfigError
 from fathom.models.model import TensorModel, TrainingData, people, ranked_scores, taste
+from fathom.models.searching import Range, SearchSpace
 from fathom.records import Case
 from fathom.settings import Settings
 
@@ -30,6 +31,7 @@ class EASE(TensorModel[EASESettings]):
 
     kind = "ease"
     about = "the linear item-to-item model in closed form"
+    searched: ClassVar[SearchSpace] = {"regularisation": Range(10.0, 5000.0, log=True), "decay": Range(0.5, 1.0)}
 
     @classmethod
     def fit(cls, data: TrainingData, settings: EASESettings) -> Self:

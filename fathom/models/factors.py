@@ -1,7 +1,7 @@
 """Matrix factorisation by implicit: ALS (Hu, Koren and Volinsky 2008) and BPR-MF (arXiv:1205.2618)."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fathom.errors import ConfigError
 from fathom.models.model import TensorModel, TrainingData, people, taste
+from fathom.models.searching import Range, SearchSpace
 from fathom.records import PAD, Case
 from fathom.settings import Settings
 
@@ -53,6 +54,12 @@ class ALS(TensorModel[ALSSettings]):
 
     kind = "als"
     about = "matrix factorisation by least squares"
+    searched: ClassVar[SearchSpace] = {
+        "factors": Range(16, 256, log=True),
+        "regularisation": Range(1e-3, 10.0, log=True),
+        "confidence": Range(1.0, 100.0, log=True),
+        "epochs": (10, 20, 40),
+    }
 
     @classmethod
     def fit(cls, data: TrainingData, settings: ALSSettings) -> Self:
@@ -87,6 +94,12 @@ class BPR(TensorModel[BPRSettings]):
 
     kind = "bpr"
     about = "matrix factorisation by pairwise ranking"
+    searched: ClassVar[SearchSpace] = {
+        "factors": Range(16, 256, log=True),
+        "regularisation": Range(1e-4, 0.1, log=True),
+        "learning_rate": Range(0.01, 0.2, log=True),
+        "epochs": (50, 100, 200),
+    }
 
     @classmethod
     def fit(cls, data: TrainingData, settings: BPRSettings) -> Self:

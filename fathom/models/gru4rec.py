@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self, overload
+from typing import ClassVar, Literal, Self, overload
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch.nn.functional import elu
 
 from fathom.data.batches import pad_right
 from fathom.models.model import ProductModel, TrainingData, refuse_unknown
+from fathom.models.searching import Range, SearchSpace
 from fathom.recommenders.encoders import Dropout
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Interactions, Ints
@@ -131,6 +132,15 @@ class GRU4Rec(ProductModel[GRU4RecSettings]):
 
     kind = "gru4rec"
     about = "a recurrent network, sessions side by side"
+    searched: ClassVar[SearchSpace] = {
+        "fit.learning_rate": Range(5e-4, 2e-2, log=True),
+        "width": (64, 128, 256),
+        "embedding_dropout": Range(0.0, 0.5),
+        "dropout": Range(0.0, 0.5),
+        "loss": ("sampled_softmax", "bpr_max"),
+        "exponent": Range(0.0, 1.0),
+        "elu": (0.0, 0.5),
+    }
     by_gradients = True
     goes_on = True
 

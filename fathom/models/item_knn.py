@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -10,6 +10,7 @@ from scipy import sparse
 from torch import Tensor
 
 from fathom.models.model import TensorModel, TrainingData, people, ranked_scores, sparse_matrix, sparse_tensors, taste
+from fathom.models.searching import Range, SearchSpace
 from fathom.records import Case
 from fathom.settings import Settings
 
@@ -33,6 +34,11 @@ class ItemKNN(TensorModel[ItemKNNSettings]):
 
     kind = "item-knn"
     about = "items that the same people took"
+    searched: ClassVar[SearchSpace] = {
+        "neighbours": Range(20, 1000, log=True),
+        "shrink": Range(1.0, 300.0, log=True),
+        "decay": Range(0.5, 1.0),
+    }
 
     @classmethod
     def fit(cls, data: TrainingData, settings: ItemKNNSettings) -> Self:

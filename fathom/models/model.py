@@ -14,6 +14,7 @@ from torch import Tensor
 from fathom.data.batches import pad_right
 from fathom.errors import ConfigError, suggestion
 from fathom.items.search import search
+from fathom.models.searching import SearchSpace
 from fathom.recommenders.ranked import BATCH, Ranked, joined
 from fathom.recommenders.weights import read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Catalog, Floats, Interactions, Ints, Ranking
@@ -48,6 +49,8 @@ class Model(ABC, Generic[Chosen]):
     """Half a sentence for people."""
     by_gradients: ClassVar[bool] = False
     """Whether it is trained step by step, which several processes can share."""
+    searched: ClassVar[SearchSpace] = {}
+    """Which settings `fathom tune` searches; empty: none is worth it."""
     goes_on: ClassVar[bool] = False
     """Whether it can learn a further log without the ones before it (`continued`)."""
     n_items: int

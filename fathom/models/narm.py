@@ -1,11 +1,14 @@
 """NARM: a recurrent network whose last state asks all states what the session is about (arXiv:1711.04725)."""
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from fathom.models.model import TrainingData
 from fathom.models.network_model import BuiltModel
+from fathom.models.searching import FIT, Range, SearchSpace
 from fathom.recommenders.encoders import Dropout
 from fathom.recommenders.sequence import SequenceNetwork
 from fathom.settings import Settings
@@ -74,6 +77,11 @@ class NARM(BuiltModel[NARMSettings]):
 
     kind = "narm"
     about = "a recurrent network with attention"
+    searched: ClassVar[SearchSpace] = FIT | {
+        "embedding_dropout": Range(0.0, 0.5),
+        "dropout": Range(0.0, 0.5),
+        "smoothing": (0.0, 0.1, 0.2),
+    }
 
     @classmethod
     def build(cls, n_items: int, settings: NARMSettings) -> SequenceNetwork:

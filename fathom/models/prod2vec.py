@@ -7,7 +7,7 @@ its attributes. They weigh `attributes`, and give items that nobody took a place
 """
 
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, normalize
 
 from fathom.models.model import TensorModel, TrainingData, ranked_scores, taste
+from fathom.models.searching import Range, SearchSpace
 from fathom.records import PAD, Case, Catalog, Interactions, Ints
 from fathom.settings import Settings
 from fathom.training.processes import cut
@@ -50,6 +51,14 @@ class Prod2Vec(TensorModel[Prod2VecSettings]):
 
     kind = "prod2vec"
     about = "items as words, histories as sentences"
+    searched: ClassVar[SearchSpace] = {
+        "width": (32, 64, 128),
+        "window": Range(1, 10),
+        "exponent": Range(-0.5, 0.75),
+        "latest": Range(1, 30, log=True),
+        "decay": Range(0.5, 1.0),
+        "fit.epochs": (5, 10, 20, 40),
+    }
     by_gradients = True
 
     @classmethod

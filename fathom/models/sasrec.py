@@ -1,11 +1,12 @@
 """SASRec (arXiv:1808.09781) by its own loss, by gSASRec's (arXiv:2308.07192), and by the full softmax, SASRec+ (arXiv:2309.07602)."""
 
-from typing import Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from fathom.models.model import TrainingData
 from fathom.models.network_model import BuiltModel
+from fathom.models.searching import FIT, Range, SearchSpace
 from fathom.recommenders.sasrec import SASRec
 from fathom.recommenders.sequence import SequenceNetwork
 from fathom.training.sampled import GSASRecTraining, SampledTraining, fit_sampled
@@ -33,6 +34,7 @@ class PlainSASRec(_OfSASRec[SampledTraining]):
 
     kind = "sasrec"
     about = "causal self-attention, one drawn rival for each event"
+    searched: ClassVar[SearchSpace] = FIT | {"model.dropout": Range(0.0, 0.5)}
 
     @classmethod
     def train(cls, network: SequenceNetwork, data: TrainingData, settings: SampledTraining) -> None:
@@ -45,6 +47,11 @@ class GSASRec(_OfSASRec[GSASRecTraining]):
 
     kind = "gsasrec"
     about = "causal self-attention, many drawn rivals, calibrated"
+    searched: ClassVar[SearchSpace] = FIT | {
+        "model.dropout": Range(0.0, 0.5),
+        "negatives": (64, 256, 1024),
+        "calibration": Range(0.0, 1.0),
+    }
 
     @classmethod
     def train(cls, network: SequenceNetwork, data: TrainingData, settings: GSASRecTraining) -> None:
@@ -70,6 +77,7 @@ class SASRecPlus(_OfSASRec[SASRecPlusTraining]):
 
     kind = "sasrec+"
     about = "causal self-attention, trained by the full softmax"
+    searched: ClassVar[SearchSpace] = FIT | {"model.dropout": Range(0.0, 0.5), "smoothing": (0.0, 0.1, 0.2)}
 
     @classmethod
     def train(cls, network: SequenceNetwork, data: TrainingData, settings: SASRecPlusTraining) -> None:

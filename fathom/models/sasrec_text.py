@@ -1,7 +1,7 @@
 """SASRec over item texts in the place of ids: it ranks items that nobody has taken (as UniSRec's inductive mode, arXiv:2206.05941)."""
 
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -10,6 +10,7 @@ from fathom.items.embed import cache_folder, item_vectors
 from fathom.items.encoders import encoder
 from fathom.models.model import TrainingData
 from fathom.models.network_model import NetworkModel
+from fathom.models.searching import FIT, Range, SearchSpace
 from fathom.recommenders.sasrec import SASRec
 from fathom.recommenders.sequence import SequenceNetwork
 from fathom.recommenders.text_items import TextItems
@@ -35,6 +36,11 @@ class SASRecText(NetworkModel[SASRecTextTraining]):
 
     kind = "sasrec-text"
     about = "causal self-attention over item texts, ranks items that nobody has taken"
+    searched: ClassVar[SearchSpace] = FIT | {
+        "model.dropout": Range(0.0, 0.5),
+        "text_dropout": Range(0.0, 0.5),
+        "smoothing": (0.0, 0.1, 0.2),
+    }
 
     @classmethod
     def fit(cls, data: TrainingData, settings: SASRecTextTraining) -> Self:

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, Literal, Self, TypeVar
+from typing import ClassVar, Generic, Literal, Self, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from scipy import sparse
 from torch import Tensor
 
 from fathom.models.model import TensorModel, TrainingData, ranked_scores, refuse_unknown
+from fathom.models.searching import Range, SearchSpace
 from fathom.records import PAD, Case, Interactions, Ints
 from fathom.settings import Settings
 
@@ -56,6 +57,14 @@ class NeighbourSettings(Settings):
     """Of the past sessions that share an item, so many of the latest are compared."""
     latest: int = Field(default=50, ge=1)
     """The newest distinct items of the present session that are read."""
+
+
+FADES: tuple[Fade, ...] = get_args(Fade)
+NEIGHBOURS: SearchSpace = {
+    "neighbours": Range(20, 1500, log=True),
+    "candidates": Range(500, 10_000, log=True),
+    "latest": Range(3, 100, log=True),
+}
 
 
 class VSkNNSettings(NeighbourSettings):
@@ -246,6 +255,7 @@ class VSkNN(SessionNeighbours[VSkNNSettings]):
 
     kind = "vsknn"
     about = "what similar past sessions held, recent ones first"
+    searched: ClassVar[SearchSpace] = NEIGHBOURS | {"weighting": FADES, "item_weighting": FADES, "rareness": Range(0.0, 20.0)}
 
     def similarity(self, session: Session, near: Near) -> Doubles:
         """(K,) sum over shared items of w(place) / |s|."""
@@ -264,6 +274,11 @@ class STAN(SessionNeighbours[STANSettings]):
 
     kind = "stan"
     about = "past sessions by cosine, faded by place, day and distance"
+    searched: ClassVar[SearchSpace] = NEIGHBOURS | {
+        "place_range": Range(0.5, 50.0, log=True),
+        "item_range": Range(0.5, 50.0, log=True),
+        "day_range": (0.0, 10.0, 100.0, 1000.0),
+    }
 
     def similarity(self, session: Session, near: Near) -> Doubles:
         """(K,) the weighted cosine, less the longer ago the past session ended."""
@@ -279,6 +294,7 @@ class VSTAN(SessionNeighbours[VSTANSettings]):
 
     kind = "vstan"
     about = "STAN, where rare items and recent agreement count more"
+    searched: ClassVar[SearchSpace] = STAN.searched | {"shared_range": Range(0.5, 50.0, log=True), "rareness": Range(0.0, 20.0)}
 
     def similarity(self, session: Session, near: Near) -> Doubles:
         """(K,) as STAN."""

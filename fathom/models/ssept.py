@@ -6,7 +6,7 @@ replaced by another one: the probabilities here are those of being replaced, whe
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fathom.files import Json
 from fathom.models.model import ProductModel, TrainingData
+from fathom.models.searching import FIT, Range, SearchSpace
 from fathom.recommenders.encoders import CausalEncoder
 from fathom.recommenders.sequence import as_sequences
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
@@ -104,6 +105,12 @@ class SSEPT(ProductModel[SSEPTSettings]):
 
     kind = "ssept"
     about = "causal self-attention over items and people, both replaced now and then"
+    searched: ClassVar[SearchSpace] = FIT | {
+        "dropout": Range(0.0, 0.5),
+        "item_replaced": Range(0.0, 0.2),
+        "person_replaced": Range(0.0, 0.95),
+        "negatives": (1, 4, 16),
+    }
     by_gradients = True
 
     def __init__(self, network: Network) -> None:

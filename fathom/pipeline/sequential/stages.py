@@ -1,6 +1,7 @@
 """A stage for each model that the recipe names, and one that asks all of them."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from fathom.models.model import AnyModel, TrainingData
@@ -36,7 +37,8 @@ def fit_along(work: SequentialWorkshop, kind: str, settings: Settings | None) ->
     before: AnyModel | None = None
     there = [work.folder(work.part(kind, number)).is_dir() for number in range(len(work.windows))]
     processes().wait_for_everyone()  # all have looked before the first one is saved
-    with progress(kind, len(there)) as advance:
+    # What is trained step by step shows a bar for each window.
+    with nullcontext(lambda _: None) if MODELS[kind].by_gradients else progress(kind, len(there)) as advance:
         for number, window in enumerate(work.windows):
             if there[number]:
                 before = work.at(kind, number)
@@ -47,6 +49,8 @@ def fit_along(work: SequentialWorkshop, kind: str, settings: Settings | None) ->
                 elif window.learned.any():
                     before = before.continued(data)
                 work.keep(before, work.part(kind, number))
+                if processes().is_main_process:
+                    work.run.checkpoint(data.stage).clear()  # of many windows they would fill the disk
             advance(1)
 
 

@@ -1,0 +1,122 @@
+"""Settings are searched by validation cases alone, within a budget, and a search goes on where it was stopped."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from fathom.cli import app
+from fathom.errors import ConfigError
+from fathom.models.registry import MODELS
+from fathom.models.searching import Range
+from fathom.pipeline.methods import recipe_at
+from fathom.pipeline.sequential import tune
+from fathom.pipeline.sequential.recipe import SequentialRecipe
+from fathom.pipeline.sequential.tune import tune_file
+
+RECIPE: dict[str, Any] = {
+    "method": "sequential",
+    "name": "tiny",
+    "world": {"films": 60, "users": 40, "events": 12},
+    "valid_users": 0,
+    "models": {"popularity": None, "item-knn": {"neighbours": 1, "decay": 0.1}, "sasrec+": {"fit": {"epochs": 1, "batch_size": 8}}},
+}
+
+
+def recipe(folder: Path, **changes: object) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(RECIPE | changes), encoding="utf-8")
+    return path
+
+
+class Clock:
+    """A quarter of a minute goes by whenever it is looked at."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        self.now += 15
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "time", Clock())
+
+
+def trials(folder: Path, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / name / "trials.json").read_text())["trials"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tuned")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune, "time", Clock())
+        words = ["tune", str(recipe(folder)), "--minutes", "2", "--out", str(folder / "out"), "--model", "item-knn"]
+        told = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "tiny: 40 validation cases" in told.stdout
+    return folder
+
+
+def test_the_first_trial_is_the_recipe_and_the_best_one_becomes_a_recipe(tuned: Path) -> None:
+    tried = trials(tuned / "out", "item-knn")
+    assert len(tried) == 8  # of fifteen seconds each
+    assert tried[0]["settings"] == {}
+    best = max(tried, key=lambda trial: trial["value"])
+    assert best["value"] > tried[0]["value"]  # one neighbour is too few
+    made = recipe_at(tuned / "out" / "tuned.yaml")
+    assert isinstance(made, SequentialRecipe)
+    settings = made.models.settings_of("item-knn")
+    assert settings is not None
+    assert settings.model_dump() | best["settings"] == settings.model_dump()
+    assert made.models.settings_of("sasrec+") == recipe_at(recipe(tuned)).models.settings_of("sasrec+")  # type: ignore[attr-defined]
+    heading = (tuned / "out" / "tuned.yaml").read_text().splitlines()
+    assert heading[0].startswith("# tiny.yaml, tuned by  fathom")
+    assert "2 minutes a model by ndcg@10 on validation cases" in heading[1]
+
+
+def test_a_search_that_was_stopped_tries_what_it_would_have_tried(tuned: Path, tmp_path: Path) -> None:
+    for minutes in (0.5, 1.0, 2.0):
+        tune_file(recipe(tmp_path), minutes=minutes, models=["item-knn"], out=tmp_path / "out", overrides=(), command="fathom tune")
+    assert trials(tmp_path / "out", "item-knn") == trials(tuned / "out", "item-knn")
+    with pytest.raises(ConfigError, match="these trials were made with another recipe"):
+        tune_file(recipe(tmp_path), minutes=1, models=["item-knn"], out=tmp_path / "out", overrides=["seed=1"], command="fathom tune")
+
+
+def test_networks_are_tuned_too_and_what_has_nothing_to_search_is_tried_once(tmp_path: Path) -> None:
+    tune_file(recipe(tmp_path), minutes=0.5, models=[], out=tmp_path / "out", overrides=(), command="fathom tune")
+    assert len(trials(tmp_path / "out", "popularity")) == 1
+    tried = trials(tmp_path / "out", "sasrec+")
+    assert len(tried) == 2
+    assert set(tried[1]["settings"]) == set(MODELS["sasrec+"].searched)
+    assert not list((tmp_path / "out" / "checkpoints").glob("*"))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_ends_of_what_is_searched_are_settings_of_the_model(kind: str) -> None:
+    for end in (0, -1):
+        values: dict[str, Any] = {}
+        for name, what in MODELS[kind].searched.items():
+            tune._put(values, {name: (what.low, what.high)[end] if isinstance(what, Range) else what[end]})
+        assert MODELS[kind].settings_type().model_validate(values)
+    with pytest.raises(ValidationError):
+        MODELS[kind].settings_type().model_validate({"nothing": 1})
+
+
+@pytest.mark.parametrize(
+    ("given", "models", "said"),
+    [
+        ({"windows": {}, "models": {"popularity": None}}, [], "what is learned again and again is not tuned"),
+        ({}, ["sasrek+"], r"--model sasrek\+: the recipe has no such model; did you mean 'sasrec\+'\?"),
+    ],
+)
+def test_what_cannot_be_tuned_is_told(given: dict[str, object], models: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        tune_file(recipe(tmp_path, **given), minutes=1, models=models, out=tmp_path / "out", overrides=(), command="")
+    assert not (tmp_path / "out").exists()
