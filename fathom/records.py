@@ -50,6 +50,20 @@ class Catalog:
 
 
 @dataclass(frozen=True, slots=True)
+class EventColumn:
+    """What else is known of each event: a number, or a name."""
+
+    values: Floats
+    """(n_events,) the number, or of names their own numbers from 1; NaN where nothing is told."""
+    names: tuple[str, ...] = ()
+    """The name that stands for 1, for 2, and so on; none where values are numbers."""
+
+    def taken(self, events: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "EventColumn":
+        """The same of some of the events, given by a mask or by their places."""
+        return EventColumn(self.values[events], self.names)
+
+
+@dataclass(frozen=True, slots=True)
 class Interactions:
     """Who took what, in order: user u's events are `items[offsets[u]:offsets[u + 1]]`, oldest first."""
 
@@ -63,6 +77,8 @@ class Interactions:
     """(n_events,) ratings as given; NaN where one is missing; None where the source has none."""
     times: Ints | None = None
     """(n_events,) seconds since 1970; -1 where one is missing; None where only the order is known."""
+    columns: Mapping[str, EventColumn] = field(default_factory=dict)
+    """Name -> what else the source tells of each event (a price, a device, a page); none in most sources."""
 
     @property
     def n_users(self) -> int:
@@ -95,6 +111,8 @@ class Case:
     """Seconds since 1970 of each event of `history` (-1: unknown); empty where only the order is known."""
     later: tuple[int, ...] = ()
     """What the user took after `target` and what counts as relevant beside it."""
+    columns: Mapping[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
+    """Name -> the value of each event of `history`, as in `Interactions.columns`; empty where the source has none."""
 
     def follows(self, before: "Case") -> bool:
         """Whether it is the same person's very next question: all that `before` knew, and what it asked for, is its history."""

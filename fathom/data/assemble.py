@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from fathom.data.columns import names, numbers, refuse_unknown_columns, take_columns, times
+from fathom.data.columns import LABELS, NUMBERS, names, numbers, refuse_unknown_columns, take_columns, times
 from fathom.data.dataset import Dataset
 from fathom.data.frames import Table
 from fathom.data.titles import LONGEST, display_titles, single_line
 from fathom.errors import DataError
-from fathom.records import Catalog, Floats, Interactions, Ints
+from fathom.records import Catalog, EventColumn, Floats, Interactions, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Log:
     """Interactions as they came, in columns."""
 
     frame: pl.DataFrame
-    """user, item (text), and where known rating (float), time (seconds), position (number); rows in the order of the source."""
+    """user, item (text), and where known rating (float), time (seconds), position (number), labels.NAME (text), numbers.NAME (float); rows
+    in the order of the source."""
     notes: tuple[str, ...] = ()
 
 
@@ -45,6 +46,8 @@ def log_of(table: Table, taken: Mapping[str, str]) -> Log:
     for role in ("rating", "position"):
         if role in taken:
             columns[role] = numbers(table, taken[role])
+    columns |= {role: names(table, column) for role, column in taken.items() if role.startswith(LABELS)}
+    columns |= {role: numbers(table, column) for role, column in taken.items() if role.startswith(NUMBERS)}
     frame = pl.DataFrame({role: column.rename(role) for role, column in columns.items()})
     needed = ["user", "item", "position"] if "position" in taken else ["user", "item", "time"] if "time" in taken else ["user", "item"]
     for role in needed:
@@ -228,10 +231,24 @@ def _interactions(events: pl.DataFrame, users: list[str], item_names: list[str])
     seconds: Ints | None = None
     if "time" in numbered.columns and numbered["time"].count():
         seconds = numbered["time"].fill_null(-1).to_numpy().astype(np.int64)
+    columns = {}
+    for role in numbered.columns:
+        if role.startswith(LABELS):
+            known = _sorted_names(numbered[role].drop_nulls())
+            places = numbered[role].replace_strict(known, np.arange(1, len(known) + 1), default=None, return_dtype=pl.Float32)
+            columns[role.removeprefix(LABELS)] = EventColumn(_float32(places), tuple(known))
+        elif role.startswith(NUMBERS):
+            columns[role.removeprefix(NUMBERS)] = EventColumn(_float32(numbered[role]))
     return Interactions(
         users=tuple(users),
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         items=numbered["item_id"].to_numpy().astype(np.int64),
         ratings=ratings,
         times=seconds,
+        columns=columns,
     )
+
+
+def _float32(column: pl.Series) -> Floats:
+    """The numbers, NaN where there is none."""
+    return column.cast(pl.Float32).fill_null(float("nan")).to_numpy().astype(np.float32)

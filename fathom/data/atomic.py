@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from fathom.data.assemble import ItemText, Log, assemble, items_of, log_of
-from fathom.data.columns import take_columns
+from fathom.data.columns import LABELS, NUMBERS, take_columns
 from fathom.data.dataset import Dataset
 from fathom.data.frames import Table, read_table
 from fathom.data.reading import Reading, Source
@@ -16,14 +16,23 @@ from fathom.files import folder_written_aside
 TYPES = ("token", "token_seq", "float", "float_seq")
 """The column types of the format."""
 
+KEPT = {"token": LABELS, "float": NUMBERS}
+"""Column type -> as what a column without another part is kept for each event."""
+
 _WHOLE = ("title", "description")
 
 
 def read_atomic(path: Path, reading: Reading) -> Dataset:
-    """The dataset of NAME.inter and, where there, NAME.item; `path` is the folder or the .inter file."""
+    """The dataset of NAME.inter and, where there, NAME.item; `path` is the folder or the .inter file.
+
+    Columns of NAME.inter that play no other part are kept for each event: tokens as names, floats as numbers.
+    """
     inter = _inter(path)
     table = _typed(inter)
     taken = take_columns(table, {}, needed=("user", "item"))
+    for name, kind in _kinds(inter).items():
+        if name not in taken.values() and kind in KEPT:
+            taken[KEPT[kind] + name] = name
     log = log_of(table, taken)
     items: dict[str, ItemText] = {}
     notes: tuple[str, ...] = ()
@@ -60,6 +69,12 @@ def write_atomic(dataset: Dataset, folder: Path) -> None:
     }
     if log.ratings is not None:
         inter["rating:float"] = pl.Series(log.ratings).fill_nan(None)
+    for name, column in log.columns.items():
+        numbers = pl.Series(column.values).fill_nan(None)
+        names = pl.Series(["", *column.names], dtype=pl.String)
+        inter[f"{name}:{'token' if column.names else 'float'}"] = (
+            names.gather(numbers.fill_null(0).cast(pl.Int64)) if column.names else numbers
+        )
     item = {
         "item_id:token": pl.Series(catalog.names, dtype=pl.String),
         "title:token_seq": pl.Series(catalog.titles, dtype=pl.String),
@@ -69,6 +84,12 @@ def write_atomic(dataset: Dataset, folder: Path) -> None:
     with folder_written_aside(folder) as aside:
         for ending, columns in (("inter", inter), ("item", item)):
             pl.DataFrame(columns).write_csv(aside / f"{folder.name}.{ending}", separator="\t", quote_style="never")
+
+
+def _kinds(path: Path) -> dict[str, str]:
+    """Column -> its type, as the first line says."""
+    with path.open(encoding="utf-8") as file:
+        return {name: kind for name, _, kind in (column.partition(":") for column in file.readline().rstrip("\r\n").split("\t"))}
 
 
 def _inter(path: Path) -> Path:

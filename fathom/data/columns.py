@@ -38,6 +38,8 @@ MISSING = ("", "nan", "NaN", "NAN", "null", "NULL", "None", "NA", "N/A")
 _YEAR_10000 = 253_402_300_800
 _EXACT = 2.0**53
 _ATTRIBUTE_KEY = "attributes."
+LABELS, NUMBERS = "labels.", "numbers."
+"""Before the name of what else a log tells of each event: names, or numbers."""
 
 
 def take_columns(table: Table, given: Mapping[str, str], *, needed: Iterable[str]) -> dict[str, str]:
@@ -48,8 +50,9 @@ def take_columns(table: Table, given: Mapping[str, str], *, needed: Iterable[str
     columns = table.frame.columns
     taken: dict[str, str] = {}
     for role, column in given.items():
-        if role not in ROLES and not role.startswith(_ATTRIBUTE_KEY):
-            raise ConfigError(f"unknown column role '{role}'{suggestion(role, ROLES)} (an attribute is written 'attributes.NAME')")
+        if role not in ROLES and not role.startswith((_ATTRIBUTE_KEY, LABELS, NUMBERS)):
+            more = "an attribute is written 'attributes.NAME', what else is known of an event 'labels.NAME' or 'numbers.NAME'"
+            raise ConfigError(f"unknown column role '{role}'{suggestion(role, ROLES)} ({more})")
         if column in columns:
             taken[role] = column
     keys = {re.sub(r"[^a-z]", "", column.split(":")[0].lower()): column for column in reversed(columns)}

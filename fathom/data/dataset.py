@@ -6,7 +6,7 @@ dataset.json          schema, name, source, licence, notes, counts, fingerprint
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,13 @@ import polars as pl
 
 from fathom.errors import DataError
 from fathom.files import Json, folder_written_aside, read_json, write_json
-from fathom.records import Catalog, Floats, Interactions, Ints
+from fathom.records import Catalog, EventColumn, Floats, Interactions, Ints
 
 SCHEMA = "fathom-dataset/1"
 """Stands in `dataset.json`; another one is refused."""
 
 _ATTRIBUTE = "attributes."
+_COLUMN = "column."
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class Dataset:
             ratings = np.where(np.isnan(ratings), np.float32("nan"), ratings).astype(np.float32)
         for array in (interactions.offsets, interactions.items, ratings, interactions.times):
             _add_array(digest, array)
+        for name, column in sorted(interactions.columns.items()):
+            _add_texts(digest, (name, *column.names))
+            _add_array(digest, np.where(np.isnan(column.values), np.float32("nan"), column.values).astype(np.float32))
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
@@ -78,6 +82,7 @@ class Dataset:
                 "items": self.catalog.n_items,
                 "interactions": self.interactions.n_events,
                 "fingerprint": self.fingerprint,
+                "columns": {name: list(column.names) for name, column in self.interactions.columns.items()},
             }
             write_json(aside / "dataset.json", description)
 
@@ -92,7 +97,10 @@ class Dataset:
         if not isinstance(description, dict) or description.get("schema") != SCHEMA:
             raise DataError(f"{folder / 'dataset.json'}: the schema is not '{SCHEMA}': import the source again")
         catalog = _catalog_of(_parquet(folder / "catalog.parquet", ("name", "title")))
-        interactions = _interactions_of(_parquet(folder / "interactions.parquet", ("user", "items")))
+        told = description.get("columns", {})
+        names = {name: tuple(map(str, known)) for name, known in told.items()} if isinstance(told, dict) else {}  # type: ignore[arg-type]
+        needed = ("user", "items", *(_COLUMN + name for name in names))
+        interactions = _interactions_of(_parquet(folder / "interactions.parquet", needed), names)
         notes = description.get("notes")
         dataset = Dataset(
             name=_text(description, "name"),
@@ -134,6 +142,9 @@ def _check_interactions(interactions: Interactions, n_items: int) -> None:
     for name, column in (("ratings", interactions.ratings), ("times", interactions.times)):
         if column is not None and len(column) != len(items):
             raise DataError(f"there are {len(items)} interactions but {len(column)} {name}: give one per interaction, or None")
+    for name, told in interactions.columns.items():
+        if len(told.values) != len(items):
+            raise DataError(f"there are {len(items)} interactions but {len(told.values)} values of '{name}': give one per interaction")
     _check_names(interactions.users, "user")
 
 
@@ -192,13 +203,14 @@ def _interactions_frame(interactions: Interactions) -> pl.DataFrame:
         events = events.with_columns(pl.Series("ratings", interactions.ratings, dtype=pl.Float32))
     if interactions.times is not None:
         events = events.with_columns(pl.Series("times", interactions.times, dtype=pl.Int64))
+    events = events.with_columns([pl.Series(_COLUMN + name, told.values, dtype=pl.Float32) for name, told in interactions.columns.items()])
     users = pl.DataFrame({"owner": np.arange(interactions.n_users), "user": pl.Series(interactions.users, dtype=pl.String)})
     lists = events.group_by("owner", maintain_order=True).all()
     joined = users.join(lists, on="owner", how="left", maintain_order="left").drop("owner")
     return joined.with_columns(pl.exclude("user").fill_null([]))
 
 
-def _interactions_of(frame: pl.DataFrame) -> Interactions:
+def _interactions_of(frame: pl.DataFrame, names: Mapping[str, tuple[str, ...]]) -> Interactions:
     counts = frame["items"].list.len().to_numpy()
     events = frame.filter(pl.col("items").list.len() > 0)
     return Interactions(
@@ -207,6 +219,7 @@ def _interactions_of(frame: pl.DataFrame) -> Interactions:
         items=_long(events, "items"),
         ratings=_floats(events, "ratings") if "ratings" in frame.columns else None,
         times=_long(events, "times") if "times" in frame.columns else None,
+        columns={name: EventColumn(_floats(events, _COLUMN + name), told) for name, told in names.items()},
     )
 
 

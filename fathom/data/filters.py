@@ -115,6 +115,7 @@ def only(dataset: Dataset, keep: Mask, rule: str) -> Dataset:
         items=new_id[log.items[keep]].astype(np.int64),
         ratings=None if log.ratings is None else log.ratings[keep],
         times=None if log.times is None else log.times[keep],
+        columns={name: column.taken(keep) for name, column in log.columns.items()},
     )
     gone = (int((~keep).sum()), log.n_users - len(smaller.users), catalog.n_items - len(kept))
     note = f"{rule}: {gone[0]:,} interactions, {gone[1]:,} users and {gone[2]:,} items were left out"

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from fathom.data.assemble import Log, assemble, items_of, log_of
+from fathom.data.columns import LABELS, NUMBERS
 from fathom.data.dataset import Dataset
 from fathom.data.frames import Table
 from fathom.data.reading import Reading, Source
@@ -32,7 +33,7 @@ def read_merlin(path: Path, reading: Reading) -> Dataset:
 
     The column tagged `item_id` holds the items; of the columns tagged `time`, the first that holds moments gives the times; one tagged
     `session_id`, `user_id` or `groupby_col` the sessions' names, else their numbers do. Other columns tagged `item` and `categorical` are
-    attributes of the items.
+    attributes of the items; what else is `categorical` or `continuous` is kept for each event.
     """
     features = schema_of_text(next(path.glob("*.pbtxt")))
     item = _item(features, path)
@@ -46,6 +47,12 @@ def read_merlin(path: Path, reading: Reading) -> Dataset:
         for feature in features
         if {"item", "categorical"} <= feature.tags and feature.name != item and feature.name in table.frame.columns
     }
+    for feature in features:
+        if feature.name in table.frame.columns and feature.name not in (*taken.values(), *attributes.values()):
+            if "categorical" in feature.tags:
+                taken[LABELS + _plain(feature.name)] = feature.name
+            elif "continuous" in feature.tags:
+                taken[NUMBERS + _plain(feature.name)] = feature.name
     as_texts = [pl.col(name).cast(pl.String) for name in attributes.values()]
     items, _ = items_of(Table(table.frame.with_columns(as_texts), origin), {"item": item} | attributes) if attributes else ({}, ())
     log = log_of(table, taken)

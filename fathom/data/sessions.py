@@ -8,7 +8,6 @@ import numpy as np
 from fathom.data.dataset import Dataset
 from fathom.data.filters import only, owners
 from fathom.errors import ConfigError, DataError
-from fathom.records import Interactions
 
 Repeats = Literal["keep", "collapse", "drop"]
 
@@ -46,7 +45,7 @@ def sessions(dataset: Dataset, *, gap: float = 30.0, repeats: Repeats = "collaps
     starts = np.flatnonzero(first)
     number = np.arange(len(starts)) - np.searchsorted(user[starts], user[starts]) + 1
     names = tuple(f"{log.users[owner]}#{nth}" for owner, nth in zip(user[starts].tolist(), number.tolist(), strict=True))
-    cut = Interactions(names, np.append(starts, log.n_events).astype(np.int64), log.items, log.ratings, log.times)
+    cut = replace(log, users=names, offsets=np.append(starts, log.n_events).astype(np.int64))
     told = {"keep": "repeats kept", "collapse": "runs of one item collapsed", "drop": "repeats dropped"}[repeats]
     rule = f"{len(names):,} sessions by gaps of {gap:g} minutes, {told}, {shortest} to {longest} events"
     return only(replace(dataset, interactions=cut), keep, rule)

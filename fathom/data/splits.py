@@ -174,6 +174,7 @@ def first_events(interactions: Interactions, counts: Ints) -> Interactions:
         items=interactions.items[kept],
         ratings=None if interactions.ratings is None else interactions.ratings[kept],
         times=None if interactions.times is None else interactions.times[kept],
+        columns={name: column.taken(kept) for name, column in interactions.columns.items()},
     )
 
 
@@ -194,6 +195,7 @@ def cases_at(
     items: list[int] = interactions.items.tolist()
     ratings: list[float] = [] if interactions.ratings is None else interactions.ratings.tolist()
     times: list[int] = [] if interactions.times is None else interactions.times.tolist()
+    columns: dict[str, list[float]] = {name: column.values.tolist() for name, column in interactions.columns.items()}
     return tuple(
         Case(
             user=user,
@@ -202,6 +204,7 @@ def cases_at(
             ratings=tuple(ratings[start:stop]),
             times=tuple(times[start:stop]),
             later=tuple(items[stop + 1 : end]),
+            columns={name: tuple(values[start:stop]) for name, values in columns.items()},
         )
         for user, start, stop, end in zip(users.tolist(), starts.tolist(), at.tolist(), ends, strict=True)
     )

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fathom.data.batches import pad_right
+from fathom.errors import ConfigError, suggestion
 from fathom.files import Json
 from fathom.models.model import ProductModel, TrainingData, numbered, refuse_unknown
 from fathom.models.searching import FIT, Range, SearchSpace
@@ -64,6 +65,8 @@ class ArchitectureSettings(Settings):
     """Read how long ago the event before was, where times are known."""
     ratings: bool = False
     """Read how each event was rated, where that is known."""
+    columns: tuple[str, ...] = ()
+    """What else is read of each event: columns of the data set, names and numbers (docs/data.md)."""
     aggregation: Literal["concat", "sum", "multiply"] = "concat"
     """How what is read of an event is joined."""
     fit: SequenceFit = SequenceFit()
@@ -90,8 +93,11 @@ Chosen = TypeVar("Chosen", bound=ArchitectureSettings)
 class Columns(nn.Module):
     """What is read of each event beside the item's id, for any rows of ids."""
 
-    def __init__(self, sizes: Mapping[str, int], widest: Mapping[str, int], n_items: int, settings: ArchitectureSettings) -> None:
-        """`sizes`: attribute -> how many values it has; `widest`: attribute -> how many one item has at most."""
+    def __init__(
+        self, sizes: Mapping[str, int], widest: Mapping[str, int], named: Mapping[str, int], n_items: int, settings: ArchitectureSettings
+    ) -> None:
+        """`sizes`: attribute -> how many values it has; `widest`: attribute -> how many one item has at most; `named`: column -> how many
+        names it has, 0 where it holds numbers."""
         super().__init__()
         told: dict[str, Mapping[str, object]] = {"item": {"tag": "item-id", "cardinality": n_items + 1}}
         for name in settings.attributes:
@@ -101,6 +107,13 @@ class Columns(nn.Module):
             told |= {"elapsed": {"tag": "categorical", "cardinality": BUCKETS + 1}}
         if settings.ratings:
             told |= {"rating": {"tag": "categorical", "cardinality": RATINGS + 1}}
+        for name in settings.columns:
+            if named[name]:
+                told |= {f"column {name}": {"tag": "categorical", "cardinality": named[name] + 2}}
+            else:
+                told |= {f"column {name}": {"tag": "continuous"}}
+                self.register_buffer(f"scale of {name.replace('.', ' ')}", torch.tensor([0.0, 1.0]))
+        self.named = dict(named)
         self.schema: Schema = schema_of(told)
         self.settings = settings
 
@@ -109,13 +122,27 @@ class Columns(nn.Module):
         found: Tensor = self.get_buffer(f"values of {name.replace('.', ' ')}")
         return found
 
-    def batch(self, ids: Tensor, times: Tensor | None, ratings: Tensor | None) -> dict[str, Tensor]:
-        """The columns of rows (B, L) of items with times (-1: unknown) and ratings (NaN: none)."""
+    def scale(self, name: str) -> Tensor:
+        """(2,) mean and standard deviation of a column of numbers in training."""
+        found: Tensor = self.get_buffer(f"scale of {name.replace('.', ' ')}")
+        return found
+
+    def batch(self, ids: Tensor, times: Tensor | None, ratings: Tensor | None, told: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The columns of rows (B, L) of items with times (-1: unknown), ratings (NaN: none) and what else is told (NaN: nothing).
+
+        A number that nobody told is the mean of those of training, a name one of its own.
+        """
         made = {"item": ids} | {f"attribute {name}": self.values(name)[ids] for name in self.settings.attributes}
         if self.settings.elapsed:
             made["elapsed"] = buckets(times, ids)
         if self.settings.ratings:
             made["rating"] = halves(ratings, ids)
+        for name in self.settings.columns:
+            if self.named[name]:
+                made[f"column {name}"] = torch.where(ids != PAD, (told[name] + 1).nan_to_num(1.0), 0.0).long()
+            else:
+                mean, spread = self.scale(name)
+                made[f"column {name}"] = torch.where(ids != PAD, ((told[name] - mean) / spread).nan_to_num(0.0), 0.0).float()
         return made
 
 
@@ -172,11 +199,21 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         n_items = data.catalog.n_items
         tables = {name: numbered(data.catalog, name) for name in settings.attributes}
         sizes = {name: int(table.max()) if table.numel() else 0 for name, table in tables.items()}
+        columns_there = data.interactions.columns
+        for name in settings.columns:
+            if name not in columns_there:
+                raise ConfigError(f"columns names '{name}', which this data set does not have{suggestion(name, list(columns_there))}")
+        named = {name: len(columns_there[name].names) for name in settings.columns}
         with noise_from(settings.fit.seed):
-            columns = Columns(sizes, {name: table.shape[1] for name, table in tables.items()}, n_items, settings)
+            columns = Columns(sizes, {name: table.shape[1] for name, table in tables.items()}, named, n_items, settings)
             whole = Whole(columns, cls._parts(settings))
         for name, table in tables.items():
             columns.values(name).copy_(table)
+        for name in (name for name, count in named.items() if not count):
+            values = columns_there[name].values
+            known = values[~np.isnan(values)].astype(np.float64)
+            if len(known):
+                columns.scale(name).copy_(torch.tensor([known.mean(), known.std() or 1.0]))
         made = cls(whole, settings)
         made._train(data)
         return made
@@ -192,18 +229,22 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         columns = self.whole.columns
         sizes: dict[str, Json] = {name: int(columns.values(name).max()) for name in self.settings.attributes}
         widest: dict[str, Json] = {name: columns.values(name).shape[1] for name in self.settings.attributes}
+        named: dict[str, Json] = dict(columns.named)
         facts: dict[str, Json] = {"kind": self.kind, "n_items": self.n_items, "settings": self.settings.model_dump(mode="json")}
         # The head's table is the one that items are read by: tensors that share their storage cannot be written as they are.
         tensors = {name: tensor.clone() for name, tensor in self.whole.state_dict().items()}
-        save_weights(folder, tensors, facts | {"values": sizes, "widest": widest})
+        save_weights(folder, tensors, facts | {"values": sizes, "widest": widest, "named": named})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """What was saved in `folder`."""
         facts = read_facts(folder, cls.kind)
         settings = recorded(facts, cls.settings_type(), folder)
-        sizes, widest = ({name: int(str(count)) for name, count in dict(facts[part]).items()} for part in ("values", "widest"))  # type: ignore[arg-type]
-        whole = Whole(Columns(sizes, widest, int(str(facts["n_items"])), settings), cls._parts(settings))
+        sizes, widest, named = (
+            {name: int(str(count)) for name, count in dict(facts[part]).items()}  # type: ignore[arg-type]
+            for part in ("values", "widest", "named")
+        )
+        whole = Whole(Columns(sizes, widest, named, int(str(facts["n_items"])), settings), cls._parts(settings))
         put_weights(whole, read_tensors(folder), folder)
         return cls(whole, settings)
 
@@ -219,8 +260,11 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         ids = torch.from_numpy(pad_right(latest, size)).to(device)
         times = _padded([case.times[-length:] for case in cases], ids, -1.0).long() if self.settings.elapsed else None
         ratings = _padded([case.ratings[-length:] for case in cases], ids, float("nan")) if self.settings.ratings else None
+        told = {
+            name: _padded([case.columns.get(name, ())[-length:] for case in cases], ids, float("nan")) for name in self.settings.columns
+        }
         lengths = torch.tensor([len(history) for history in latest], device=device)
-        states = network.states(columns.batch(ids, times, ratings), lengths)
+        states = network.states(columns.batch(ids, times, ratings, told), lengths)
         assert network.next_item is not None
         return network.next_item.sides(states)
 
@@ -229,13 +273,15 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         log, whole, settings = data.interactions, self.whole, self.settings
         times = None if log.times is None else torch.from_numpy(log.times)
         ratings = None if log.ratings is None else torch.from_numpy(log.ratings).float()
+        others = {name: torch.from_numpy(log.columns[name].values).double() for name in settings.columns}
 
         def loss(_: nn.Module, windows: Windows) -> tuple[Tensor, Tensor]:
             device = whole.network.features.items.weight.device
             ids, places = windows.targets.to(device), windows.places
             own_times = None if times is None else times[places].to(device)
             own_ratings = None if ratings is None else ratings[places].to(device)
-            losses = whole.network.losses(whole.columns.batch(ids, own_times, own_ratings))
+            told = {name: values[places].to(device) for name, values in others.items()}
+            losses = whole.network.losses(whole.columns.batch(ids, own_times, own_ratings, told))
             return losses.total, losses.asked
 
         fit(
@@ -260,7 +306,9 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
                 other_width=width if even else 0,
                 aggregation=settings.aggregation,
                 dropout=settings.input_dropout,
-                normalised=bool(settings.attributes),
+                normalised=bool(settings.attributes or settings.columns),
+                continuous="soft-one-hot",
+                continuous_width=width if even else 8,
             ),
             masking=MaskingSettings(objective=cls.objective, share=settings.share),
             block=BlockSettings(

@@ -152,8 +152,16 @@ def whole_histories(interactions: Interactions) -> tuple[Case, ...]:
     items = interactions.items.tolist()
     ratings = [] if interactions.ratings is None else interactions.ratings.tolist()
     times = [] if interactions.times is None else interactions.times.tolist()
+    columns = {name: column.values.tolist() for name, column in interactions.columns.items()}
     return tuple(
-        Case(user, tuple(items[start:stop]), PAD, ratings=tuple(ratings[start:stop]), times=tuple(times[start:stop]))
+        Case(
+            user,
+            tuple(items[start:stop]),
+            PAD,
+            ratings=tuple(ratings[start:stop]),
+            times=tuple(times[start:stop]),
+            columns={name: tuple(values[start:stop]) for name, values in columns.items()},
+        )
         for user, (start, stop) in enumerate(bounds)
     )
 

@@ -27,7 +27,7 @@ feature {  # of the item
 }
 feature {
   name: "hour/list"
-  annotation { tag: "time" tag: "list" }
+  annotation { tag: "time" tag: "list" tag: "continuous" }
 }
 feature {
   name: "ts/list"
@@ -63,6 +63,7 @@ def test_sessions_items_times_and_attributes_are_read(tmp_path: Path) -> None:
     assert [[catalog.names[item - 1] for item in log.history(user)] for user in range(2)] == [["5", "9", "7"], ["9", "5"]]
     assert log.times is not None
     assert log.times.tolist() == [1_400_000_000, 1_400_000_060, 1_400_000_300, 1_396_000_000, 1_396_000_010]
+    assert log.columns["hour"].values.tolist() == pytest.approx([3.0, 3.1, 3.2, 9.0, 9.5])
     brand = dict(zip(catalog.names, catalog.attributes["brand"], strict=True))
     assert brand == {"5": ("1",), "7": ("1",), "9": ("2",)}
     assert "time = 'ts/list'" in dataset.notes[0]

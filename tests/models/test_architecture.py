@@ -10,7 +10,7 @@ from planted import CATALOG, walks
 from fathom.errors import ConfigError
 from fathom.models.architecture import ArchitectureSettings, BERT4Rec, MaskedSettings, XLNetCLM, buckets, halves, rows_of
 from fathom.models.model import TrainingData, numbered
-from fathom.records import PAD, Case, Catalog, Interactions
+from fathom.records import PAD, Case, Catalog, EventColumn, Interactions
 from fathom.training.run import Run
 
 FIT = {"epochs": 1, "batch_size": 16, "precision": "float32"}
@@ -45,18 +45,27 @@ def test_every_event_stands_in_one_row_and_rows_of_one_event_in_none() -> None:
 
 def test_what_is_read_of_a_case_is_what_was_read_in_training(tmp_path: Path) -> None:
     log, cases = walks(40)
-    rated = Interactions(log.users, log.offsets, log.items, np.tile(np.array([3.5, np.nan] * 4, dtype=np.float32), 40), log.times)
+    others = {
+        "price": EventColumn(np.tile(np.array([1.0, np.nan, 5.0, 9.0], dtype=np.float32), 80)),
+        "device": EventColumn(np.tile(np.array([2.0, 1.0, np.nan, 1.0], dtype=np.float32), 80), ("desk", "phone")),
+    }
+    rated = Interactions(log.users, log.offsets, log.items, np.tile(np.array([3.5, np.nan] * 4, dtype=np.float32), 40), log.times, others)
     given = {"width": 8, "length": 6, "attributes": ("colour",), "elapsed": True, "ratings": True, "aggregation": "multiply", "fit": FIT}
+    given["columns"] = ("device", "price")
     model = XLNetCLM.fit(TrainingData(rated, (), CATALOG, Run(tmp_path), "fit"), ArchitectureSettings.model_validate(given))
     told: list[dict[str, torch.Tensor]] = []
     usual = model.whole.network.states
     model.whole.network.states = lambda batch, lengths: (told.append(batch), usual(batch, lengths))[1]  # type: ignore[method-assign]
-    case = Case(3, cases[3].history, PAD, ratings=(3.5, float("nan")) * 4, times=cases[3].times)
+    own = {name: tuple(column.values[24:32].tolist()) for name, column in others.items()}
+    case = Case(3, cases[3].history, PAD, ratings=(3.5, float("nan")) * 4, times=cases[3].times, columns=own)
     model.score([case])
     places = torch.arange(3 * 8 + 2, 3 * 8 + 8)[None]
     times, ratings = torch.from_numpy(rated.times), torch.from_numpy(rated.ratings)  # type: ignore[arg-type]
-    expected = model.whole.columns.batch(torch.from_numpy(rated.items)[places], times[places], ratings[places])
-    assert set(told[0]) == {"item", "attribute colour", "elapsed", "rating"}
+    more = {name: torch.from_numpy(column.values).double()[places] for name, column in others.items()}
+    expected = model.whole.columns.batch(torch.from_numpy(rated.items)[places], times[places], ratings[places], more)
+    assert set(told[0]) == {"item", "attribute colour", "elapsed", "rating", "column device", "column price"}
+    assert told[0]["column device"].tolist() == [[1, 2, 3, 2, 1, 2]]  # 1: not told
+    assert told[0]["column price"][0].tolist() == pytest.approx([0, 4 / 3.265986, -4 / 3.265986, 0, 0, 4 / 3.265986], abs=1e-5)
     assert all(torch.equal(told[0][name], expected[name]) for name in expected)
     model.save(tmp_path / "model")
     again = XLNetCLM.load(tmp_path / "model")
@@ -73,3 +82,36 @@ def test_the_mask_behind_a_long_history_stands_where_training_has_been(tmp_path:
     [long, short] = model.score([Case(-1, tuple(range(1, 31)), PAD), Case(-1, (27, 28, 29, 30), PAD)])
     assert places[0].tolist() == [4, 4], "the mask is the fifth"
     assert torch.allclose(long[1:], short[1:], atol=1e-5)
+
+
+def test_what_only_another_column_tells_is_learned(tmp_path: Path) -> None:
+    """Where somebody goes next is drawn anew each time; the column says of each event where that will be."""
+    rng = np.random.default_rng(0)
+    steps = rng.integers(0, 2, size=(300, 8))
+    items = 1 + (rng.integers(0, 20, size=(300, 1)) + np.cumsum(np.where(steps, 3, 1), axis=1)) % 20
+    ways = np.roll(steps, -1, axis=1).astype(np.float32) + 1  # of an event: the step that follows it
+    owner = np.arange(300)
+
+    def log(columns: dict[str, EventColumn]) -> Interactions:
+        offsets = np.arange(0, 2101, 7)
+        return Interactions(tuple(map(str, owner)), offsets, items[:, :7].ravel().astype(np.int64), columns=columns)
+
+    catalog = Catalog(tuple(map(str, range(20))), tuple(map(str, range(20))))
+    fit = {"epochs": 15, "batch_size": 32, "learning_rate": 0.01, "precision": "float32", "average": 0.9}
+    found = {}
+    for names in ((), ("way",), ("number",)):
+        told = {"way": EventColumn(ways[:, :7].ravel(), ("near", "far")), "number": EventColumn(ways[:, :7].ravel() * 10)}
+        settings = ArchitectureSettings.model_validate({"width": 32, "length": 8, "dropout": 0.0, "columns": names, "fit": fit})
+        model = XLNetCLM.fit(TrainingData(log(told), (), catalog, Run(tmp_path / "-".join(("x", *names))), "fit"), settings)
+        asked = []
+        for user in owner:
+            own = {name: tuple(column.values[7 * user : 7 * user + 7].tolist()) for name, column in told.items()}
+            asked.append(Case(user, tuple(items[user, :7].tolist()), int(items[user, 7]), columns=own))
+        best = model.score(asked).argmax(dim=1)
+        found[names] = float((best == torch.tensor([case.target for case in asked])).float().mean())
+    assert found[()] < 0.7
+    assert found["way",] > 0.95
+    assert found["number",] > 0.95
+    wrong = ArchitectureSettings.model_validate({"width": 32, "columns": ("wey",), "fit": fit})
+    with pytest.raises(ConfigError, match="columns names 'wey', which this data set does not have; did you mean 'way'"):
+        XLNetCLM.fit(TrainingData(log(told), (), catalog, Run(tmp_path / "wrong"), "fit"), wrong)
