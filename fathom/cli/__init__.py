@@ -138,11 +138,25 @@ def recommend(
     history: Annotated[str, typer.Option(help="Titles, oldest first, separated by ';'.", show_default=False)],
     model: ModelName = "",
     k: Line = 10,
+    approximate: Annotated[bool, typer.Option("--approximate", help="Ask through the index that 'fathom index' made.")] = False,
 ) -> None:
     """Recommend to anybody: a history of titles in, titles out."""
     from fathom.pipeline.ask import recommend_to
 
-    recommend_to(folder, history=history, model=model, k=k)
+    recommend_to(folder, history=history, model=model, k=k, approximate=approximate)
+
+
+@app.command()
+def index(
+    folder: RunFolder,
+    model: Annotated[str, typer.Option(help="A model that ranks by products, such as sasrec+.", show_default=False)],
+    k: Line = 10,
+    breadth: Annotated[int, typer.Option(min=1, help="More finds more, and takes longer.")] = 128,
+) -> None:
+    """For large catalogues: index a model's items, and say how much of the exact lists the index finds."""
+    from fathom.pipeline.sequential.index import index_folder
+
+    index_folder(folder, model=model, k=k, breadth=breadth)
 
 
 @app.command()

@@ -88,6 +88,20 @@ class Evaluation:
             weights=None if self.weights is None else self.weights[chosen] / self.weights[chosen].mean(),
         )
 
+    @staticmethod
+    def joined(parts: Sequence["Evaluation"]) -> "Evaluation":
+        """The answers to the cases of all `parts`, one after the other; their seconds add up."""
+        widest = max((part.targets.shape[1] for part in parts if part.targets.ndim == 2), default=0)
+        return Evaluation(
+            users=np.concatenate([part.users for part in parts]),
+            targets=np.concatenate([_widened(part.targets, widest, PAD) for part in parts]),
+            ranks=np.concatenate([_widened(part.ranks, widest, metrics.NOBODY) for part in parts]),
+            items=np.concatenate([part.items for part in parts]),
+            depth=parts[0].depth,
+            seconds=sum(part.seconds for part in parts),
+            peak_mb=max(part.peak_mb for part in parts),
+        )
+
     def save(self, path: Path) -> None:
         """Write one Parquet row a case (user, target, rank, items), whole or not at all; the rest stands in the file's metadata."""
         frame = pl.DataFrame(
@@ -172,6 +186,14 @@ def paired(evaluations: Mapping[str, Evaluation]) -> None:
         first, other = evaluations[names[0]], evaluations[name]
         if not (np.array_equal(first.users, other.users) and np.array_equal(first.targets, other.targets)):
             raise DataError(f"'{names[0]}' and '{name}' were not asked the same cases in the same order: evaluate both on one split")
+
+
+def _widened(values: Ints, width: int, filler: int) -> Ints:
+    """(n, width), the last columns `filler`; as they are where no part has several columns."""
+    if not width:
+        return values
+    rows = values if values.ndim == 2 else values[:, None]
+    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=filler)
 
 
 def _column(values: Ints) -> pl.Series:

@@ -6,6 +6,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Generic, Self
 
+import torch
 from torch import Tensor
 
 from fathom.files import Json
@@ -37,6 +38,11 @@ class NetworkModel(Model[Chosen], Generic[Chosen]):
         network = deepcopy(self.network)
         self.train(network, data, self.settings)
         return type(self)(network, self.settings)
+
+    @torch.inference_mode()
+    def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
+        """States (B, d) and items (N + 1, d) whose products are the scores."""
+        return self.network.users([case.history for case in cases]), self.network.items.weight.detach().cpu()
 
     def score(self, cases: Sequence[Case]) -> Tensor:
         """(B, n_items + 1) float32 products of state and item."""

@@ -11,6 +11,7 @@ from fathom.data.titles import TitleIndex
 from fathom.errors import ConfigError, DataError, suggestion
 from fathom.pipeline.judge import need
 from fathom.pipeline.methods import opened, table_of
+from fathom.pipeline.sequential.index import indexed
 from fathom.pipeline.table import Table
 from fathom.pipeline.workshop import Workshop
 from fathom.records import PAD, Case, Catalog, cases_of
@@ -28,13 +29,14 @@ def recommender_of(table: Table, model: str) -> Recommender:
     return makers[model]()
 
 
-def recommend_to(folder: Path, *, history: str, model: str, k: int) -> None:
-    """`fathom recommend`: titles in, titles out."""
+def recommend_to(folder: Path, *, history: str, model: str, k: int, approximate: bool = False) -> None:
+    """`fathom recommend`: titles in, titles out; with `approximate` through the model's index."""
     work = opened(folder)
     items = resolved(history, work.catalog, work.titles)
     table = table_of(work)
     model = model or table.protagonists[-1]
-    ranking = recommender_of(table, model).recommend(cases_of([items]), k)
+    recommender = indexed(folder, model) if approximate else recommender_of(table, model)
+    ranking = recommender.recommend(cases_of([items]), k)
     shown = Grid(title=f"{model} for {len(items)} titles", title_justify="left", header_style="bold")
     shown.add_column("", justify="right")
     shown.add_column("title")

@@ -1,11 +1,12 @@
 """Every model of a run is asked the same test cases; ranks, what was said, results.json and the page are what remains."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from fathom.contracts import Recommender
 from fathom.errors import ConfigError, DataError, suggestion
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import DatasetFacts, Results, commit, machine, read, versions, write
@@ -13,12 +14,16 @@ from fathom.evaluation.rows import make_comparisons
 from fathom.pipeline.guests import guests
 from fathom.pipeline.stages import stage_seconds
 from fathom.pipeline.table import Table
+from fathom.pipeline.workshop import Workshop
 from fathom.recipes import dump
 from fathom.reports.page import PageData, write_page
 from fathom.reports.tables import SHOWN, is_oracle
 from fathom.reports.terminal import ComparisonTable, ResultsTable
 from fathom.training.processes import Shared, processes
 from fathom.training.run import progress
+
+PIECE = 20_000
+"""Cases judged between two times that what is known is written down."""
 
 
 def judge_all(table: Table, *, command: str) -> None:
@@ -45,17 +50,50 @@ def judge(table: Table, *, models: Sequence[str] = (), again: bool = True) -> No
     for name, make in makers.items():
         if (not models or name in models) and name not in kept:
             need(table, name)
-            recommender = Shared(make())
-            with progress(f"judging {name}", len(work.test_cases)) as advance:
-                evaluation = evaluate(recommender, work.test_cases, progress=advance)
+            evaluation = _in_pieces(name, make, work, again=again)
             if together.is_main_process:
                 spent = replace(evaluation, seconds=(evaluation.seconds + table.spared(name)) * together.num_processes)
                 spent.save(work.folder("ranks") / f"{name}.parquet")
+                for piece in _pieces(work, name):
+                    piece.unlink()
     for name, speaker in speakers.items():
         if name in models:
             need(table, name)
         if (name in models or (not models and speaker.ready)) and not kept.issuperset(speaker.rows):
             speaker.judge()
+
+
+def _in_pieces(name: str, make: Callable[[], Recommender], work: Workshop, *, again: bool) -> Evaluation:
+    """All test cases judged, `PIECE` at a time; each piece is kept until all are there, so that an interrupted judgement goes on."""
+    together, cases = processes(), work.test_cases
+    if together.is_main_process and again:
+        for piece in _pieces(work, name):
+            piece.unlink()
+    together.wait_for_everyone()
+    there = [piece.is_file() for piece in (_piece(work, name, start) for start in range(0, len(cases), PIECE))]
+    together.wait_for_everyone()  # all have looked before the first one is written
+    recommender, parts = Shared(make()), []
+    with progress(f"judging {name}", len(cases)) as advance:
+        for number, start in enumerate(range(0, len(cases), PIECE)):
+            asked, path = cases[start : start + PIECE], _piece(work, name, start)
+            kept = Evaluation.load(path) if there[number] else None
+            if kept is not None and kept.users.tolist() == [case.user for case in asked]:
+                parts.append(kept)
+                advance(len(asked))
+                continue
+            parts.append(evaluate(recommender, asked, progress=advance))
+            if together.is_main_process and len(cases) > PIECE:
+                parts[-1].save(path)
+    return Evaluation.joined(parts)
+
+
+def _piece(work: Workshop, name: str, start: int) -> Path:
+    return work.folder("ranks") / "unfinished" / f"{name}@{start}.parquet"
+
+
+def _pieces(work: Workshop, name: str) -> list[Path]:
+    """The pieces of the row `name` that are there."""
+    return [path for path in (work.folder("ranks") / "unfinished").glob("*.parquet") if path.name.rpartition("@")[0] == name]
 
 
 def need(table: Table, name: str) -> None:

@@ -65,6 +65,16 @@ def test_all_that_is_relevant_has_a_rank(tmp_path: Path):
         paired({"whole": found, "next": alone})
 
 
+def test_pieces_are_the_whole():
+    several = (*CASES[:3], Case(50, (1,), 2, later=(5, 3)), *CASES[3:])
+    recommender = Fixed((6, 5, 4, 3, 2, 1))
+    for cases in (CASES, several):
+        whole = evaluate(recommender, cases, depth=5)
+        pieces = Evaluation.joined([evaluate(recommender, cases[start : start + 4], depth=5) for start in range(0, len(cases), 4)])
+        for name in ("users", "targets", "ranks", "items"):
+            assert np.array_equal(getattr(whole, name), getattr(pieces, name)), name
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 11, 64])
 def test_batch_size_changes_nothing(batch_size: int):
     whole, cut = (evaluate(Fixed((6, 5, 4, 3, 2, 1)), CASES, depth=5, batch_size=size) for size in (100, batch_size))

@@ -5,8 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ir_measures
 import pytest
@@ -14,15 +16,18 @@ import yaml
 from typer.testing import CliRunner
 
 from fathom.cli import app
+from fathom.contracts import Recommender
 from fathom.errors import ConfigError
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import read
 from fathom.models.registry import MODELS
+from fathom.pipeline import judge
 from fathom.pipeline.ask import recommender_of
 from fathom.pipeline.methods import opened, recipe_at, table_of
 from fathom.pipeline.sequential.recipe import SequentialRecipe
 from fathom.pipeline.sequential.workshop import SequentialWorkshop
 from fathom.recipes import dump
+from fathom.records import Case
 
 FIT = {"epochs": 1, "batch_size": 8, "precision": "float32"}
 NETWORK = {"model": {"width": 16, "length": 16}, "fit": FIT}
@@ -89,6 +94,40 @@ def test_a_run_is_exported_for_other_tools_and_papers(run: Path, tmp_path: Path)
         measure = ir_measures.nDCG @ 10
         assert ir_measures.calc_aggregate([measure], qrels, listed)[measure] == pytest.approx(row.metrics["ndcg@10"]), row.model
     assert (tmp_path / "out" / "table.tex").read_text().startswith(r"\begin{tabular}")
+
+
+def test_an_interrupted_judgement_goes_on_with_the_next_piece(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "PIECE", 2)
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    expected = Evaluation.load(run / "ranks" / "vstan.parquet")
+    (folder / "ranks" / "vstan.parquet").unlink()
+    asked: list[int] = []
+    usual = evaluate
+
+    def killed(recommender: Recommender, cases: Sequence[Case], **more: Any) -> Evaluation:
+        asked.extend(case.user for case in cases)
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return usual(recommender, cases, **more)
+
+    monkeypatch.setattr(judge, "evaluate", killed)
+    table = table_of(opened(folder))
+    with pytest.raises(KeyboardInterrupt):
+        judge.judge(table, models=["vstan"], again=False)
+    judge.judge(table, models=["vstan"], again=False)
+    users = expected.users.tolist()
+    assert asked == [*users[:4], *users[2:]]  # what was judged is not judged again
+    found = Evaluation.load(folder / "ranks" / "vstan.parquet")
+    assert (found.ranks.tolist(), found.items.tolist(), found.users.tolist()) == (expected.ranks.tolist(), expected.items.tolist(), users)
+    assert not list((folder / "ranks" / "unfinished").glob("*"))
+
+
+def test_a_model_is_asked_through_its_index(run: Path) -> None:
+    assert "of the exact 5 best of 6 test cases it finds 100.00%" in told(["index", str(run), "--model", "narm", "--k", "5"])
+    words = ["recommend", str(run), "--model", "narm", "--k", "5", "--history", opened(run).catalog.title(3)]
+    assert told([*words, "--approximate"]) == told(words)
+    with pytest.raises(ConfigError, match="--model ease: it does not rank by products, so there is nothing to index; these do: "):
+        CliRunner().invoke(app, ["index", str(run), "--model", "ease"], catch_exceptions=False)
 
 
 def test_the_same_command_does_nothing_twice_and_a_new_setting_one_model_alone(run: Path) -> None:
