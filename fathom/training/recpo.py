@@ -27,7 +27,7 @@ from fathom.contracts import Validate
 from fathom.errors import ConfigError, ModelError
 from fathom.language.choices import Choices
 from fathom.language.documents import followed
-from fathom.reasoners.dual_head import DualHead, side_by_side
+from fathom.reasoners.dual_head import DualHead, Packed, side_by_side
 from fathom.reasoners.reasoning import as_text, reason
 from fathom.records import Case, Catalog, Reasoning
 from fathom.settings import Settings
@@ -275,9 +275,9 @@ def judged(
 
 def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[Tensor, Tensor]:
     """Minus J for some trajectories of a batch, and which share of the batch's trajectories they are; shares add up to 1."""
-    tokens, positions, ends = side_by_side([as_text(reasoning) for reasoning in part.reasonings])
+    row = side_by_side([as_text(reasoning) for reasoning in part.reasonings], alone=head.alone)
     device = head.table.device
-    hidden, logprobs = said_now(head, part.reasonings, tokens, positions, ends)
+    hidden, logprobs = said_now(head, part.reasonings, row)
     old = torch.tensor([value for reasoning in part.reasonings for value in sampled_logprobs(reasoning)])
     advantages = part.advantages.to(device)
     each = torch.repeat_interleave(advantages, torch.tensor([reasoning.written for reasoning in part.reasonings], device=device))
@@ -292,7 +292,7 @@ def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[
         return said / per_token, share
     with head.policy.decoder.autocast():
         spans = torch.tensor([len(reasoning.tape.tokens) - reasoning.tape.prompt for reasoning in part.reasonings])
-        people = head.vectors(hidden, positions, ends, spans)
+        people = head.served(hidden, row, spans)
         items = head.item_vectors(part.rivals.items)
     cases = [reasoning.case for reasoning in part.reasonings]
     matched = policy_loss(
@@ -305,23 +305,23 @@ def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[
     return said / per_token + settings.item_weight * matched / per_person, share
 
 
-def said_now(head: DualHead, reasonings: Sequence[Reasoning], tokens: Tensor, positions: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+def said_now(head: DualHead, reasonings: Sequence[Reasoning], row: Packed) -> tuple[Tensor, Tensor]:
     """The hidden states (T, width) of reasonings laid out by `side_by_side`, and what each sampled token's log-probability is now."""
     tapes = [reasoning.tape for reasoning in reasonings]
     places = torch.tensor(
         [
             end + 1 - len(tape.tokens) + place
-            for tape, end in zip(tapes, ends.tolist(), strict=True)
+            for tape, end in zip(tapes, row.ends.tolist(), strict=True)
             for place in np.flatnonzero(tape.sampled)
         ],
         dtype=torch.long,
     )
     device = head.table.device
     with head.policy.decoder.autocast():
-        hidden = head.policy.hidden(tokens, positions)[0]
-        before = followed(positions)[0, places]
+        hidden = head.policy.hidden(row.tokens, row.positions)[0]
+        before = followed(row.positions)[0, places]
         choices = Choices.of(tapes, head.trie, head.policy.vocabulary, device) if head.settings.titles else None
-        return hidden, head.policy.chunked_logprobs(hidden[before.to(device)], tokens[0, places].to(device), choices)
+        return hidden, head.policy.chunked_logprobs(hidden[before.to(device)], row.tokens[0, places].to(device), choices)
 
 
 def sampled_logprobs(reasoning: Reasoning) -> list[float]:
@@ -339,7 +339,7 @@ def gap(head: DualHead, reasonings: Sequence[Reasoning]) -> float:
     if not len(old):
         return 0.0
     with head.at_rest():
-        now = said_now(head, reasonings, *side_by_side([as_text(reasoning) for reasoning in reasonings]))[1]
+        now = said_now(head, reasonings, side_by_side([as_text(reasoning) for reasoning in reasonings]))[1]
     apart = (now.float().cpu() - old).abs()
     precision = head.policy.precision
     found = float(apart.max() if precision == "float32" else apart.mean())

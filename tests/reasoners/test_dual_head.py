@@ -12,7 +12,7 @@ from worlds import film_catalog
 
 from fathom.errors import ConfigError, DataError, ModelError
 from fathom.reasoners.dual_head import FACTS_FILE, DualHead
-from fathom.reasoners.prompts import READ_TOKEN, READOUT
+from fathom.reasoners.prompts import READ_TOKEN, READOUT, user_prompt
 from fathom.reasoners.reasoning import as_text, reason
 from fathom.reasoners.recommender import R2ec
 from fathom.records import PAD, Case, Catalog, cases_of
@@ -66,6 +66,22 @@ def test_a_residual_read_out_adds_what_stood_at_the_end_of_the_prompt_and_to_an_
         assert torch.allclose(head.read([as_text(one)])[0], normalize(states[one.tape.prompt - 1] + states[-1], dim=0), atol=1e-5)
         item = head.policy.hidden(torch.tensor([head.items[1]]))[0]
         assert torch.allclose(head.item_vectors([1])[0], normalize(item[-1], dim=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("given", [{}, {"readout": "residual"}, {"readout": "mean"}, {"similarity": "dot", "temperature": 1.0}])
+def test_beside_adds_what_would_be_read_without_a_word(given: dict[str, object]) -> None:
+    head, plain = tiny_head(beside=True, **given), tiny_head(**given)
+    tail = head.tail
+    prompt, words = head.policy.encode(user_prompt(CASES[0], CATALOG, head.settings)), head.policy.encode("Lately: Comedy")
+    spoken, silent = ((*prompt, *words, *tail), len(prompt)), ((*prompt, *tail), len(prompt))
+    with head.at_rest(), plain.at_rest():
+        parts = plain.read([spoken, silent])
+        sums = parts.sum(dim=0, keepdim=True)
+        expected = sums / sums.norm() if head.settings.similarity == "cosine" else sums / 2
+        assert torch.allclose(head.read([spoken]), expected, atol=1e-5)
+        assert torch.allclose(head.read([silent, spoken, silent, spoken])[[0, 2]], plain.read([silent] * 2), atol=1e-5)
+        assert torch.allclose(head.read([silent, spoken, silent, spoken])[[1, 3]], expected.expand(2, -1), atol=1e-5)
+    assert torch.allclose(head.table, plain.table)  # of an item nothing is said
 
 
 def test_logits_are_the_documented_formula_in_float32_and_the_pad_row_is_never_ranked() -> None:

@@ -263,7 +263,7 @@ def test_the_reasonings_of_a_person_share_the_prompt_and_nothing_else() -> None:
     head = tiny_head()
     part = rollout(head)
     texts = [as_text(reasoning) for reasoning in part.reasonings]
-    tokens, positions, ends = side_by_side(texts)
+    tokens, positions, ends, _ = side_by_side(texts)
     assert tokens.shape[1] == sum(texts[person * 4][1] for person in range(3)) + sum(len(text) - prompt for text, prompt in texts)
     with head.at_rest():
         states = head.policy.hidden(tokens, positions)[0, ends]
@@ -272,6 +272,12 @@ def test_the_reasonings_of_a_person_share_the_prompt_and_nothing_else() -> None:
     residual = tiny_head(readout="residual")  # it also reads the prompt's end, wherever that stands
     with residual.at_rest():
         assert torch.allclose(residual.read(texts), torch.cat([residual.read([text]) for text in texts]), atol=1e-5)
+    beside = tiny_head(beside=True)  # it also reads the prompt alone, once for all reasonings behind it
+    with beside.at_rest():
+        assert torch.allclose(beside.read(texts), torch.cat([beside.read([text]) for text in texts]), atol=1e-5)
+    row = side_by_side(texts, alone=beside.tail)
+    assert row.tokens.shape[1] == tokens.shape[1] + 3 * len(beside.tail)
+    assert row.alone.tolist() == [place for place in row.alone[::4].tolist() for _ in range(4)]
 
 
 def test_the_rows_of_the_true_items_are_fresh_before_the_reward_and_the_others_when_their_time_has_come(tmp_path: Path) -> None:
