@@ -14,10 +14,10 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 
@@ -65,10 +65,18 @@ def fingerprint(stage: Stage[Work], recipe: Settings, above: dict[str, str]) -> 
         del values[field][setting]
     told = {
         "stage": stage.name,
-        "settings": {name: values[name] for name in stage.settings},
+        "settings": {name: _found(values, name) for name in stage.settings},
         "needs": {name: above[name] for name in stage.needs},
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _found(values: Mapping[str, Any], name: str) -> object:
+    """What the recipe says under a dotted name."""
+    found: Any = values
+    for part in name.split("."):
+        found = found[part]
+    return found
 
 
 def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, run: Run, *, until: str, console: Console) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -72,6 +73,11 @@ class DualHead(nn.Module):
         return self._item_tokens(self._catalog, titled=False)
 
     @property
+    def alone(self) -> tuple[int, ...]:
+        """What is read out right behind a prompt that a reasoning follows; nothing unless `beside`."""
+        return self.tail if self.settings.beside else ()
+
+    @property
     def trie(self) -> TitleTrie:
         """The titles of the catalogue, token by token."""
         return self.policy.table.trie(self._catalog.titles)
@@ -107,6 +113,18 @@ class DualHead(nn.Module):
         """The vector of a meaningless text of `count` tokens, with gradients, computed as in training."""
         with self.policy.decoder.autocast():
             return self.read([((self.tail * count)[:count], 0)])
+
+    def served(self, hidden: Tensor, row: "Packed", spans: Tensor) -> Tensor:
+        """(M, d) float32, the vectors that the texts of a `row` with these hidden states (T, width) are ranked by.
+
+        `spans` (M,): how many tokens, up to its end, stand behind each one's prompt.
+        """
+        read = self.vectors(hidden, row.positions, row.ends, spans)
+        if not self.settings.beside:
+            return read
+        nothing = row.alone == row.ends  # is said: then both are one read-out
+        read = read + self.vectors(hidden, row.positions, row.alone, torch.where(nothing, spans, len(self.tail)))
+        return normalize(read, dim=1) if self.settings.similarity == "cosine" else read / 2
 
     def vectors(self, hidden: Tensor, positions: Tensor, ends: Tensor, spans: Tensor) -> Tensor:
         """(M, d) float32, read out at places `ends` (M,) of the hidden states (T, width) of packed texts; of unit norm for cosine.
@@ -216,31 +234,55 @@ class DualHead(nn.Module):
 
     def _read(self, texts: Sequence[Text]) -> Tensor:
         """(B, d) float32 of texts that go through the model side by side in one row, without any padding."""
-        tokens, positions, ends = side_by_side(texts)
+        row = side_by_side(texts, alone=self.alone)
         spans = torch.tensor([len(tokens) - prompt for tokens, prompt in texts])
-        return self.vectors(self.policy.hidden(tokens, positions)[0], positions, ends, spans)
+        return self.served(self.policy.hidden(row.tokens, row.positions)[0], row, spans)
 
 
-def side_by_side(texts: Sequence[Text]) -> tuple[Tensor, Tensor, Tensor]:
-    """Texts in one packed row without padding: tokens and positions (1, T) as `documents` has them, and where each text ends (M,).
+class Packed(NamedTuple):
+    """Texts in one row without padding."""
 
-    Neighbours with one prompt, a person's several reasonings, are branches behind it: it is read once.
+    tokens: Tensor
+    """(1, T)"""
+    positions: Tensor
+    """(1, T) as `documents` has them."""
+    ends: Tensor
+    """(M,) where each text ends."""
+    alone: Tensor
+    """(M,) where each is read out right behind its prompt: its own end where nothing else stands there, or where nobody asks for it."""
 
-    >>> tokens, positions, ends = side_by_side([((5, 6, 7), 2), ((5, 6, 8, 9), 2), ((3, 4), 0)])
-    >>> tokens.tolist(), positions.tolist(), ends.tolist()
+
+def side_by_side(texts: Sequence[Text], *, alone: Sequence[int] = ()) -> Packed:
+    """The texts in one row. Neighbours with one prompt, a person's several reasonings, are branches behind it: it is read once, and with
+    `alone`, the read-out's tokens, it is read out once as another branch.
+
+    >>> row = side_by_side([((5, 6, 7), 2), ((5, 6, 8, 9), 2), ((3, 4), 0)])
+    >>> row.tokens.tolist(), row.positions.tolist(), row.ends.tolist()
     ([[5, 6, 7, 8, 9, 3, 4]], [[0, 1, 2, 2, 3, 0, 1]], [2, 4, 6])
+    >>> row = side_by_side([((5, 6, 8, 1), 2), ((5, 6, 9, 1), 2), ((3, 1), 0)], alone=(1,))
+    >>> row.tokens.tolist(), row.positions.tolist(), row.alone.tolist()
+    ([[5, 6, 1, 8, 1, 9, 1, 3, 1]], [[0, 1, 2, 2, 3, 2, 3, 0, 1]], [2, 2, 8])
     """
     tokens: list[int] = []
     positions: list[int] = []
     ends: list[int] = []
+    silent: list[int] = []
     before: Sequence[int] = ()
     for text, prompt in texts:
         shared = prompt if prompt and len(before) == prompt and tuple(text[:prompt]) == tuple(before) else 0
+        speaks = bool(prompt and alone) and len(text) > prompt + len(alone)
+        if speaks and not shared:
+            tokens += [*text[:prompt], *alone]
+            positions += range(prompt + len(alone))
+            shared = prompt
+            silence = len(tokens) - 1
         tokens += text[shared:]
         positions += range(shared, len(text))
         ends.append(len(tokens) - 1)
-        before = text[:prompt]
-    return torch.tensor([tokens], dtype=torch.long), torch.tensor([positions], dtype=torch.long), torch.tensor(ends, dtype=torch.long)
+        silent.append(silence if speaks else ends[-1])
+        before = text[:prompt] if speaks or not alone else ()
+    row = (torch.tensor([tokens], dtype=torch.long), torch.tensor([positions], dtype=torch.long))
+    return Packed(*row, torch.tensor(ends, dtype=torch.long), torch.tensor(silent, dtype=torch.long))
 
 
 def _tail(policy: LocalPolicy, settings: ReasonerSettings) -> tuple[int, ...]:
@@ -267,7 +309,7 @@ def _parts(texts: Sequence[Text]) -> Iterator[Sequence[Text]]:
 
 def _made_by(folder: Path, settings: ReasonerSettings) -> str:
     """What stands for the weights in `folder` and for how vectors are made of them."""
-    told = hashlib.sha256(settings.model_dump_json().encode())
+    told = hashlib.sha256(settings.model_dump_json(exclude={"beside"}).encode())  # no item is read beside anything
     for path in sorted(folder.glob("*model*.safetensors")):
         told.update(path.read_bytes())
     return told.hexdigest()

@@ -73,6 +73,9 @@ class ReasonerSettings(Settings):
     """Whose hidden state stands for person and item: the read-out string's last token, as in the paper; the sum of it and the prompt's
     last token, so that a reasoning adds to what was known before it (of an item: as before); the mean over reasoning and read-out (of an
     item: over its whole prompt); or a dedicated token behind it."""
+    beside: bool = False
+    """A person is served, and rewarded, by the sum of two read-outs, one right behind the prompt and one behind the reasoning, each of unit
+    length for cosine: a reasoning adds to what would be ranked without it. Each is learned by itself."""
     items: Literal["encoded", "learned"] = "encoded"
     """Item vectors: the model's own of the items' prompts, so that new items need no training, or a table of weights (a classifier)."""
 

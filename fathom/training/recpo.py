@@ -275,21 +275,21 @@ def judged(
 def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[Tensor, Tensor]:
     """Minus J for some trajectories of a batch, and which share of the batch's trajectories they are; shares add up to 1."""
     tapes = [reasoning.tape for reasoning in part.reasonings]
-    tokens, positions, ends = side_by_side([as_text(reasoning) for reasoning in part.reasonings])
+    row = side_by_side([as_text(reasoning) for reasoning in part.reasonings], alone=head.alone)
     device = head.table.device
     places = torch.tensor(
         [
             end + 1 - len(tape.tokens) + place
-            for tape, end in zip(tapes, ends.tolist(), strict=True)
+            for tape, end in zip(tapes, row.ends.tolist(), strict=True)
             for place in np.flatnonzero(tape.sampled)
         ],
         dtype=torch.long,
     )
     with head.policy.decoder.autocast():
-        hidden = head.policy.hidden(tokens, positions)[0]
-        before = followed(positions)[0, places]
+        hidden = head.policy.hidden(row.tokens, row.positions)[0]
+        before = followed(row.positions)[0, places]
         choices = Choices.of(tapes, head.trie, head.policy.vocabulary, device) if head.settings.titles else None
-        logprobs = head.policy.chunked_logprobs(hidden[before.to(device)], tokens[0, places].to(device), choices)
+        logprobs = head.policy.chunked_logprobs(hidden[before.to(device)], row.tokens[0, places].to(device), choices)
     old = torch.tensor([value for tape in tapes for value, own in zip(tape.logprobs, tape.sampled, strict=True) if own])
     advantages = part.advantages.to(device)
     each = torch.repeat_interleave(advantages, torch.tensor([sum(tape.sampled) for tape in tapes], device=device))
@@ -304,7 +304,7 @@ def recpo_loss(head: DualHead, part: Rollout, settings: RecPOSettings) -> tuple[
         return said / per_token, share
     with head.policy.decoder.autocast():
         spans = torch.tensor([len(tape.tokens) - tape.prompt for tape in tapes])
-        people = head.vectors(hidden, positions, ends, spans)
+        people = head.served(hidden, row, spans)
         items = head.item_vectors(part.rivals.items)
     cases = [reasoning.case for reasoning in part.reasonings]
     matched = policy_loss(

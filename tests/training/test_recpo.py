@@ -266,7 +266,7 @@ def test_the_reasonings_of_a_person_share_the_prompt_and_nothing_else() -> None:
     head = tiny_head()
     part = rollout(head)
     texts = [as_text(reasoning) for reasoning in part.reasonings]
-    tokens, positions, ends = side_by_side(texts)
+    tokens, positions, ends, _ = side_by_side(texts)
     assert tokens.shape[1] == sum(texts[person * 4][1] for person in range(3)) + sum(len(text) - prompt for text, prompt in texts)
     with head.at_rest():
         states = head.policy.hidden(tokens, positions)[0, ends]

@@ -64,8 +64,8 @@ def continue_without_reasoning(work: R2ecWorkshop) -> None:
 
 
 def learn_to_reason(work: R2ecWorkshop) -> None:
-    """To match behind what it says about events that it has not learned from."""
-    head, recipe = work.head("match-fit"), work.recipe
+    """To match behind what it says about events that it has not learned from; judged by that read-out alone."""
+    head, recipe = work.head("match-fit", beside=False), work.recipe
     lessons = own_lessons(work, head, work.told_cases, recipe.warm)
     _match(work, head, "r2ec-warm", work.some_histories(work.fit_part, recipe.warm.histories), recipe.warm, lessons=lessons)
 
@@ -162,6 +162,7 @@ READ_LATER = (
     "similarity",
     "temperature",
     "readout",
+    "beside",
     "items",
 )
 """Settings of the reasoner about which its language model knows nothing yet."""
@@ -183,6 +184,7 @@ STAGES = (
         ("lm-fit",),
         ("match", "reasoner"),
         match_without_reasoning,
+        unread=("reasoner.beside",),
     ),
     Stage(
         "r2ec-no-reason",
@@ -196,7 +198,7 @@ STAGES = (
         "r2ec-recpo",
         "words and match learn from ranks",
         ("r2ec-warm",),
-        ("recpo", "questions"),
+        ("recpo", "questions", "reasoner.beside"),
         learn_from_ranks,
     ),
     Stage("r2ec", "the same, continued on whole histories: it serves", ("r2ec-recpo",), ("refit",), continue_reasoning),

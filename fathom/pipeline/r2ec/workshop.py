@@ -52,6 +52,12 @@ class R2ecWorkshop(Workshop):
         chosen = np.sort(np.random.default_rng(self.recipe.seed).choice(len(everyone), size=count, replace=False))
         return tuple(everyone[place] for place in chosen)
 
-    def head(self, stage: str) -> DualHead:
-        """The model as the stage called `stage` left it, with its item table."""
-        return DualHead.load(self.folder(stage), self.catalog, device=self.device)
+    def head(self, stage: str, *, beside: bool | None = None) -> DualHead:
+        """The model as the stage called `stage` left it, with its item table; read out beside its silence as the recipe says, if not told.
+
+        What is learned before reinforcement learning does not depend on that, so no stage before it is done again for it.
+        """
+        head = DualHead.load(self.folder(stage), self.catalog, device=self.device)
+        chosen = self.recipe.reasoner.beside if beside is None else beside
+        head.settings = head.settings.model_copy(update={"beside": chosen})
+        return head
