@@ -248,8 +248,18 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         put_weights(whole, read_tensors(folder), folder)
         return cls(whole, settings)
 
-    def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
-        """States (B, d + 1) and items (N + 1, d + 1) whose products are the logits."""
+    @property
+    def module(self) -> nn.Module:
+        """Columns and network."""
+        return self.whole
+
+    def items(self) -> Tensor:
+        """(N + 1, d + 1) vectors and biases."""
+        assert self.whole.network.next_item is not None
+        return self.whole.network.next_item.table()
+
+    def people(self, cases: Sequence[Case]) -> Tensor:
+        """(B, d + 1) states, whose products with the items are the logits."""
         network, columns = self.whole.network, self.whole.columns
         device = network.features.items.weight.device
         # The mask stands behind the history: with it a row is as long as the longest that training has read.
@@ -266,7 +276,7 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         lengths = torch.tensor([len(history) for history in latest], device=device)
         states = network.states(columns.batch(ids, times, ratings, told), lengths)
         assert network.next_item is not None
-        return network.next_item.sides(states)
+        return network.next_item.queries(states)
 
     def _train(self, data: TrainingData) -> None:
         """Fit the network in place."""

@@ -97,15 +97,18 @@ class Network(nn.Module):
         short = (moments[:, None] - clipped(self.items(items))) ** 2
         return share * long.sum(dim=2) + (1 - share) * short.sum(dim=2)
 
-    def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
-        """(B, 2 d + 1) and (N + 1, 2 d + 1) whose products are minus the distances, but for what is the same for all items."""
+    def queries(self, cases: Sequence[Case]) -> Tensor:
+        """(B, 2 d + 1), whose products with `table` are minus the distances, but for what is the same for all items."""
         refuse_unknown(cases, self.n_items)
         ids = torch.from_numpy(pad_right([case.history[-self.settings.latest :] for case in cases], self.settings.latest))
         tastes, moments, share = self.taste(cases), self.moment(ids.to(self.items.weight.device)), self.settings.taste
-        long, short = clipped(self.tastes.weight), clipped(self.items.weight)
+        return torch.cat([2 * share * tastes, 2 * (1 - share) * moments, -torch.ones_like(tastes[:, :1])], dim=1)
+
+    def table(self) -> Tensor:
+        """(N + 1, 2 d + 1) both vectors of each item, and their lengths."""
+        long, short, share = clipped(self.tastes.weight), clipped(self.items.weight), self.settings.taste
         lengths = share * (long**2).sum(dim=1) + (1 - share) * (short**2).sum(dim=1)
-        queries = torch.cat([2 * share * tastes, 2 * (1 - share) * moments, -torch.ones_like(tastes[:, :1])], dim=1)
-        return queries, torch.cat([long, short, lengths[:, None]], dim=1)
+        return torch.cat([long, short, lengths[:, None]], dim=1)
 
 
 class AttRec(ProductModel[AttRecSettings]):
@@ -166,9 +169,18 @@ class AttRec(ProductModel[AttRecSettings]):
         )
         return cls(network)
 
-    def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
-        """Whose products are minus the distances, but for what is the same for all items."""
-        return self.network.sides(cases)
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        return self.network
+
+    def people(self, cases: Sequence[Case]) -> Tensor:
+        """Whose products with the items are minus the distances, but for what is the same for all items."""
+        return self.network.queries(cases)
+
+    def items(self) -> Tensor:
+        """Both vectors of each item, and their lengths."""
+        return self.network.table()
 
     def save(self, folder: Path) -> None:
         """Write the network into `folder`, whole or not at all."""

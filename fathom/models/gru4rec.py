@@ -178,10 +178,19 @@ class GRU4Rec(ProductModel[GRU4RecSettings]):
             validate=(lambda: figures(self, data.valid)) if data.valid else None,
         )
 
-    def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
-        """States and items, the item's bias one more number of both."""
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        return self.network
+
+    def people(self, cases: Sequence[Case]) -> Tensor:
+        """States, and a one for the item's bias."""
         refuse_unknown(cases, self.n_items)
-        return self.network.users([case.history for case in cases]), self.network.table()
+        return self.network.users([case.history for case in cases])
+
+    def items(self) -> Tensor:
+        """Vectors and biases."""
+        return self.network.table()
 
     def save(self, folder: Path) -> None:
         """Write the network into `folder`, whole or not at all."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, get_args
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor
+from torch import Tensor, nn
 
 from fathom.data.batches import pad_right
 from fathom.errors import ConfigError, suggestion
@@ -112,14 +112,34 @@ class TensorModel(Model[Chosen], Generic[Chosen]):
 class ProductModel(Model[Chosen], Generic[Chosen]):
     """A model whose scores are products of what it says of a case and of an item: it ranks exactly without holding all scores."""
 
+    _items: tuple[tuple[int, ...], Tensor] | None = None
+
+    @property
     @abstractmethod
+    def module(self) -> nn.Module:
+        """Its weights."""
+
+    @abstractmethod
+    def people(self, cases: Sequence[Case]) -> Tensor:
+        """(B, d) of the cases; an unknown item is a `ConfigError`."""
+
+    @abstractmethod
+    def items(self) -> Tensor:
+        """(n_items + 1, d), whose products with `people` are the scores."""
+
+    @torch.inference_mode()
     def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
-        """(B, d) of the cases and (n_items + 1, d) of the items, whose products are the scores; an unknown item is a `ConfigError`."""
+        """Cases and items, float32 on the CPU. Items are asked for again only when a weight has changed."""
+        people = self.people(cases).float().cpu()
+        versions = tuple(weight._version for weight in self.module.parameters())
+        if self._items is None or self._items[0] != versions or len(self._items[1]) != self.n_items + 1:
+            self._items = versions, self.items().float().cpu()
+        return people, self._items[1]
 
     @torch.inference_mode()
     def score(self, cases: Sequence[Case]) -> Tensor:
         """(B, n_items + 1) float32 products, -inf in column `PAD`."""
-        people, items = (side.float().cpu() for side in self.sides(cases))
+        people, items = self.sides(cases)
         scores = people @ items.T
         scores[:, PAD] = -torch.inf
         return scores
@@ -130,7 +150,7 @@ class ProductModel(Model[Chosen], Generic[Chosen]):
         parts = []
         for start in range(0, len(cases), BATCH):
             batch = cases[start : start + BATCH]
-            people, items = (side.float().cpu() for side in self.sides(batch))
+            people, items = self.sides(batch)
             parts.append(search(people, items, k, exclude=[case.history if exclude_history else () for case in batch]))
         return joined(parts, k)
 

@@ -6,18 +6,17 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Generic, Self
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fathom.files import Json
-from fathom.models.model import Chosen, Model, TrainingData
+from fathom.models.model import Chosen, ProductModel, TrainingData
 from fathom.recommenders.sequence import SequenceNetwork
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
-from fathom.records import Case, Ranking
+from fathom.records import Case
 from fathom.training.run import noise_from
 
 
-class NetworkModel(Model[Chosen], Generic[Chosen]):
+class NetworkModel(ProductModel[Chosen], Generic[Chosen]):
     """A network and its settings; a subclass says how it is trained."""
 
     by_gradients = True
@@ -39,18 +38,18 @@ class NetworkModel(Model[Chosen], Generic[Chosen]):
         self.train(network, data, self.settings)
         return type(self)(network, self.settings)
 
-    @torch.inference_mode()
-    def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
-        """States (B, d) and items (N + 1, d) whose products are the scores."""
-        return self.network.users([case.history for case in cases]), self.network.items.weight.detach().cpu()
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        return self.network
 
-    def score(self, cases: Sequence[Case]) -> Tensor:
-        """(B, n_items + 1) float32 products of state and item."""
-        return self.network.score(cases)
+    def people(self, cases: Sequence[Case]) -> Tensor:
+        """(B, d) states."""
+        return self.network.users([case.history for case in cases])
 
-    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
-        """The k best items of each case, exactly, without holding all scores."""
-        return self.network.recommend(cases, k, exclude_history=exclude_history)
+    def items(self) -> Tensor:
+        """(N + 1, d)"""
+        return self.network.items.weight
 
     def save(self, folder: Path) -> None:
         """Write the network into `folder`, whole or not at all."""

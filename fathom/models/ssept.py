@@ -148,13 +148,22 @@ class SSEPT(ProductModel[SSEPTSettings]):
         )
         return cls(network)
 
-    def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
-        """What is expected of items, and the items; the person's part of an answer is the same for all items and is left out."""
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        return self.network
+
+    def items(self) -> Tensor:
+        """The items' own part of what is compared."""
+        return self.network.items.weight
+
+    def people(self, cases: Sequence[Case]) -> Tensor:
+        """What is expected of items; the person's part of an answer is the same for all items and is left out."""
         device, width = self.network.items.weight.device, self.settings.width
         ids, last = as_sequences([case.history for case in cases], self.settings.length, n_items=self.n_items)
         people = self.network.vectors(torch.tensor([case.user for case in cases], dtype=torch.long, device=device))
-        states = self.network(ids.to(device), people)
-        return states[torch.arange(len(ids)), last, :width], self.network.items.weight
+        states: Tensor = self.network(ids.to(device), people)
+        return states[torch.arange(len(ids)), last, :width]
 
     def save(self, folder: Path) -> None:
         """Write the network into `folder`, whole or not at all."""

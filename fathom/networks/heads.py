@@ -57,22 +57,26 @@ class NextItem(nn.Module):
 
     def loss(self, states: Tensor, targets: Tensor) -> Tensor:
         """The sum over states (M, d) of the cross-entropy over all items; `targets` (M,) are ids from 1."""
-        queries, table = self.sides(states)
+        queries, table = self.queries(states), self.table()
         return full_softmax(queries, table[1:], targets - 1, smoothing=self.settings.smoothing)
 
     def logits(self, states: Tensor) -> Tensor:
         """(M, V) float32, -inf in column `PAD`."""
-        queries, table = self.sides(states)
+        queries, table = self.queries(states), self.table()
         with torch.autocast(queries.device.type, enabled=False):
             found = queries.float() @ table.float().T
         found[:, PAD] = -torch.inf
         return found
 
-    def sides(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """States and items whose products are the logits: the bias is one more number of both."""
+    def queries(self, states: Tensor) -> Tensor:
+        """(M, d + 1), whose products with the `table` are the logits: the bias is one more number of both."""
         queries = self.projection(states) / self.settings.temperature
         ones = torch.full((len(queries), 1), 1 / self.settings.temperature, dtype=queries.dtype, device=queries.device)
-        return torch.cat([queries, ones], dim=1), torch.cat([self.items.weight, self.bias[:, None]], dim=1)
+        return torch.cat([queries, ones], dim=1)
+
+    def table(self) -> Tensor:
+        """(N + 1, d + 1) items and their biases."""
+        return torch.cat([self.items.weight, self.bias[:, None]], dim=1)
 
 
 class SequenceHead(nn.Module):

@@ -3,15 +3,15 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, cast
 
 from rich.console import Console
-from torch import Tensor
 
 from fathom.contracts import Recommender
 from fathom.errors import ConfigError
 from fathom.items.approximate import Approximate
 from fathom.items.search import search
+from fathom.models.model import ProductModel
 from fathom.models.registry import MODELS
 from fathom.pipeline.judge import need
 from fathom.pipeline.methods import opened, table_of
@@ -23,19 +23,13 @@ FILE = "index.usearch"
 ASKED = 1000
 """Test cases by which recall is measured."""
 
-
-class Products(Protocol):
-    """A model that ranks by products."""
-
-    def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
-        """Cases (B, d) and items (N + 1, d)."""
-        ...
+AnyProducts = ProductModel[Any]
 
 
 class Indexed(Recommender):
     """A model asked through its index."""
 
-    def __init__(self, model: Products, index: Approximate) -> None:
+    def __init__(self, model: AnyProducts, index: Approximate) -> None:
         self._model, self._index = model, index
 
     def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
@@ -73,14 +67,14 @@ def indexed(folder: Path, model: str) -> Indexed:
     return Indexed(ranker, Approximate.load(work.folder(model) / FILE, ranker.sides([])[1]))
 
 
-def _products(folder: Path, model: str) -> tuple[SequentialWorkshop, Products]:
+def _products(folder: Path, model: str) -> tuple[SequentialWorkshop, AnyProducts]:
     work = opened(folder)
     if not isinstance(work, SequentialWorkshop) or work.windows:
         raise ConfigError(f"{folder}: only the models of a run of named models (method: sequential, no windows) can be indexed")
     need(table_of(work), model)
-    able = [name for name in work.recipe.models.names if hasattr(MODELS[name], "sides")]
+    able = [name for name in work.recipe.models.names if issubclass(MODELS[name], ProductModel)]
     if model not in able:
         raise ConfigError(
             f"--model {model}: it does not rank by products, so there is nothing to index; these do: {', '.join(able) or 'none'}"
         )
-    return work, cast(Products, work.model(model))
+    return work, cast(AnyProducts, work.model(model))
