@@ -11,6 +11,7 @@ from typing import ClassVar, Generic, Literal, Self, TypeVar
 import numpy as np
 import torch
 from pydantic import Field
+from rich.console import Console
 from torch import Tensor, nn
 
 from fathom.data.batches import pad_right
@@ -27,7 +28,7 @@ from fathom.networks.schema import Schema, schema_of
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Interactions
 from fathom.settings import Settings
-from fathom.training.processes import cut
+from fathom.training.processes import cut, processes
 from fathom.training.run import noise_from
 from fathom.training.sequential import SequenceFit, Windows, figures, window_batches
 from fathom.training.supervised import fit
@@ -283,6 +284,8 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         log, whole, settings = data.interactions, self.whole, self.settings
         times = None if log.times is None else torch.from_numpy(log.times)
         ratings = None if log.ratings is None else torch.from_numpy(log.ratings).float()
+        if (alone := int((np.diff(log.offsets) == 1).sum())) and processes().is_main_process:
+            Console().print(f"  {alone:,} histories of one event teach {self.kind} nothing: a row has to show and to ask", highlight=False)
         others = {name: torch.from_numpy(log.columns[name].values).double() for name in settings.columns}
 
         def loss(_: nn.Module, windows: Windows) -> tuple[Tensor, Tensor]:

@@ -43,6 +43,13 @@ def test_every_event_stands_in_one_row_and_rows_of_one_event_in_none() -> None:
     assert len(events) >= 10, "a window's rest of one event may be left over, nothing else"
 
 
+def test_histories_of_one_event_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = Interactions(tuple("abcd"), np.array([0, 3, 4, 5, 8]), np.arange(1, 9))
+    settings = MaskedSettings.model_validate({"width": 8, "length": 4, "fit": FIT})
+    BERT4Rec.fit(TrainingData(log, (), CATALOG, Run(tmp_path), "fit"), settings)
+    assert "2 histories of one event teach bert4rec nothing" in " ".join(capsys.readouterr().out.split())
+
+
 def test_what_is_read_of_a_case_is_what_was_read_in_training(tmp_path: Path) -> None:
     log, cases = walks(40)
     others = {
