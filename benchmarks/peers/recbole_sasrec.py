@@ -1,0 +1,109 @@
+"""RecBole's SASRec, as its users call it: runs in an environment of its own, says one JSON line after each epoch.
+
+Called by benchmarks/peers.py, which explains what is compared; --help says how by hand. RecBole 1.2.1 does not start as it is installed
+on Python 3.11: its quick start asks for a version of ray that does not exist there, and its settings for names that NumPy has dropped.
+"""
+
+import argparse
+import json
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+for name, kind in {"bool": bool, "int": int, "float": float, "object": object, "long": int, "float_": np.float64}.items():
+    if name not in np.__dict__:
+        setattr(np, name, kind)  # 1. names that NumPy has dropped
+
+import torch  # noqa: E402
+from recbole.config import Config  # noqa: E402 (not by recbole.quick_start, which imports ray)
+from recbole.data import create_dataset, data_preparation  # noqa: E402
+from recbole.data.interaction import Interaction  # noqa: E402
+from recbole.model.sequential_recommender import SASRec  # noqa: E402
+from recbole.trainer import Trainer  # noqa: E402
+
+
+def main() -> None:
+    """Train epoch by epoch until the goal is reached or the time is over."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("train", help="Parquet: user, item, time.")
+    parser.add_argument("asked", help="Parquet: user, target.")
+    parser.add_argument("--goal", type=float, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    given = parser.parse_args()
+    events, asked = pd.read_parquet(given.train), pd.read_parquet(given.asked)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # it writes logs wherever it is
+        (Path(folder) / "log").mkdir()
+        named = events.rename(columns={"user": "user_id:token", "item": "item_id:token", "time": "timestamp:float"})
+        named.to_csv(Path(folder) / "log" / "log.inter", sep="\t", index=False)
+        config = Config(
+            model="SASRec",
+            dataset="log",
+            config_dict={
+                "data_path": folder,
+                "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+                "MAX_ITEM_LIST_LENGTH": 200,
+                "hidden_size": 64,
+                "inner_size": 256,
+                "n_layers": 2,
+                "n_heads": 2,
+                "loss_type": "CE",
+                "train_neg_sample_args": None,
+                "train_batch_size": 2048,
+                "learning_rate": 1e-3,
+                "eval_args": {"split": {"RS": [1, 0, 0]}, "order": "TO", "group_by": "user", "mode": "full"},
+                "show_progress": False,
+                "use_gpu": False,
+            },
+        )
+        dataset = create_dataset(config)
+        train, _, _ = data_preparation(config, dataset)
+        model = SASRec(config, train.dataset).to(config["device"])
+        trainer = Trainer(config, model)
+        sequences = {user: rows["item"].tolist() for user, rows in events.sort_values("time", kind="stable").groupby("user")}
+        ids = {item: dataset.token2id("item_id", str(item)) for item in events["item"].unique()}
+        spent, epoch = 0.0, 0
+        while spent < given.seconds:
+            start = time.perf_counter()
+            trainer._train_epoch(train, epoch)
+            spent, epoch = spent + time.perf_counter() - start, epoch + 1
+            start = time.perf_counter()
+            ndcg = judged(model, sequences, ids, asked)
+            ranking = time.perf_counter() - start
+            told = {"seconds": spent, "ndcg": ndcg, "users_per_second": len(asked) / ranking}
+            print(json.dumps(told | {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}), flush=True)
+            if ndcg >= given.goal:
+                return
+
+
+@torch.no_grad()
+def judged(model: SASRec, sequences: dict[object, list[object]], ids: dict[object, int], asked: pd.DataFrame) -> float:
+    """NDCG@10 over the whole catalogue, what was taken left out."""
+    model.eval()
+    gained = 0.0
+    for start in range(0, len(asked), 256):
+        some = asked.iloc[start : start + 256]
+        histories = [[ids[item] for item in sequences[user]] for user in some["user"]]
+        rows = torch.zeros(len(some), 200, dtype=torch.long)
+        for row, history in zip(rows, histories, strict=True):
+            latest = history[-200:]
+            row[: len(latest)] = torch.tensor(latest)
+        lengths = torch.tensor([min(len(history), 200) for history in histories])
+        scores = model.full_sort_predict(Interaction({model.ITEM_SEQ: rows, model.ITEM_SEQ_LEN: lengths}))
+        scores[:, 0] = -torch.inf
+        for row, history in zip(scores, histories, strict=True):
+            row[history] = -torch.inf
+        best = scores.topk(10, dim=1).indices
+        wanted = torch.tensor([ids[target] for target in some["target"]])
+        hits = (best == wanted[:, None]).nonzero()
+        gained += float((1 / torch.log2(hits[:, 1] + 2.0)).sum())
+    return gained / len(asked)
+
+
+if __name__ == "__main__":
+    main()
