@@ -62,6 +62,14 @@ class PageData:
 def render(page: PageData) -> str:
     """The whole page as one HTML document. Every word that comes from data, models or settings is escaped."""
     results = page.results
+    parts = {
+        "Training": sections.training(page.log),
+        "Behaviour": sections.reasoning(results.row(page.agent), page.reasonings)
+        if page.reasonings
+        else sections.behaviour(results.row(page.agent), page.episodes),
+        "Episodes": _reading(page),
+    }
+    parts = {name: inside for name, inside in parts.items() if inside}  # a comparison of runs has none of them
     template = Template(_resource("page.html"))
     return template.substitute(
         title=escape(page.title),
@@ -75,17 +83,20 @@ def render(page: PageData) -> str:
         table=sections.figures_table(results, agent=page.agent),
         over_time=over_time(results),
         comparisons=sections.comparisons(results, agent=page.agent),
-        training=sections.training(page.log),
-        behaviour=sections.reasoning(results.row(page.agent), page.reasonings)
-        if page.reasonings
-        else sections.behaviour(results.row(page.agent), page.episodes),
-        reading=_reading(page),
+        links="".join(f'<li><a href="#{name.lower()}">{name}</a></li>' for name in parts),
+        parts="".join(_part(name, inside) for name, inside in parts.items()),
         facts=_facts(page),
         cost=sections.cost_table(results),
         stages=sections.stage_times(page.stage_seconds),
         settings=escape(page.settings) or "none",
         command=escape(results.command),
     )
+
+
+def _part(name: str, inside: str) -> str:
+    """One part of the page under its heading."""
+    key = name.lower()
+    return f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">{name}</h2>{inside}</section>'
 
 
 def write_page(path: Path, page: PageData) -> None:
@@ -138,11 +149,11 @@ def _interval_words(low: dict[str, float], high: dict[str, float]) -> str:
 
 
 def _reading(page: PageData) -> str:
-    """The episodes or reasonings to read, with buttons that show one kind alone."""
+    """The episodes or reasonings to read, with buttons that show one kind alone; nothing where there are none."""
     count, named = (len(page.reasonings), "reasonings") if page.reasonings else (len(page.episodes), "episodes")
     read = chosen(count)
     if not read:
-        return '<p class="quiet">No episodes were kept.</p>'
+        return ""
     kinds, cards = [], []
     for number, place in enumerate(read, start=1):
         if page.reasonings:

@@ -97,7 +97,7 @@ def figures_table(results: Results, *, agent: str = "") -> str:
 
 def comparisons(results: Results, *, agent: str = "") -> str:
     """Every paired test in words, those that chance does not explain marked; tests that are not about `agent` are folded away."""
-    about = [told for told in results.comparisons if not agent or told.a in (agent, f"{agent}-scored")]
+    about = [told for told in results.comparisons if not agent or told.a in (agent, f"{agent}-scored") or told.b == agent]
     others = [told for told in results.comparisons if told not in about]
     if not about:
         about, others = others, []
@@ -144,13 +144,13 @@ def training(log: Sequence[LogLine]) -> str:
         for name, value in line.items():
             if name not in ("stage", "step") and isinstance(value, int | float):
                 curves.setdefault(name.removeprefix(f"{line['stage']}/"), []).append((float(str(line["step"])), float(value)))
-    return "".join(_stage(stage, curves) for stage, curves in stages.items()) or '<p class="quiet">Nothing was logged.</p>'
+    return "".join(_stage(stage, curves) for stage, curves in stages.items())
 
 
 def behaviour(row: Row | None, episodes: Sequence[Episode]) -> str:
     """How the agent explores: turns, length, what each further turn is worth, how episodes end, what goes wrong."""
     if not episodes:
-        return '<p class="quiet">No episodes were kept.</p>'
+        return ""
     turns = Counter(len(episode.turns) for episode in episodes)
     charts = [
         _chart(

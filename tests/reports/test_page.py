@@ -147,10 +147,10 @@ def test_tests_that_are_not_about_the_agent_are_folded_away(page: PageData):
 
 def test_a_run_without_agent_log_and_settings_has_a_page_too(results: Results, catalog: Catalog):
     plain = results.model_copy(update={"rows": results.rows[:2], "comparisons": []})
-    words = "".join(read(render(PageData("plain", plain, catalog))).words)
+    reader = read(render(PageData("plain", plain, catalog)))
+    words = "".join(reader.words)
     assert "No agent was evaluated" in words
-    assert "No episodes were kept" in words
-    assert "Nothing was logged" in words
+    assert not {"Training", "Behaviour", "Episodes"} & set(reader.words), "what there is nothing of has no heading"
 
 
 def test_stages_tell_what_they_took(page: PageData):
