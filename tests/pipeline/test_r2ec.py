@@ -25,6 +25,7 @@ from fathom.pipeline.r2ec.table import R2ecTable
 from fathom.pipeline.r2ec.workshop import REASONERS, R2ecWorkshop
 from fathom.pipeline.stages import fingerprint, perform, stage_marks
 from fathom.pipeline.sweep import own_seconds, sweep_file
+from fathom.reasoners.recommender import R2ec
 from fathom.recipes import dump, load
 from fathom.records import Reasoning
 from fathom.training.run import Run
@@ -135,7 +136,7 @@ def test_the_first_language_model_does_not_know_how_it_will_be_read_out(tmp_path
         "temperature": 1.0,
         "titles": 2,
     }
-    changed = RECIPE["reasoner"] | given | {"readout": "mean", "items": "learned"}  # type: ignore[operator]
+    changed = RECIPE["reasoner"] | given | {"readout": "mean", "beside": True, "items": "learned"}  # type: ignore[operator]
     language, matching = (next(stage for stage in STAGES if stage.name == name) for name in ("lm-fit", "match-fit"))
     assert {name.removeprefix("reasoner.") for name in language.unread} == set(changed)
     products, marks = [], []
@@ -150,6 +151,24 @@ def test_the_first_language_model_does_not_know_how_it_will_be_read_out(tmp_path
     assert products[0] == products[1]
     assert marks[0][0] == marks[1][0]
     assert marks[0][1] != marks[1][1], "what matches is read out, and takes them in"
+
+
+def test_only_what_is_rewarded_or_served_knows_of_the_silent_read_out_beside_the_words(run: R2ecWorkshop) -> None:
+    recipes = [
+        R2ecRecipe.model_validate({**RECIPE, "reasoner": RECIPE["reasoner"] | {"beside": beside}})  # type: ignore[operator]
+        for beside in (False, True)
+    ]
+    marks: list[dict[str, str]] = [{}, {}]
+    for recipe, above in zip(recipes, marks, strict=True):
+        for stage in STAGES:
+            above[stage.name] = fingerprint(stage, recipe, above)
+    assert {name for name in marks[0] if marks[0][name] != marks[1][name]} == {"r2ec-recpo", "r2ec", "results"}
+    heads = [R2ecWorkshop(recipe, run.run).head("r2ec") for recipe in recipes]
+    cases = run.test_cases[:4]
+    plain, both = (R2ec(head, run.catalog).recommend(cases, 10) for head in heads)
+    silent = [R2ec(head, run.catalog, budget=0).recommend(cases, 10) for head in heads]
+    assert not np.allclose(plain.scores, both.scores)
+    assert np.allclose(silent[0].scores, silent[1].scores, atol=1e-5)
 
 
 def test_a_recipe_says_that_it_must_reason(tmp_path: Path) -> None:
