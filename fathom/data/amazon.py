@@ -77,7 +77,8 @@ def read_sequences(path: Path, reading: Reading) -> Dataset:
     parts = pl.DataFrame({"parts": lines.str.split(" ")})
     numbered = parts.select(pl.col("parts").list.first().alias("user"), pl.col("parts").list.slice(1).alias("number")).explode("number")
     events = numbered.join(table.frame.select(number="item", item="asin"), on="number", how="left", maintain_order="left")
-    log = Log(events.select("user", pl.coalesce("item", "number").alias("item"), position=pl.int_range(pl.len()).cast(pl.Float64)))
+    events = events.with_columns(pl.col("user").cast(pl.Categorical), pl.coalesce("item", "number").cast(pl.Categorical).alias("item"))
+    log = Log(events.select("user", "item", position=pl.int_range(pl.len()).cast(pl.Float64)))
     items = {}
     for asin, title in zip(table.frame["asin"], table.frame["title"], strict=True):
         platforms = platforms_of(single_line(title or ""))

@@ -1,6 +1,6 @@
 """A log and what is said of its items become a `Dataset`; whatever is left out or mended is counted in its notes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,8 +31,8 @@ class Log:
     """Interactions as they came, in columns."""
 
     frame: pl.DataFrame
-    """user, item (text), and where known rating (float), time (seconds), position (number), labels.NAME (text), numbers.NAME (float); rows
-    in the order of the source."""
+    """user, item (categories), and where known rating (float), time (seconds), position (number), labels.NAME (categories),
+    numbers.NAME (float); rows in the order of the source."""
     notes: tuple[str, ...] = ()
 
 
@@ -80,8 +80,7 @@ def assemble(
     """
     notes = list(log.notes)
     users = _sorted_names(log.frame["user"])
-    places = pl.DataFrame({"user": users, "user_index": np.arange(len(users), dtype=np.int32)}, schema_overrides={"user": pl.String})
-    events = _ordered(log.frame.join(places, on="user", maintain_order="left"), notes)
+    events = _ordered(log.frame.with_columns(_places(log.frame["user"], users).alias("user_index")).drop("user"), notes)
     if not repeats:
         once = events.unique(["user_index", "item"], keep="first", maintain_order=True)
         if len(once) < len(events):
@@ -177,9 +176,16 @@ def _ordered(frame: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
 
 def _sorted_names(column: pl.Series) -> list[str]:
     """The distinct names: by number if all are whole numbers, else by text."""
-    distinct = column.unique().sort()
+    distinct = column.unique().cast(pl.String).sort()
     as_numbers = distinct.cast(pl.Int64, strict=False)
     return (distinct if as_numbers.null_count() else distinct.gather(as_numbers.arg_sort())).to_list()
+
+
+def _places(column: pl.Series, known: Sequence[str]) -> pl.Series:
+    """For each row the place of its name in `known` (int32), null where there is none."""
+    kinds = {"name": pl.Categorical, "place": pl.Int32}
+    places = pl.DataFrame({"name": known, "place": range(len(known))}, schema_overrides=kinds)
+    return pl.DataFrame({"name": column}).join(places, on="name", how="left", maintain_order="left")["place"]
 
 
 def _item_order(events: pl.DataFrame, items: Mapping[str, ItemText], *, notes: list[str], source: str) -> list[str]:
@@ -222,27 +228,24 @@ def _catalog(item_names: list[str], items: Mapping[str, ItemText], notes: list[s
 
 
 def _interactions(events: pl.DataFrame, users: list[str], item_names: list[str]) -> Interactions:
-    item_table = pl.DataFrame({"item": item_names, "item_id": np.arange(1, len(item_names) + 1)})
-    numbered = events.join(item_table, on="item", maintain_order="left")
-    counts = np.bincount(numbered["user_index"].to_numpy(), minlength=len(users))
+    counts = np.bincount(events["user_index"].to_numpy(), minlength=len(users))
     ratings: Floats | None = None
-    if "rating" in numbered.columns and numbered["rating"].count():
-        ratings = numbered["rating"].fill_null(float("nan")).to_numpy().astype(np.float32)
+    if "rating" in events.columns and events["rating"].count():
+        ratings = events["rating"].fill_null(float("nan")).to_numpy().astype(np.float32)
     seconds: Ints | None = None
-    if "time" in numbered.columns and numbered["time"].count():
-        seconds = numbered["time"].fill_null(-1).to_numpy().astype(np.int64)
+    if "time" in events.columns and events["time"].count():
+        seconds = events["time"].fill_null(-1).to_numpy().astype(np.int64)
     columns = {}
-    for role in numbered.columns:
+    for role in events.columns:
         if role.startswith(LABELS):
-            known = _sorted_names(numbered[role].drop_nulls())
-            places = numbered[role].replace_strict(known, np.arange(1, len(known) + 1), default=None, return_dtype=pl.Float32)
-            columns[role.removeprefix(LABELS)] = EventColumn(_float32(places), tuple(known))
+            known = _sorted_names(events[role].drop_nulls())
+            columns[role.removeprefix(LABELS)] = EventColumn(_float32(_places(events[role], known) + 1), tuple(known))
         elif role.startswith(NUMBERS):
-            columns[role.removeprefix(NUMBERS)] = EventColumn(_float32(numbered[role]))
+            columns[role.removeprefix(NUMBERS)] = EventColumn(_float32(events[role]))
     return Interactions(
         users=tuple(users),
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        items=numbered["item_id"].to_numpy().astype(np.int64),
+        items=_places(events["item"], item_names).to_numpy().astype(np.int64) + 1,
         ratings=ratings,
         times=seconds,
         columns=columns,

@@ -37,7 +37,7 @@ MISSING = ("", "nan", "NaN", "NAN", "null", "NULL", "None", "NA", "N/A")
 
 _YEAR_10000 = 253_402_300_800
 _EXACT = 2.0**53
-_ATTRIBUTE_KEY = "attributes."
+ATTRIBUTE = "attributes."
 LABELS, NUMBERS = "labels.", "numbers."
 """Before the name of what else a log tells of each event: names, or numbers."""
 
@@ -47,16 +47,16 @@ def take_columns(table: Table, given: Mapping[str, str], *, needed: Iterable[str
 
     An unknown role is a `ConfigError`; a column that is not there, or a needed role that no column plays, a `DataError`.
     """
-    columns = table.frame.columns
+    columns = table.columns
     taken: dict[str, str] = {}
     for role, column in given.items():
-        if role not in ROLES and not role.startswith((_ATTRIBUTE_KEY, LABELS, NUMBERS)):
+        if role not in ROLES and not role.startswith((ATTRIBUTE, LABELS, NUMBERS)):
             more = "an attribute is written 'attributes.NAME', what else is known of an event 'labels.NAME' or 'numbers.NAME'"
             raise ConfigError(f"unknown column role '{role}'{suggestion(role, ROLES)} ({more})")
         if column in columns:
             taken[role] = column
     keys = {re.sub(r"[^a-z]", "", column.split(":")[0].lower()): column for column in reversed(columns)}
-    known = dict(ROLES) | {_ATTRIBUTE_KEY + name: names for name, names in ATTRIBUTES.items()}
+    known = dict(ROLES) | {ATTRIBUTE + name: names for name, names in ATTRIBUTES.items()}
     for role, names in known.items():
         free = [keys[name] for name in names if name in keys and keys[name] not in taken.values()]
         if role not in given and free:
@@ -73,24 +73,40 @@ def take_columns(table: Table, given: Mapping[str, str], *, needed: Iterable[str
 
 def refuse_unknown_columns(given: Mapping[str, str], tables: Iterable[Table]) -> None:
     """A `DataError` for a column of `given` that none of `tables` has."""
-    known = [column for table in tables for column in table.frame.columns]
+    known = [column for table in tables for column in table.columns]
     for column in given.values():
         if column not in known:
             origins = " nor ".join(table.origin for table in tables)
             raise DataError(f"{origins}: there is no column '{column}'{suggestion(column, known)}")
 
 
+def named(table: Table, given: Mapping[str, str], *, needed: Iterable[str]) -> dict[str, pl.DataType | None]:
+    """The columns that play a part, and as what they are kept: texts that recur in many rows are kept once."""
+    kept: dict[str, pl.DataType | None] = {}
+    for role, column in take_columns(table, given, needed=needed).items():
+        recurs = role in ("user", "item", "title", "description") or role.startswith((ATTRIBUTE, LABELS))
+        kept[column] = pl.Categorical() if recurs and table.frame.schema[column] == pl.String else None
+    return kept
+
+
 def names(table: Table, column: str) -> pl.Series:
-    """The column as outside names: text, null where there is none; 12.0 (a float that a missing value made) is '12'."""
+    """The column as outside names: categories, null where there is none; 12.0 (a float that a missing value made) is '12'.
+
+    A name is looked at once, however many rows have it.
+    """
     values = table.frame[column]
     if values.dtype.is_nested():
         raise DataError(f"{table.origin}: the column '{column}' holds {values.dtype}, but one name per row is needed")
+    distinct = values.unique()
+    plain = distinct
     if values.dtype.is_float():
-        whole = values.fill_nan(None)
+        whole = distinct.fill_nan(None)
         if ((whole.drop_nulls() % 1 == 0) & (whole.drop_nulls().abs() < _EXACT)).all():
-            values = whole.cast(pl.Int64)
-    text = values.cast(pl.String).str.strip_chars()
-    return text.set(text.is_in(list(MISSING)), None)
+            plain = whole.cast(pl.Int64)
+    text = plain.cast(pl.String).str.strip_chars()
+    text = text.set(text.is_in(list(MISSING)), None).cast(pl.Categorical)
+    known = pl.DataFrame({"value": distinct, column: text})
+    return pl.DataFrame({"value": values}).join(known, on="value", how="left", nulls_equal=True, maintain_order="left")[column]
 
 
 def numbers(table: Table, column: str) -> pl.Series:

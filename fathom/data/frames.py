@@ -5,7 +5,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,21 +32,33 @@ class Table:
     first_line: int | None = None
     """The line of row 0 in its file (right as long as no field holds a line break); None where rows are no lines."""
     notes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    """Columns of the file that nobody asked for."""
+
+    @property
+    def columns(self) -> list[str]:
+        """All that the file has, read or not."""
+        return [*self.frame.columns, *self.unread]
 
     def where(self, row: int) -> str:
         """The words that point at row `row` (from 0) in an error."""
         return f"{self.origin} line {row + self.first_line}" if self.first_line is not None else f"{self.origin} row {row + 1}"
 
 
-def read_table(path: Path, *, separator: str | None = None, encoding: str = "utf-8") -> Table:
+Choice = Callable[[Table], Mapping[str, pl.DataType | None]]
+"""Given a table without its rows: which of its columns are wanted, and as what; None: as they are."""
+
+
+def read_table(path: Path, *, separator: str | None = None, encoding: str = "utf-8", choice: Choice | None = None) -> Table:
     """The table in a CSV, TSV, Parquet or JSON-lines file, by its ending; `.gz` may follow any text ending.
 
     `separator` None: found from the first line. A first line that holds a number is no header: the columns are then named
-    '1', '2', ... An empty, misencoded, ragged or unreadable file is a `DataError`.
+    '1', '2', ... Of Parquet, a file or a folder of its parts, only what `choice` wants is read, in pieces and never whole; other files are
+    read as they are. An empty, misencoded, ragged or unreadable file is a `DataError`.
     """
     kind = _kind(path)
     if kind == "parquet":
-        return _read_parquet(path)
+        return _read_parquet(path, choice)
     content = read_content(path)
     if kind == "jsonl":
         return _read_json_lines(path, content)
@@ -136,16 +148,20 @@ def _kind(path: Path) -> str:
     raise DataError(f"{path}: cannot tell from its name what kind of table it is: name it .csv, .tsv, .parquet or .jsonl")
 
 
-def _read_parquet(path: Path) -> Table:
-    if not path.is_file():
+def _read_parquet(path: Path, choice: Choice | None) -> Table:
+    if not path.exists():
         raise DataError(f"{path}: there is no such file")
     try:
-        frame = pl.read_parquet(path)
-    except pl.exceptions.PolarsError as error:
+        lazy = pl.scan_parquet(path)
+        schema = lazy.collect_schema()
+        wanted = choice(Table(pl.DataFrame(schema=schema), path.name)) if choice is not None else dict.fromkeys(schema)
+        columns = [pl.col(name) if kind is None else pl.col(name).cast(kind) for name, kind in wanted.items()]
+        frame = lazy.select(columns).collect(engine="streaming")
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path}: not a readable Parquet file ({error})") from error
     if frame.is_empty():
         raise DataError(f"{path}: the table has no rows")
-    return Table(frame, origin=path.name)
+    return Table(frame, origin=path.name, unread=tuple(name for name in schema if name not in wanted))
 
 
 def _read_json_lines(path: Path, content: bytes) -> Table:

@@ -7,6 +7,7 @@ from narwhals.typing import IntoFrame
 
 from fathom.data import amazon, atomic, merlin, movielens
 from fathom.data.assemble import dataset_of
+from fathom.data.columns import named
 from fathom.data.dataset import Dataset
 from fathom.data.frames import from_frame, read_table
 from fathom.data.reading import Reading, Source
@@ -98,7 +99,12 @@ def from_frames(
 def _read_table(path: Path, reading: Reading) -> Dataset:
     log_path, beside = _tables(path)
     items = reading.items or beside
-    table = read_table(log_path, separator=reading.separator, encoding=reading.encoding)
+    table = read_table(
+        log_path,
+        separator=reading.separator,
+        encoding=reading.encoding,
+        choice=lambda there: named(there, reading.columns, needed=("user", "item")),
+    )
     return dataset_of(
         table,
         None if items is None else read_table(items, separator=reading.separator, encoding=reading.encoding),
@@ -112,7 +118,7 @@ def _read_table(path: Path, reading: Reading) -> Dataset:
 
 def _tables(path: Path) -> tuple[Path, Path | None]:
     """The log and the item table that `path` stands for: a file, or a folder with files named as such."""
-    if not path.is_dir():
+    if not path.is_dir() or _is_parts(path):
         return path, None
     logs, items = _named(path, _LOG_STEMS), _named(path, _ITEM_STEMS)
     if len(logs) != 1:
@@ -125,7 +131,14 @@ def _named(folder: Path, stems: tuple[str, ...]) -> list[Path]:
 
 
 def _is_table(path: Path) -> bool:
-    return path.name.endswith(_TABLE_ENDINGS) if path.is_file() else path.is_dir() and len(_named(path, _LOG_STEMS)) == 1
+    if path.is_file() or _is_parts(path):
+        return path.name.endswith(_TABLE_ENDINGS)
+    return path.is_dir() and len(_named(path, _LOG_STEMS)) == 1
+
+
+def _is_parts(path: Path) -> bool:
+    """Whether it is a folder of the parts of one Parquet table, as Spark writes them: named as the table is."""
+    return path.is_dir() and path.suffix in (".parquet", ".pq")
 
 
 def _load(path: Path, reading: Reading) -> Dataset:

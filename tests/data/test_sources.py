@@ -11,7 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fathom.data.columns import named
 from fathom.data.dataset import Dataset
+from fathom.data.frames import read_table
 from fathom.data.platforms import platforms_of
 from fathom.data.sources import from_frames, read, recognise
 from fathom.data.titles import TitleIndex
@@ -69,6 +71,29 @@ def test_every_kind_of_table_gives_the_same_dataset(tmp_path: Path, ending: str)
     assert read(path).fingerprint == expected
     assert from_frames(frame.to_pandas()).fingerprint == expected
     assert from_frames(frame.sample(fraction=1.0, shuffle=True, seed=1)).fingerprint == expected, "the order of rows does not count"
+
+
+def test_of_parquet_what_plays_no_part_is_not_read(tmp_path: Path) -> None:
+    frame = pl.read_csv(LOG.encode()).with_columns(page=pl.lit("a long text that says nothing of anybody's taste"))
+    frame.write_parquet(tmp_path / "log.parquet")
+    table = read_table(tmp_path / "log.parquet", choice=lambda there: named(there, {}, needed=("user", "item")))
+    assert set(table.frame.columns) == {"user", "item", "timestamp", "rating"}
+    assert table.unread == ("page",)
+    assert table.frame.schema["item"] == pl.Categorical, "an id that recurs is kept once"
+    assert read(tmp_path / "log.parquet", columns={"labels.page": "page"}).interactions.columns.keys() == {"page"}
+    with pytest.raises(DataError, match=r"there is no column 'pge'; did you mean 'page'\?"):
+        read(tmp_path / "log.parquet", columns={"labels.page": "pge"})
+    frame.drop("item").write_parquet(tmp_path / "none.parquet")
+    with pytest.raises(DataError, match=r"no column looks like the item"):
+        read(tmp_path / "none.parquet")
+
+
+def test_the_parts_of_a_parquet_table_are_one_table(tmp_path: Path) -> None:
+    frame = pl.read_csv(LOG.encode())
+    (tmp_path / "log.parquet").mkdir()
+    frame[:2].write_parquet(tmp_path / "log.parquet" / "part-0.parquet")
+    frame[2:].write_parquet(tmp_path / "log.parquet" / "part-1.parquet")
+    assert read(tmp_path / "log.parquet").fingerprint == from_frames(frame).fingerprint
 
 
 def test_time_ties_stay_in_the_order_of_rows() -> None:
