@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from fathom.models.afm import AFM
-from fathom.models.architecture import BERT4Rec, XLNetCLM, XLNetMLM, XLNetPLM, XLNetRTD
 from fathom.models.attrec import AttRec
+from fathom.models.bert4rec import BERT4Rec
 from fathom.models.bm25 import BM25
 from fathom.models.ease import EASE
 from fathom.models.factors import ALS, BPR
@@ -18,6 +18,7 @@ from fathom.models.sasrec import GSASRec, PlainSASRec, SASRecPlus
 from fathom.models.sasrec_text import SASRecText
 from fathom.models.session_knn import STAN, VSTAN, VSkNN
 from fathom.models.ssept import SSEPT
+from fathom.models.xlnet import XLNetCLM, XLNetMLM, XLNetPLM, XLNetRTD
 
 MODELS: Mapping[str, type[AnyModel]] = {
     model.kind: model

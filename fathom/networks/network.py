@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fathom.errors import ConfigError, DataError, suggestion
-from fathom.networks.blocks import Block, BlockSettings, XLNet, block_of
+from fathom.networks.block import Block, BlockSettings
+from fathom.networks.blocks import block_of
 from fathom.networks.features import Batch, Features, FeatureSettings
 from fathom.networks.heads import Fusion, FusionSettings, NextItem, NextItemSettings, SequenceHead, SequenceHeadSettings
 from fathom.networks.masking import Asked, Masking, MaskingSettings
 from fathom.networks.schema import IDS, Schema, Tag
+from fathom.networks.stock_blocks import XLNet
 from fathom.records import PAD
 from fathom.settings import Settings
 

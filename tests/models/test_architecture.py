@@ -8,8 +8,11 @@ import torch
 from planted import CATALOG, walks
 
 from fathom.errors import ConfigError
-from fathom.models.architecture import ArchitectureSettings, BERT4Rec, MaskedSettings, XLNetCLM, buckets, halves, rows_of
+from fathom.models.architecture import ArchitectureSettings, MaskedSettings, rows_of
+from fathom.models.bert4rec import BERT4Rec
+from fathom.models.event_columns import buckets, halves
 from fathom.models.model import TrainingData, numbered
+from fathom.models.xlnet import XLNetCLM
 from fathom.records import PAD, Case, Catalog, EventColumn, Interactions
 from fathom.training.run import Run
 

@@ -1,0 +1,11 @@
+"""BERT4Rec (arXiv:1904.06690)."""
+
+from fathom.models.architecture import ArchitectureModel, MaskedSettings
+
+
+class BERT4Rec(ArchitectureModel[MaskedSettings]):
+    """The cloze task: any masked event, read both ways."""
+
+    kind = "bert4rec"
+    about = "self-attention both ways, masked items"
+    block, objective = "bert", "mlm"
