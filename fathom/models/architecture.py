@@ -23,6 +23,7 @@ from fathom.networks.masking import MaskingSettings, Objective
 from fathom.networks.network import Network, NetworkSettings
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Interactions
+from fathom.settings import Settings
 from fathom.training.processes import cut, processes
 from fathom.training.run import noise_from
 from fathom.training.sequential import SequenceFit, Windows, figures, window_batches
@@ -46,21 +47,54 @@ class ArchitectureSettings(ColumnSettings):
     """Share of entries zeroed in training inside the block."""
     input_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of entries zeroed in training in what the block reads."""
-    share: float = Field(default=0.2, gt=0, lt=1)
-    """Of a row's events that are masked or asked for, where the objective hides any."""
-    smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Label smoothing: this share of the target's weight is spread over all items."""
+    next_item: NextItemSettings = NextItemSettings()
+    """How items are scored, and how the true one is set against the others."""
+    last_only: bool = False
+    """Training asks for the last event of each row alone."""
     aggregation: Literal["concat", "sum", "multiply"] = "concat"
     """How what is read of an event is joined."""
     fit: SequenceFit = SequenceFit()
     """How it is fitted."""
 
 
-class MaskedSettings(ArchitectureSettings):
+class HidingSettings(ArchitectureSettings):
     """With the defaults of what learns from few places of a row: it needs more passes."""
 
+    share: float = Field(default=0.2, gt=0, lt=1)
+    """Of a row's events that are hidden and asked for."""
     fit: SequenceFit = SequenceFit(epochs=80)
     """How it is fitted."""
+
+
+class MaskedSettings(HidingSettings):
+    """With what masks."""
+
+    ends: float = Field(default=0.1, ge=0, le=1)
+    """Of the rows so many have their last event alone masked, as whoever is served is asked."""
+
+
+class PermutedSettings(HidingSettings):
+    """With what draws an order."""
+
+    span: int = Field(default=5, ge=1)
+    """Longest run of events that is asked for together."""
+    permute_all: bool = False
+    """All events are asked for in a drawn order, but the first, before which nothing is known."""
+
+
+class ReplacedSettings(MaskedSettings):
+    """With what replaces."""
+
+    generator_weight: float = Field(default=1.0, ge=0)
+    """Of the masked items' loss."""
+    discriminator_weight: float = Field(default=1.0, ge=0)
+    """Of the loss of telling replaced events from others."""
+    tied: bool = True
+    """Whether generator and discriminator are one block; otherwise the generator is a block of its own."""
+    generator_width: int = Field(default=0, ge=0)
+    """Numbers in a state of a generator of its own; 0: as many as in the discriminator's."""
+    replacements: Literal["batch", "softmax"] = "batch"
+    """Where replacements come from: the masked items of the batch, or the generator's distribution over all items."""
 
 
 Chosen = TypeVar("Chosen", bound=ArchitectureSettings)
@@ -69,10 +103,10 @@ Chosen = TypeVar("Chosen", bound=ArchitectureSettings)
 class Whole(nn.Module):
     """Columns and network: all that is saved."""
 
-    def __init__(self, columns: EventColumns, settings: NetworkSettings) -> None:
+    def __init__(self, columns: EventColumns, settings: NetworkSettings, *, counts: Tensor | None = None) -> None:
         super().__init__()
         self.columns = columns
-        self.network = Network(columns.schema, settings)
+        self.network = Network(columns.schema, settings, counts=counts)
 
 
 class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
@@ -83,8 +117,7 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
     searched: ClassVar[SearchSpace] = FIT | {
         "dropout": Range(0.0, 0.5),
         "input_dropout": Range(0.0, 0.5),
-        "smoothing": (0.0, 0.1, 0.2, 0.3),
-        "share": Range(0.1, 0.6),
+        "next_item.smoothing": (0.0, 0.1, 0.2, 0.3),
     }
     block: ClassVar[str]
     objective: ClassVar[Objective]
@@ -98,7 +131,8 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
     def fit(cls, data: TrainingData, settings: Chosen) -> Self:
         """The weights of the best validation; an interrupted call goes on."""
         with noise_from(settings.fit.seed):
-            whole = Whole(EventColumns.of(data, settings), cls._parts(settings))
+            counts = torch.bincount(torch.from_numpy(data.interactions.items), minlength=data.catalog.n_items + 1)
+            whole = Whole(EventColumns.of(data, settings), cls._parts(settings), counts=counts)
         made = cls(whole, settings)
         made._train(data)
         return made
@@ -141,7 +175,7 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         network, columns = self.whole.network, self.whole.columns
         device = network.features.items.weight.device
         # The mask stands behind the history: with it a row is as long as the longest that training has read.
-        length = self.settings.length - (self.objective != "clm")
+        length = self.settings.length - (network.settings.masking.objective != "clm")
         refuse_unknown(cases, self.n_items)
         latest = [case.history[-length:] for case in cases]
         size = max(1, *map(len, latest)) if latest else 1
@@ -174,8 +208,19 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         )
 
     @classmethod
+    def _pair(cls, settings: Chosen) -> tuple[str, Objective]:
+        """Block and objective."""
+        del settings
+        return cls.block, cls.objective
+
+    @classmethod
     def _parts(cls, settings: Chosen) -> NetworkSettings:
         width = settings.width
+        block, objective = cls._pair(settings)
+
+        def told(part: type[Settings]) -> dict[str, object]:
+            return {name: value for name, value in settings if name in part.model_fields}
+
         even = settings.aggregation != "concat"
         return NetworkSettings(
             features=FeatureSettings(
@@ -188,17 +233,9 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
                 continuous="soft-one-hot",
                 continuous_width=width if even else 8,
             ),
-            masking=MaskingSettings(objective=cls.objective, share=settings.share),
-            block=BlockSettings(
-                kind=cls.block,
-                width=width,
-                layers=settings.layers,
-                heads=settings.heads,
-                inner=settings.inner,
-                length=settings.length,
-                dropout=settings.dropout,
-            ),
-            next_item=NextItemSettings(smoothing=settings.smoothing),
+            masking=MaskingSettings.model_validate({"objective": objective} | told(MaskingSettings)),
+            block=BlockSettings.model_validate({"kind": block} | told(BlockSettings)),
+            next_item=settings.next_item,
         )
 
 

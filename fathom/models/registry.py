@@ -18,6 +18,7 @@ from fathom.models.sasrec import GSASRec, PlainSASRec, SASRecPlus
 from fathom.models.sasrec_text import SASRecText
 from fathom.models.session_knn import STAN, VSTAN, VSkNN
 from fathom.models.ssept import SSEPT
+from fathom.models.transformers4rec import Transformers4Rec
 from fathom.models.xlnet import XLNetCLM, XLNetMLM, XLNetPLM, XLNetRTD
 
 MODELS: Mapping[str, type[AnyModel]] = {
@@ -42,6 +43,7 @@ MODELS: Mapping[str, type[AnyModel]] = {
         XLNetMLM,
         XLNetPLM,
         XLNetRTD,
+        Transformers4Rec,
         PlainSASRec,
         GSASRec,
         SASRecText,

@@ -17,3 +17,6 @@ SearchSpace = dict[str, Range | tuple[float | str, ...]]
 
 FIT: SearchSpace = {"fit.learning_rate": Range(5e-4, 2e-2, log=True), "fit.batch_size": (16, 32, 64)}
 """Of whatever is trained over whole windows."""
+
+HIDING: SearchSpace = {"share": Range(0.1, 0.6)}
+"""Of whatever hides events and asks for them."""

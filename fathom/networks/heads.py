@@ -1,9 +1,12 @@
 """What is said of states: the next item, or of the whole sequence a class or a number."""
 
-from typing import Literal
+from functools import partial
+from typing import Literal, Self
 
+import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
+from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
@@ -12,6 +15,8 @@ from fathom.networks.schema import Column, Tag
 from fathom.records import PAD
 from fathom.settings import Settings
 from fathom.training.full_softmax import full_softmax
+from fathom.training.ranking_losses import RANKING_LOSSES, RankingLoss, gbce, gbce_exponent
+from fathom.training.sampled import chances, held
 
 
 class NextItemSettings(Settings):
@@ -23,6 +28,20 @@ class NextItemSettings(Settings):
     """Logits are divided by it."""
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Label smoothing: this share of the target's weight is spread over all items."""
+    loss: Literal["softmax", "sampled_softmax", "bce", "gbce", "bpr", "top1", "top1_max", "bpr_max"] = "softmax"
+    """How the true item is set against the others: against all of them, or against drawn ones."""
+    negatives: int = Field(default=256, ge=1)
+    """Items drawn for a batch, unless the loss is the softmax over all."""
+    exponent: float = Field(default=0.0, ge=0, le=1)
+    """Of the counts by which they are drawn: 0 all alike, 1 by popularity."""
+    calibration: float = Field(default=0.75, ge=0, le=1)
+    """Of `gbce` (t): 0 plain BCE, 1 scores as calibrated as with all items for rivals."""
+
+    @model_validator(mode="after")
+    def _all_or_drawn(self) -> Self:
+        if self.smoothing and self.loss != "softmax":
+            raise ValueError(f"smoothing spreads weight over all items, and {self.loss} looks at drawn ones: write loss: softmax")
+        return self
 
 
 class SequenceHeadSettings(Settings):
@@ -48,17 +67,43 @@ class FusionSettings(Settings):
 class NextItem(nn.Module):
     """Scores all items; its table is shared with whoever reads them if it is tied."""
 
-    def __init__(self, items: nn.Embedding, width: int, settings: NextItemSettings) -> None:
+    def __init__(self, items: nn.Embedding, width: int, settings: NextItemSettings, *, counts: Tensor | None = None) -> None:
+        """`counts` (V,): how often each item was taken; needed where rivals are drawn by it."""
         super().__init__()
         self.settings = settings
         self.projection = nn.Linear(width, items.embedding_dim) if width != items.embedding_dim else nn.Identity()
         self.items = items if settings.tied else nn.Embedding(items.num_embeddings, items.embedding_dim)
         self.bias = nn.Parameter(torch.zeros(items.num_embeddings))
+        self._compare: RankingLoss | None = None
+        if settings.loss != "softmax":
+            n_items = items.num_embeddings - 1
+            beta = gbce_exponent(settings.negatives, n_items, settings.calibration)
+            self._compare = partial(gbce, exponent=beta) if settings.loss == "gbce" else RANKING_LOSSES[settings.loss]
+            if settings.exponent and counts is None:
+                raise ConfigError("next_item.exponent draws rivals by how often items were taken: give their counts, or write exponent: 0")
+            shares = chances(np.ones(n_items + 1) if counts is None else counts.double().numpy(), settings.exponent)
+            self.register_buffer("_steps", torch.from_numpy(np.cumsum(shares)), persistent=False)
 
-    def loss(self, states: Tensor, targets: Tensor) -> Tensor:
-        """The sum over states (M, d) of the cross-entropy over all items; `targets` (M,) are ids from 1."""
+    def loss(self, states: Tensor, targets: Tensor, taken: Tensor | None = None) -> Tensor:
+        """The sum over states (M, d) of how `targets` (M,), ids from 1, stand against all items, or against drawn ones.
+
+        Rivals are drawn from torch's generator, the same for the whole batch. One that is the target, or stands in its row of `taken`
+        (M, T), does not count: what somebody took is no wrong answer.
+        """
         queries, table = self.queries(states), self.table()
-        return full_softmax(queries, table[1:], targets - 1, smoothing=self.settings.smoothing)
+        if self._compare is None:
+            return full_softmax(queries, table[1:], targets - 1, smoothing=self.settings.smoothing)
+        steps = self.get_buffer("_steps")
+        luck = torch.rand(self.settings.negatives, dtype=torch.float64, device=steps.device)
+        drawn = torch.searchsorted(steps, luck, right=True).clamp(1, len(steps) - 1)
+        counts = ~held(targets[:, None] if taken is None else torch.cat([targets[:, None], taken], dim=1), drawn.expand(len(targets), -1))
+        with torch.autocast(queries.device.type, enabled=False):
+            queries, table = queries.float(), table.float()
+            true, logits = (queries * table[targets]).sum(dim=1), queries @ table[drawn].T
+            if self.settings.loss == "sampled_softmax":
+                expected = (steps.diff(prepend=steps[:1]) * self.settings.negatives).clamp(min=1e-12).log().float()
+                true, logits = true - expected[targets], logits - expected[drawn]
+            return self._compare(true, logits, counts).sum()
 
     def logits(self, states: Tensor) -> Tensor:
         """(M, V) float32, -inf in column `PAD`."""
@@ -127,6 +172,37 @@ class SequenceHead(nn.Module):
                 raise DataError(f"column '{name}' is binary, but holds {float(wanted[outside][0]):g}: write 0 or 1")
             return binary_cross_entropy_with_logits(said.float(), wanted, reduction="sum")
         return mse_loss(said.float(), wanted, reduction="sum")
+
+    def figures(self, said: Tensor, wanted: Tensor) -> dict[str, float]:
+        """How good what was said of (B,) sequences is.
+
+        Of a binary target `auc` (NaN where all sequences are alike), `accuracy` and `log_loss`; of classes the latter two; of a number
+        `rmse` and `mae`.
+        """
+        tag, count = self.target.tag, max(len(wanted), 1)
+        if tag is Tag.REGRESSION:
+            error = (said - wanted).double()
+            return {"rmse": float(error.square().mean().sqrt()), "mae": float(error.abs().mean())}
+        found = {"log_loss": float(self.loss(said, wanted)) / count}
+        if tag is Tag.MULTICLASS:
+            return found | {"accuracy": float((said.argmax(dim=1) == wanted).double().mean())}
+        positive = wanted.bool()
+        accuracy = float(((said > 0) == positive).double().mean())
+        return found | {"accuracy": accuracy, "auc": area_under_curve(said, positive)}
+
+
+def area_under_curve(said: Tensor, positive: Tensor) -> float:
+    """The chance that a positive sequence is said to be likelier than a negative one, ties for a half (Mann and Whitney).
+
+    >>> area_under_curve(torch.tensor([0.1, 0.4, 0.4, 0.9]), torch.tensor([False, True, False, True]))
+    0.875
+    """
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if not positives or not negatives:
+        return float("nan")
+    ranks = torch.from_numpy(rankdata(said.detach().double().cpu().numpy()))
+    return float(ranks[positive.cpu()].sum() - positives * (positives + 1) / 2) / (positives * negatives)
 
 
 class Fusion(nn.Module):

@@ -5,17 +5,17 @@
 | CLM | the next item after every event, the block looking back alone | read at the last event |
 | MLM | items at masked places, the block looking both ways | a mask behind the last event |
 | PLM | items of drawn spans in a drawn order, by a second stream that does not see them | a query behind the last event |
-| RTD | MLM, and which items a small generator has put there | as MLM |
+| RTD | MLM by a generator, and which items it has put there | as MLM |
 
 A question about a known item, as evaluation asks it, is what is served on the row without that item: one code, so that they cannot differ.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fathom.records import PAD
@@ -46,8 +46,18 @@ class MaskingSettings(Settings):
     """Of the masked items' loss in RTD."""
     discriminator_weight: float = Field(default=1.0, ge=0)
     """Of the loss of telling replaced events from others in RTD."""
+    tied: bool = True
+    """Whether RTD's generator and discriminator are one block; otherwise the generator is a block of its own."""
+    generator_width: int = Field(default=0, ge=0)
+    """Numbers in a state of a generator of its own; 0: as many as in the discriminator's."""
     replacements: Literal["batch", "softmax"] = "batch"
     """Where RTD's replacements come from: the masked items of the batch, or the generator's distribution over all items."""
+
+    @model_validator(mode="after")
+    def _own(self) -> Self:
+        if self.tied and self.generator_width:
+            raise ValueError(f"generator_width is {self.generator_width}, but a tied generator is the discriminator: write tied: false")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

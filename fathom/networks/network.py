@@ -1,6 +1,6 @@
 """The meta-architecture: features -> masking -> block -> heads, one settings class each, one batch in, losses or scores out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -56,8 +56,10 @@ class Losses:
 class Network(nn.Module):
     """Built from a schema and settings; an illegal pair of block and objective is a `ConfigError`."""
 
-    def __init__(self, schema: Schema, settings: NetworkSettings, *, given: Mapping[str, Tensor] | None = None) -> None:
-        """`given`: column of ids -> vectors its table starts from."""
+    def __init__(
+        self, schema: Schema, settings: NetworkSettings, *, given: Mapping[str, Tensor] | None = None, counts: Tensor | None = None
+    ) -> None:
+        """`given`: column of ids -> vectors its table starts from; `counts` (V,): how often each item was taken, for rivals drawn by it."""
         super().__init__()
         self.schema, self.settings = schema, settings
         width = settings.block.width
@@ -68,8 +70,11 @@ class Network(nn.Module):
         self.features = Features(schema, settings.features, given=given)
         self.masking = Masking(width, settings.masking)
         self.block: Block = block_of(settings.block, settings.masking.objective)
+        self.generator = None if settings.masking.tied or settings.masking.objective != "rtd" else Generator(settings)
         self.fusion = Fusion(width, settings.fusion) if settings.fusion is not None else None
-        self.next_item = NextItem(self.features.items, width, settings.next_item) if settings.next_item is not None else None
+        self.next_item: NextItem | None = None
+        if settings.next_item is not None:
+            self.next_item = NextItem(self.features.items, width, settings.next_item, counts=counts)
         targets = {column.name: column for column in schema.targets}
         for name in settings.heads:
             if name not in targets:
@@ -96,7 +101,8 @@ class Network(nn.Module):
         settings = self.settings.masking
         if self.next_item is not None:
             wanted = asked.labels != PAD
-            parts["next item"] = self.next_item.loss(states[wanted], asked.labels[wanted])
+            rows = ids[wanted.nonzero()[:, 0]]
+            parts["next item"] = self.next_item.loss(states[wanted], asked.labels[wanted], rows)
             weight = settings.generator_weight if settings.objective == "rtd" else 1.0
             total, count = total + weight * parts["next item"], count + wanted.sum()
             if self.discriminator is not None:
@@ -116,6 +122,10 @@ class Network(nn.Module):
     def states(self, batch: Batch, lengths: Tensor) -> Tensor:
         """(B, d) what is expected behind the first `lengths` (B,) events of each row; what stands behind them is not looked at."""
         check(self.schema, batch)
+        size = batch[self.schema.item.name].shape[1]
+        if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= size:
+            wrong = int(lengths.max()) if int(lengths.max()) > size else int(lengths.min())
+            raise DataError(f"lengths holds {wrong}, but rows have {size} places: write 0 to {size}")
         asked, places = self.masking.question_of(self.features(batch), lengths)
         states = self._behind(asked, _grown(batch, lengths))
         return states[torch.arange(len(states), device=states.device), places]
@@ -132,6 +142,16 @@ class Network(nn.Module):
         whole, inside = self._whole(batch), batch[self.schema.item.name] != PAD
         return {head.target.name: head(whole, inside) for head in self.heads if isinstance(head, SequenceHead)}
 
+    @torch.no_grad()
+    def judged(self, batches: Iterable[Batch]) -> dict[str, dict[str, float]]:
+        """Target column -> what its head's answers to all these sequences together are worth (`SequenceHead.figures`)."""
+        heads = {head.target.name: head for head in self.heads if isinstance(head, SequenceHead)}
+        told = [(self.said(batch), {name: batch[name] for name in heads}) for batch in batches]
+        return {
+            name: head.figures(torch.cat([said[name] for said, _ in told]), torch.cat([wanted[name] for _, wanted in told]))
+            for name, head in heads.items()
+        }
+
     def _whole(self, batch: Batch) -> Tensor:
         """(B, L, d) states of whole rows, nothing hidden."""
         inside = batch[self.schema.item.name] != PAD
@@ -147,7 +167,8 @@ class Network(nn.Module):
                 raise ConfigError("plm asks at drawn places, which have no context of their own: give a context (B, C)")
             states = self.block.two_streams(asked.inputs, asked.inside, asked.perm_mask, asked.target_mapping)
             return self._fused(states, batch)
-        states = self.block(asked.inputs, asked.inside, back=self.settings.masking.objective == "clm")
+        block = self.block if self.generator is None else self.generator
+        states = block(asked.inputs, asked.inside, back=self.settings.masking.objective == "clm")
         return self._fused(states, batch)
 
     def _fused(self, states: Tensor, batch: Batch) -> Tensor:
@@ -184,6 +205,22 @@ class Network(nn.Module):
         return binary_cross_entropy_with_logits(said[asked.inside], replaced, reduction="sum")
 
 
+class Generator(nn.Module):
+    """Says what is masked, where the discriminator does not do it itself: a block of its own, and as wide as one likes."""
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        width, own = settings.block.width, settings.masking.generator_width or settings.block.width
+        self.block = block_of(settings.block.model_copy(update={"width": own}), settings.masking.objective)
+        self.narrower = nn.Linear(width, own) if own != width else nn.Identity()
+        self.wider = nn.Linear(own, width) if own != width else nn.Identity()
+
+    def forward(self, inputs: Tensor, inside: Tensor, *, back: bool) -> Tensor:
+        """(B, L, d) states from (B, L, d)."""
+        states: Tensor = self.wider(self.block(self.narrower(inputs), inside, back=back))
+        return states
+
+
 def _grown(batch: Batch, lengths: Tensor) -> Batch:
     """The batch whose context of events, if it has one, goes on for the place behind them: as it was at the last that is known."""
     context = batch.get(CONTEXT)
@@ -197,7 +234,8 @@ def _grown(batch: Batch, lengths: Tensor) -> Batch:
 
 
 def check(schema: Schema, batch: Batch) -> None:
-    """Refuse a batch that the schema does not fit: a column that is missing, an id beyond its cardinality, a number that is none."""
+    """Refuse a batch that the schema does not fit: a column that is missing, an id beyond its cardinality, a number that is none, padding
+    before an event."""
     ids = batch.get(schema.item.name)
     for column in schema.read:
         if column.name not in batch:
@@ -212,3 +250,9 @@ def check(schema: Schema, batch: Batch) -> None:
             read = values[ids != PAD] if column.level == "event" else values
             if not bool(torch.isfinite(read).all()):
                 raise DataError(f"column '{column.name}' holds a number that is not finite: fill it in, or leave these events out")
+    assert ids is not None
+    if bool(((ids[:, :-1] == PAD) & (ids[:, 1:] != PAD)).any()):
+        row = int(((ids[:, :-1] == PAD) & (ids[:, 1:] != PAD)).any(dim=1).nonzero()[0, 0])
+        raise DataError(f"row {row} of '{schema.item.name}' has {PAD} before an event: it is padding, which stands on the right")
+    if CONTEXT in batch and not bool(torch.isfinite(batch[CONTEXT]).all()):
+        raise DataError(f"'{CONTEXT}' holds a number that is not finite: fill it in")

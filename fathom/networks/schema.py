@@ -101,22 +101,31 @@ class Schema(Settings):
         return tuple(column for column in self.columns if column.tag in TARGETS)
 
 
-def schema_of(source: Mapping[str, Any] | Path | IntoFrame, *, item: str = "item_id", session: str = "", user: str = "") -> Schema:
+def schema_of(
+    source: Mapping[str, Any] | Path | IntoFrame,
+    *,
+    item: str = "item_id",
+    session: str = "",
+    user: str = "",
+    targets: Mapping[str, str] | None = None,
+) -> Schema:
     """The schema that `source` tells: name -> what it is, a JSON file of that, or the table itself.
 
     In a table whole numbers are ids as they stand, from 1, and texts are ids, other numbers continuous, lists of ids several values, lists
     of other numbers of one length embeddings. `item` names the column of the items and `user` that of the users; what is the same within
-    every `session` is the sequence's. An unknown tag is a `ConfigError` with the column and the tags there are.
+    every `session` is the sequence's; `targets` says which columns are asked for, and whether they are binary, multiclass or regression.
+    An unknown tag is a `ConfigError` with the column and the tags there are. `fathom.networks.rows` reads such a table for a network.
     """
     if isinstance(source, Path):
         try:
             source = json.loads(source.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{source}: not a readable JSON file ({error})") from error
-        assert isinstance(source, Mapping)
+        if not isinstance(source, Mapping):
+            raise ConfigError(f"a schema is written as an object, name to tag, and not as a {type(source).__name__}")
     if isinstance(source, Mapping):
         return _told(source)
-    return _found(nw.from_native(source, eager_only=True), item=item, session=session, user=user)
+    return _found(nw.from_native(source, eager_only=True), item=item, session=session, user=user, targets=targets or {})
 
 
 def _told(source: Mapping[str, Any]) -> Schema:
@@ -137,13 +146,17 @@ def _told(source: Mapping[str, Any]) -> Schema:
         raise ConfigError(f"the schema cannot be: {'; '.join(told)}") from error
 
 
-def _found(frame: "nw.DataFrame[Any]", *, item: str, session: str, user: str) -> Schema:
-    for name in filter(None, (item, session, user)):
+def _found(frame: "nw.DataFrame[Any]", *, item: str, session: str, user: str, targets: Mapping[str, str]) -> Schema:
+    for name in filter(None, (item, session, user, *targets)):
         if name not in frame.columns:
             raise ConfigError(f"the table has no column '{name}'{suggestion(name, frame.columns)}")
     told: dict[str, dict[str, Any]] = {}
     for name in frame.columns:
         if name == session:
+            continue
+        if name in targets:
+            classes = {"cardinality": int(frame[name].max()) + 1} if targets[name] == Tag.MULTICLASS else {}
+            told[name] = {"tag": targets[name]} | classes
             continue
         column = _column(frame[name])
         if name in (item, user):

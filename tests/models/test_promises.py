@@ -30,6 +30,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "bert4rec": ROWS | {"fit": ROWS["fit"] | {"epochs": 60}},  # it meets rows that go on behind the mask far more often than such as end
     **dict.fromkeys(("xlnet-clm", "xlnet-mlm", "xlnet-plm"), ROWS),
     "xlnet-rtd": ROWS | {"fit": ROWS["fit"] | {"epochs": 50}},  # two tasks share its weights
+    "transformers4rec": ROWS
+    | {"block": "electra", "objective": "rtd", "tied": False, "generator_width": 16, "fit": ROWS["fit"] | {"epochs": 60}},
     "sasrec": NETWORK,
     "gsasrec": NETWORK | {"negatives": 8, "fit": NETWORK["fit"] | {"epochs": 60}},  # it begins slowly
     "sasrec-text": NETWORK | {"encoder": "hashing", "experts": 2},
