@@ -155,7 +155,7 @@ class AttRec(ProductModel[AttRecSettings]):
             people = clipped(network.people(users))
             with torch.autocast(device.type, enabled=False):
                 far = network.distances(people.float(), network.moment(ids).float(), torch.cat([true[:, None], drawn], dim=1))
-            return (torch.relu(settings.margin + far[:, :1] - far[:, 1:]) * counts).sum(), counts.sum().clamp(min=1)
+            return hinge(far, counts, settings.margin), counts.sum().clamp(min=1)
 
         fit(
             network,
@@ -194,6 +194,11 @@ class AttRec(ProductModel[AttRecSettings]):
         network = Network(int(str(facts["n_users"])), int(str(facts["n_items"])), recorded(facts, AttRecSettings, folder))
         put_weights(network, read_tensors(folder), folder)
         return cls(network)
+
+
+def hinge(distances: Tensor, counts: Tensor, margin: float) -> Tensor:
+    """The sum over rivals that count (M, n) of max(0, margin + distance of the true item - distance of the rival), from (M, 1 + n)."""
+    return (torch.relu(margin + distances[:, :1] - distances[:, 1:]) * counts).sum()
 
 
 def clipped(vectors: Tensor) -> Tensor:

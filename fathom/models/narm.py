@@ -11,6 +11,7 @@ from fathom.models.network_model import BuiltModel
 from fathom.models.searching import FIT, Range, SearchSpace
 from fathom.recommenders.encoders import Dropout
 from fathom.recommenders.sequence import SequenceNetwork
+from fathom.records import PAD
 from fathom.settings import Settings
 from fathom.training.sequential import SequenceFit, fit_full_softmax
 
@@ -54,13 +55,13 @@ class NARMNetwork(SequenceNetwork):
     def forward(self, ids: Tensor) -> Tensor:
         """(B, T, d) float32."""
         states, _ = self.reader(self.embedding_dropout(self.items(ids)))
-        local = attention(states, self.asking(states), self.asked(states), self.weighing)
+        local = attention(states, self.asking(states), self.asked(states), self.weighing, ids != PAD)
         joined: Tensor = self.joining(self.dropout(torch.cat([states, local], dim=2)))
         return joined.float()
 
 
-def attention(states: Tensor, asking: Tensor, asked: Tensor, weighing: nn.Module) -> Tensor:
-    """(B, T, d) at each place t the sum over j <= t of weighing(sigmoid(asking_t + asked_j)) states_j."""
+def attention(states: Tensor, asking: Tensor, asked: Tensor, weighing: nn.Module, inside: Tensor) -> Tensor:
+    """(B, T, d) at each place t the sum over j <= t, where something is (`inside`), of weighing(sigmoid(asking_t + asked_j)) states_j."""
     batch, length, width = states.shape
     rows = max(1, TOGETHER // max(length * length * width, 1))
     past = torch.ones(length, length, dtype=torch.bool, device=states.device).tril()
@@ -68,7 +69,7 @@ def attention(states: Tensor, asking: Tensor, asked: Tensor, weighing: nn.Module
     for start in range(0, batch, rows):
         part = slice(start, start + rows)
         weights = weighing(torch.sigmoid(asking[part, :, None] + asked[part, None])).squeeze(3)
-        found.append(torch.where(past, weights, 0.0).to(states.dtype) @ states[part])
+        found.append(torch.where(past & inside[part, None], weights, 0.0).to(states.dtype) @ states[part])
     return torch.cat(found)
 
 

@@ -37,7 +37,7 @@ class BlockSettings(Settings):
     """Standard deviation of the first weights of blocks with attention heads."""
     groups: int = Field(default=1, ge=1)
     """Of ALBERT: layers with weights of their own; the others share them."""
-    window: int = Field(default=8, ge=2)
+    window: int = Field(default=8, ge=4, multiple_of=2)
     """Of Longformer and Reformer: how far attention reaches, an even number."""
 
 

@@ -77,7 +77,7 @@ class Rows:
 
 
 def _polars(table: IntoFrame) -> pl.DataFrame:
-    frame: nw.DataFrame[Any] = nw.from_native(table, eager_only=True)  # type: ignore[type-var]
+    frame: nw.DataFrame[Any] = nw.from_native(table, eager_only=True)
     return frame.to_polars()
 
 

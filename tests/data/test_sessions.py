@@ -43,6 +43,13 @@ def test_sessions_are_shortened_to_their_first_events_after_repeats_are_out() ->
     assert found(gap=29.0, shortest=1, repeats="drop")["v#5"] == ["f"]
 
 
+def test_sessions_have_twenty_events_at_most_unless_more_are_wanted() -> None:
+    log = Interactions(("u",), np.array([0, 30]), np.arange(1, 31), times=np.arange(30) * MINUTE)
+    long = Dataset("long", Catalog(tuple(map(str, range(30))), tuple(map(str, range(30)))), log)
+    assert sessions(long).interactions.items.tolist() == list(range(1, 21))
+    assert sessions(long, longest=25).interactions.n_events == 25
+
+
 def test_every_event_is_kept_or_counted() -> None:
     made = sessions(dataset())
     assert made.interactions.n_events == 8

@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from fathom.data import world as world_module
+from fathom.data.sessions import sessions
 from fathom.data.splits import leave_one_out
 from fathom.data.titles import canonical
 from fathom.data.world import World, WorldSettings, build_world, statistics
@@ -242,6 +243,13 @@ def test_time_goes_forward_by_more_than_a_film() -> None:
     assert log.times is not None
     for user in range(log.n_users):
         assert (np.diff(log.times[log.offsets[user] : log.offsets[user + 1]]) >= 5399).all()
+
+
+def test_a_world_of_sittings_is_cut_into_sessions_of_the_asked_size() -> None:
+    log = build_world(WorldSettings(films=200, users=300, seed=3, sitting=4.0)).dataset
+    cut = sessions(log, repeats="keep", longest=1000, shortest=1).interactions
+    assert cut.n_events == log.interactions.n_events
+    assert cut.n_events / cut.n_users == pytest.approx(4.0, rel=0.1)
 
 
 def test_one_dial_makes_the_world_larger() -> None:

@@ -8,10 +8,11 @@ import torch
 from planted import CATALOG, walks
 
 from fathom.errors import ConfigError
-from fathom.models.architecture import ArchitectureSettings, MaskedSettings, rows_of
+from fathom.models.architecture import ArchitectureModel, ArchitectureSettings, MaskedSettings, rows_of
 from fathom.models.bert4rec import BERT4Rec
 from fathom.models.event_columns import buckets, halves
 from fathom.models.model import TrainingData, numbered
+from fathom.models.registry import MODELS
 from fathom.models.xlnet import XLNetCLM
 from fathom.records import PAD, Case, Catalog, EventColumn, Interactions
 from fathom.training.run import Run
@@ -125,3 +126,55 @@ def test_what_only_another_column_tells_is_learned(tmp_path: Path) -> None:
     wrong = ArchitectureSettings.model_validate({"width": 32, "columns": ("wey",), "fit": fit})
     with pytest.raises(ConfigError, match="columns names 'wey', which this data set does not have; did you mean 'way'"):
         XLNetCLM.fit(TrainingData(log(told), (), catalog, Run(tmp_path / "wrong"), "fit"), wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "block", "objective", "smoothing"),
+    [
+        ("bert4rec", "bert", "mlm", 0.0),
+        ("xlnet-clm", "xlnet", "clm", 0.0),
+        ("xlnet-mlm", "xlnet", "mlm", 0.2),
+        ("xlnet-plm", "xlnet", "plm", 0.2),
+        ("xlnet-rtd", "xlnet", "rtd", 0.2),
+    ],
+)
+def test_what_the_named_models_are(kind: str, block: str, objective: str, smoothing: float, tmp_path: Path) -> None:
+    log, _ = walks(20)
+    model = fitted(kind, log, tmp_path, width=16, length=8, fit=FIT)
+    parts = model.whole.network.settings
+    assert (parts.block.kind, parts.masking.objective) == (block, objective)
+    assert parts.next_item is not None
+    assert (parts.next_item.tied, parts.next_item.smoothing) == (True, smoothing)
+    assert parts.masking.replacements == "batch"
+    assert parts.masking.tied
+
+
+def test_what_a_recipe_writes_reaches_the_network(tmp_path: Path) -> None:
+    log, _ = walks(20)
+    plm = fitted("xlnet-plm", log, tmp_path / "plm", width=16, length=8, fit=FIT, span=3, permute_all=True, share=0.4, last_only=True)
+    masking = plm.whole.network.settings.masking
+    assert (masking.span, masking.permute_all, masking.share, masking.last_only) == (3, True, 0.4, True)
+    given = {
+        "generator_weight": 2.0,
+        "discriminator_weight": 5.0,
+        "tied": False,
+        "generator_width": 8,
+        "replacements": "softmax",
+        "ends": 0.2,
+    }
+    scoring = {"temperature": 0.5, "loss": "bpr", "negatives": 9, "exponent": 0.5, "smoothing": 0.0, "tied": False}
+    rtd = fitted("xlnet-rtd", log, tmp_path / "rtd", width=16, length=8, fit=FIT, next_item=scoring, **given)
+    assert given.items() <= rtd.whole.network.settings.masking.model_dump().items()
+    assert rtd.whole.network.settings.next_item is not None
+    assert scoring.items() <= rtd.whole.network.settings.next_item.model_dump().items()
+    chosen = {"block": "albert", "objective": "mlm", "groups": 2, "layers": 2}
+    any_block = fitted("transformers4rec", log, tmp_path / "any", width=16, length=8, fit=FIT, **chosen)
+    assert (any_block.whole.network.settings.block.kind, any_block.whole.network.settings.block.groups) == ("albert", 2)
+    with pytest.raises(ConfigError, match="block 'longformer' with objective 'clm'"):
+        fitted("transformers4rec", log, tmp_path / "no", width=16, length=8, fit=FIT, block="longformer", objective="clm")
+
+
+def fitted(kind: str, log: Interactions, folder: Path, **given: object) -> ArchitectureModel:  # type: ignore[type-arg]
+    model = MODELS[kind].fit(TrainingData(log, (), CATALOG, Run(folder), kind), MODELS[kind].settings_type().model_validate(given))
+    assert isinstance(model, ArchitectureModel)
+    return model

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fathom.models.attrec import AttRec, AttRecSettings, Network, before, clipped
+from fathom.models.attrec import AttRec, AttRecSettings, Network, before, clipped, hinge
 from fathom.records import PAD, Case, Interactions
 from fathom.training.run import noise_from
 
@@ -52,3 +52,10 @@ def test_scores_fall_as_distances_grow_and_no_vector_is_longer_than_one() -> Non
 def test_what_came_before_is_the_same_person_s() -> None:
     log = Interactions(("u", "v"), np.array([0, 4, 7]), np.array([1, 2, 3, 4, 5, 6, 7]))
     assert before(log, np.array([1, 3, 5, 6]), 2).tolist() == [[1, 0], [2, 3], [5, 0], [5, 6]]
+
+
+def test_a_rival_that_is_not_far_enough_costs_what_is_missing() -> None:
+    distances = torch.tensor([[0.2, 0.3, 0.9, 0.1], [0.5, 0.4, 0.6, 0.5]])
+    counts = torch.tensor([[True, True, False], [True, False, True]])
+    # (.5 + .2 - .3) + 0 of the first, an own item left out; (.5 + .5 - .4) + (.5 + .5 - .5) of the second
+    assert float(hinge(distances, counts, 0.5)) == pytest.approx(0.4 + 0.0 + 0.6 + 0.5)

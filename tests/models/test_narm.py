@@ -20,7 +20,8 @@ def test_attention_by_hand() -> None:
     weighing = nn.Linear(2, 1, bias=False)
     nn.init.constant_(weighing.weight, 1.0)
     with torch.no_grad():
-        found = attention(states, asking, asked, weighing)[0].tolist()
+        found = attention(states, asking, asked, weighing, torch.tensor([[True, True]]))[0].tolist()
+        unseen = attention(states, asking, asked, weighing, torch.tensor([[False, True]]))[0].tolist()
 
     def sigmoid(x: float) -> float:
         return 1 / (1 + math.exp(-x))
@@ -28,6 +29,23 @@ def test_attention_by_hand() -> None:
     first = 2 * sigmoid(0)
     older, newer = sigmoid(1) + sigmoid(-1), sigmoid(3) + sigmoid(-1)
     assert torch.allclose(torch.tensor(found), torch.tensor([[first, 0.0], [older, 2 * newer]]))
+    assert torch.allclose(torch.tensor(unseen), torch.tensor([[0.0, 0.0], [0.0, 2 * newer]])), "padding gets no attention"
+
+
+def test_an_item_is_compared_with_the_last_state_and_what_it_attends_to() -> None:
+    """score_i = e_i . B [g; c]."""
+    narm = network()
+    ids = torch.tensor([[0, 3, 5, 2]])
+    with torch.no_grad():
+        states, _ = narm.reader(narm.items(ids))
+        last, weights = states[0, 3], []
+        for place in (1, 2, 3):
+            asked = torch.sigmoid(narm.asking.weight @ last + narm.asked.weight @ states[0, place])
+            weights.append(float((narm.weighing.weight @ asked).squeeze()))
+        local = sum(weight * states[0, place] for weight, place in zip(weights, (1, 2, 3), strict=True))
+        assert isinstance(local, torch.Tensor)
+        expected = narm.joining.weight @ torch.cat([last, local])
+        assert torch.allclose(narm(ids)[0, 3], expected, atol=1e-6)
 
 
 def test_no_place_knows_what_comes_after_it_and_padding_is_nothing() -> None:

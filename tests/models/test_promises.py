@@ -1,5 +1,6 @@
 """What every named model promises, on sequences whose law is known."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def test_it_finds_the_law_that_the_floor_does_not_see(kind: str, fitted: AnyMode
 
 def test_saving_and_loading_changes_nothing(kind: str, fitted: AnyModel, tmp_path: Path) -> None:
     fitted.save(tmp_path / kind)
+    assert {path.suffix for path in (tmp_path / kind).iterdir()} <= {".json", ".safetensors", ".npz"}, "nothing that is run when it is read"
     mine, theirs = (model.recommend(ASKED[:40], 10) for model in (fitted, MODELS[kind].load(tmp_path / kind)))
     assert np.array_equal(mine.items, theirs.items)
     assert np.array_equal(mine.scores, theirs.scores)
@@ -93,11 +95,12 @@ def test_the_same_seed_gives_the_same_bytes_also_where_it_was_killed(kind: str, 
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
 
 
-def test_batch_mates_change_nothing(fitted: AnyModel) -> None:
-    together = fitted.score(ASKED[:9])
-    alone = [fitted.score([case])[0] for case in ASKED[:9]]
+def test_batch_mates_change_nothing_however_long_they_are(fitted: AnyModel) -> None:
+    asked = [replace(case, history=case.history[: 1 + place]) for place, case in enumerate(ASKED[:8])]
+    together = fitted.score(asked)
+    alone = [fitted.score([case])[0] for case in asked]
     assert all(np.allclose(row, one, rtol=1e-5, atol=1e-6) for row, one in zip(together[:, 1:], [one[1:] for one in alone], strict=True))
-    assert together.shape == (9, N_ITEMS + 1)
+    assert together.shape == (8, N_ITEMS + 1)
     assert bool(together[:, PAD].isneginf().all())
     assert bool(together[:, 1:].isfinite().all())
 

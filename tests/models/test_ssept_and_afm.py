@@ -33,6 +33,20 @@ def test_items_and_people_are_replaced_with_their_own_probabilities_in_training_
     assert torch.equal(seen, users)
 
 
+def test_what_is_learned_from_is_replaced_and_what_is_asked_for_is_not() -> None:
+    log, _ = walks(40)
+    [windows, *_] = window_batches(log, 8, rows=8, rng=np.random.default_rng(0))
+    whole = Drawing([windows], np.bincount(log.items, minlength=N_ITEMS + 1), SampledTraining(negatives=3), seed=1)[0]
+    owners = torch.from_numpy(np.searchsorted(log.offsets, whole.places.numpy().max(axis=1), side="right") - 1)
+    for replaced in ({"item_replaced": 0.9}, {"person_replaced": 0.9}, {}):
+        model = network(**({"item_replaced": 0.0, "person_replaced": 0.0} | replaced))
+        torch.manual_seed(0)
+        with torch.no_grad():
+            moved, still = lost(model.train(), whole, owners), lost(model.eval(), whole, owners)
+        assert (float(moved[0]) == pytest.approx(float(still[0]), rel=1e-6)) == (not replaced)
+        assert int(moved[1]) == int(still[1])
+
+
 def test_a_person_s_vector_stands_beside_the_item_s_and_a_stranger_is_everybody_s_mean() -> None:
     model = network().eval()
     vectors = model.vectors(torch.tensor([3, -1, 99]))

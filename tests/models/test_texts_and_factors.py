@@ -67,6 +67,13 @@ def test_bpr_places_a_stranger_where_the_objective_is_flat(tmp_path: Path) -> No
     assert float(torch.corrcoef(torch.cat([known, stranger])[:, 1:])[0, 1]) > 0.5, "a stranger is placed where the log has its double"
 
 
+def test_bpr_ranks_for_who_is_known_by_the_products_that_were_learned(tmp_path: Path) -> None:
+    model = BPR.fit(data(tmp_path), BPRSettings(factors=8, epochs=5))
+    [row] = model.score([CASES[0]])
+    products = model.tensors["items"].double() @ model.tensors["people"].double()[CASES[0].user]
+    assert torch.allclose(row[1:], products[1:].float(), atol=1e-6)
+
+
 def test_pairs_are_near_each_other_in_one_history_and_attributes_join_them() -> None:
     log = Interactions(("u", "v"), np.array([0, 3, 5]), np.array([1, 2, 3, 4, 1]))
     near = {tuple(pair) for pair in _pairs(log, np.empty((0, 2), dtype=np.int64), window=1).tolist()}
@@ -76,6 +83,8 @@ def test_pairs_are_near_each_other_in_one_history_and_attributes_join_them() -> 
     more = {tuple(pair) for pair in _pairs(log, described, window=1).tolist()} - near
     # Each with its own attribute, both ways; an item's attribute with what came next, and what came before with it.
     assert more == {(1, 10), (10, 1), (3, 11), (11, 3), (10, 2), (2, 11), (4, 10)}
+    both = {tuple(pair) for pair in _pairs(log, np.array([[1, 10], [2, 12], [3, 11]]), window=1).tolist()}
+    assert {(10, 12), (12, 11)} <= both, "and an item's attribute with that of the next one"
 
 
 def test_neighbours_in_histories_are_neighbours_and_a_cold_item_is_found_by_its_attributes(tmp_path: Path) -> None:
@@ -88,6 +97,8 @@ def test_neighbours_in_histories_are_neighbours_and_a_cold_item_is_found_by_its_
     others = [item for item in range(1, 11) if item not in (2, 5)]
     assert float(likeness[2, others].mean()) > 0.3 + float(likeness[2, 11:].mean())
     assert int(likeness[5, 1:].argsort(descending=True)[1]) + 1 <= 10, "item 5, which nobody took, stands on its shelf"
+    weak = Prod2Vec.fit(data(tmp_path / "weak", without), Prod2VecSettings(width=16, attributes=1e-6, fit=fit))
+    assert not torch.allclose(weak.tensors["vectors"], model.tensors["vectors"], atol=1e-3), "attributes weigh as much as they are given"
     plain = Prod2Vec.fit(data(tmp_path / "plain", without), Prod2VecSettings(width=16, fit=fit))
     assert float(plain.tensors["vectors"][5].norm()) == 0.0
     assert plain.score([Case(-1, (2,), 0)])[0, 5] == 0.0

@@ -55,6 +55,40 @@ def test_widths_follow_the_settings() -> None:
     assert features(continuous="mlp", continuous_width=4).sizes["continuous numbers"] == 4
 
 
+@torch.no_grad()
+def test_numbers_are_read_as_they_are_or_by_a_map_or_all_together() -> None:
+    asked = batch([3])
+    hour, price = asked["hour"][..., None], asked["price"][..., None]
+    assert torch.equal(features()._columns(asked, 3)["hour"], hour)
+    mapped = features(continuous="projection", continuous_width=4)
+    reader = mapped.readers["column hour"]
+    assert torch.allclose(mapped._columns(asked, 3)["hour"], hour * reader.weight[:, 0] + reader.bias)  # type: ignore[operator,union-attr]
+    whole = features(continuous="mlp", continuous_width=4)
+    first, between, last = whole.readers["column continuous numbers"]  # type: ignore[misc]
+    by_hand = last(between(torch.cat([hour, price], dim=2) @ first.weight.T + first.bias))
+    assert torch.allclose(whole._columns(asked, 3)["continuous numbers"], by_hand, atol=1e-6)
+    assert whole(asked).shape == (1, 3, 16)
+
+
+def test_a_sequence_s_number_and_vector_are_read_at_each_event() -> None:
+    schema = schema_of(
+        {
+            "item": {"tag": "item-id", "cardinality": 30},
+            "age": {"tag": "continuous", "level": "sequence"},
+            "face": {"tag": "embedding", "width": 2, "level": "sequence"},
+        }
+    )
+    made = features(schema, continuous="projection", vector_width=3)
+    asked = {"item": torch.tensor([[1, 2, 3], [4, 5, 0]]), "age": torch.tensor([0.5, -1.0]), "face": torch.randn(2, 2)}
+    read = made._columns(asked, 3)
+    with torch.no_grad():
+        for name, given in (("age", asked["age"][:, None]), ("face", asked["face"])):
+            expected = made.readers[f"column {name}"](given)
+            for place in range(3):
+                assert torch.allclose(read[name][:, place], expected)
+        assert made(asked).shape == (2, 3, 16)
+
+
 def test_a_soft_one_hot_is_a_mixture_whose_weights_add_up_to_one() -> None:
     soft = SoftOneHot(4, 3)
     with torch.no_grad():
@@ -105,8 +139,9 @@ def test_columns_are_joined_as_the_formula_says() -> None:
             }[how]
             real = asked["item"] > 0
             assert torch.allclose(made(asked)[real], made.projection(joined)[real], atol=1e-6), how
-    with pytest.raises(ConfigError, match="aggregation is multiply, which needs columns of one width"):
-        features(aggregation="multiply")
+    for how in ("stack", "sum", "multiply"):
+        with pytest.raises(ConfigError, match=f"aggregation is {how}, which needs columns of one width"):
+            features(aggregation=how)
 
 
 def test_norms_and_dropout_act_where_they_are_asked_for() -> None:
@@ -114,6 +149,10 @@ def test_norms_and_dropout_act_where_they_are_asked_for() -> None:
     normed = features(normalised=True)
     read = normed._normed("text", normed._columns(asked, 3)["text"])
     assert torch.allclose(read.mean(dim=-1), torch.zeros(1, 3), atol=1e-5)
+    with torch.no_grad():
+        columns = normed._columns(asked, 3)
+        by_hand = torch.cat([torch.nn.functional.layer_norm(columns[name], columns[name].shape[-1:]) for name in sorted(columns)], dim=-1)
+        assert torch.allclose(normed(asked), normed.projection(by_hand), atol=1e-5), "each column by itself, before they are joined"
     dropped = features(dropout=0.5)
     assert torch.equal(dropped(asked), dropped(asked))
     dropped.train()
@@ -121,9 +160,11 @@ def test_norms_and_dropout_act_where_they_are_asked_for() -> None:
 
 
 def test_swap_noise_moves_whole_events_and_only_in_training() -> None:
+    torch.manual_seed(0)
     made = features(swap=0.3)
     asked = batch([30] * 40 + [1] * 5)
     assert torch.equal(made(asked), features()(asked)), "not in evaluation"
+    assert not torch.equal(made.train()(asked), made.eval()(asked)), "in training"
     moved = made._disturbed(asked, asked["item"] > 0)
     real = asked["item"] > 0
     assert torch.equal(moved["item"] > 0, real), "padding stays"
@@ -138,9 +179,11 @@ def test_swap_noise_moves_whole_events_and_only_in_training() -> None:
 
 
 def test_ids_are_replaced_with_their_own_probabilities_and_only_in_training() -> None:
+    torch.manual_seed(0)
     made = features(replaced={"item": 0.4, "genre": 0.1})
     asked = batch([30] * 40)
     assert torch.equal(made(asked), features()(asked))
+    assert not torch.equal(made.train()(asked), made.eval()(asked)), "in training"
     moved = made._disturbed(asked, asked["item"] > 0)
     for name, share, high in (("item", 0.4, 29), ("genre", 0.1, 8)):
         real = asked[name] > 0
@@ -150,6 +193,34 @@ def test_ids_are_replaced_with_their_own_probabilities_and_only_in_training() ->
         assert torch.equal(moved[name] > 0, real)
     with pytest.raises(ConfigError, match="'itm' is no column of ids"):
         features(replaced={"itm": 0.1})
+
+
+def test_a_person_s_id_is_replaced_too() -> None:
+    schema = schema_of({"item": {"tag": "item-id", "cardinality": 30}, "who": {"tag": "user-id", "cardinality": 50, "level": "sequence"}})
+    made = features(schema, replaced={"who": 0.5}).train()
+    torch.manual_seed(0)
+    asked = {"item": torch.ones(2000, 1, dtype=torch.long), "who": torch.randint(1, 50, (2000,))}
+    moved = made._disturbed(asked, asked["item"] > 0)
+    assert torch.equal(moved["item"], asked["item"])
+    assert float((moved["who"] != asked["who"]).float().mean()) == pytest.approx(0.5 * (1 - 1 / 49), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("item_std", 0.05, 0.5),
+        ("other_std", 0.05, 0.5),
+        ("multiplier", 2.0, 4.0),
+        ("multiple", 1, 8),
+        ("soft_values", 10, 4),
+        ("unit_vectors", False, True),
+    ],
+)
+def test_every_setting_changes_what_is_read(name: str, one: object, other: object) -> None:
+    asked = batch([4])
+    with torch.no_grad():
+        results = [features(continuous="soft-one-hot", **{name: value})(asked) for value in (one, other)]
+    assert not torch.allclose(results[0], results[1])
 
 
 def test_a_shared_table_is_the_item_s_whatever_the_names() -> None:

@@ -38,10 +38,11 @@ def test_something_is_masked_and_something_seen_in_every_row_of_two_events_or_mo
         assert not (chosen & (torch.arange(10) >= lengths[:, None])).any()
 
 
-def test_the_masked_share_is_what_was_asked_for() -> None:
+@pytest.mark.parametrize("objective", ["mlm", "rtd"])
+def test_the_masked_share_is_what_was_asked_for(objective: str) -> None:
     lengths = torch.full((4000,), 40)
     torch.manual_seed(0)
-    chosen = masked_places(lengths, 40, MaskingSettings(objective="mlm", share=0.25, ends=0.0))
+    chosen = masked_places(lengths, 40, MaskingSettings.model_validate({"objective": objective, "share": 0.25, "ends": 0.0}))
     assert abs(float(chosen.float().mean()) - 0.25) < 3 * (0.25 * 0.75 / 160_000) ** 0.5 + 1e-4
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,11 +12,14 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 from fathom.errors import ConfigError, DataError
+from fathom.networks.block import BlockSettings
 from fathom.networks.blocks import BLOCKS, legal
 from fathom.networks.masking import DIRECTION, Objective
 from fathom.networks.network import CONTEXT, Network, check
 from fathom.networks.schema import schema_of
+from fathom.networks.transformer_xl import TransformerXL, distance_waves
 from fathom.records import PAD
+from fathom.training.optimizers import optimizers_of
 
 GRID: list[tuple[str, Objective]] = [(kind, objective) for kind in BLOCKS for objective in DIRECTION]
 LEGAL = [pair for pair in GRID if legal(*pair)]
@@ -23,7 +27,7 @@ every_pair = pytest.mark.parametrize(("kind", "objective"), LEGAL)
 LENGTHS = [6, 2, 9, 1, 4]
 
 
-def made(kind: str, objective: Objective, **parts: object) -> Network:
+def made(kind: str, objective: Objective, **parts: Any) -> Network:
     return network(block={"kind": kind}, masking={"objective": objective}, **parts)
 
 
@@ -74,6 +78,91 @@ def test_what_is_asked_of_a_full_row_is_what_is_served_on_the_row_without_its_en
 
 
 @every_pair
+def test_at_every_place_what_is_asked_is_what_is_served_on_the_row_that_ends_there(kind: str, objective: Objective) -> None:
+    model = made(kind, objective)
+    full = batch([7])
+    with torch.no_grad():
+        for length in range(1, 7):
+            cut = {name: values[:, :length] if values.ndim > 1 else values for name, values in full.items()}
+            judged, served = model.scores(full, torch.tensor([length])), model.scores(cut, torch.tensor([length]))
+            assert torch.allclose(judged[:, 1:], served[:, 1:], atol=1e-5)
+        if objective == "clm":  # trained at every place by what is served there
+            asked = model.masking.training_of(model.features(full), full["item"])
+            states = model._behind(asked, full)[0]
+            for length in range(1, 7):
+                assert torch.allclose(states[length - 1], model.states(full, torch.tensor([length]))[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("objective", DIRECTION)
+def test_rows_of_no_or_one_event_teach_nothing_and_spoil_nothing(objective: Objective) -> None:
+    model = made("xlnet", objective, heads={"bought": {}}).train()
+    torch.manual_seed(0)
+    some = model.losses(batch([0, 1, 0]))
+    assert float(some.parts["next item"].detach()) == 0.0
+    assert some.skipped == (0 if objective == "clm" else 1)
+    some.total.backward()
+    assert all(weight.grad is None or bool(weight.grad.isfinite().all()) for weight in model.parameters())
+
+
+def test_only_masked_places_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of MLM is the cross-entropy at masked places; whatever is read there, what is wanted is what stood there."""
+    model = network(masking={"objective": "mlm", "share": 0.4}, features={"swap": 0.5, "replaced": {"item": 0.5}})
+    given = batch([9, 7, 8])
+    torch.manual_seed(0)
+    asked = model.masking.training_of(model.features(given), given["item"])
+    hidden = asked.labels != PAD
+    logits = model.next_item.logits(model.block(asked.inputs, asked.inside, back=False)[hidden])  # type: ignore[union-attr]
+    expected = cross_entropy(logits[:, 1:], given["item"][hidden] - 1, reduction="sum")
+    torch.manual_seed(0)
+    losses = model.losses(given)
+    assert float(losses.parts["next item"].detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert int(losses.asked) == int(hidden.sum())
+    wanted: list[Tensor] = []
+    assert model.next_item is not None
+    usual = model.next_item.loss
+
+    def heard(states: Tensor, targets: Tensor, taken: Tensor) -> Tensor:
+        wanted.append(targets)
+        return usual(states, targets, taken)
+
+    monkeypatch.setattr(model.next_item, "loss", heard)
+    model.train()
+    torch.manual_seed(0)
+    noisy = model.losses(given)
+    assert float(noisy.total.detach()) != pytest.approx(float(losses.total.detach()), rel=1e-3), "noise acts in training"
+    torch.manual_seed(0)
+    model.features(given)  # draws what the noise draws
+    labels = model.masking.training_of(torch.zeros(3, 9, 16), given["item"]).labels
+    assert torch.equal(wanted[0], given["item"][labels != PAD]), "and what is wanted is what was there"
+
+
+def test_the_blocks_by_name() -> None:
+    names = {"xlnet", "gpt2", "bert", "electra", "albert", "roberta", "transformer-xl", "longformer", "reformer", "gru", "lstm", "mlp"}
+    assert set(BLOCKS) == names
+
+
+@every_pair
+def test_decay_is_the_matrices_alone(kind: str, objective: Objective) -> None:
+    model = made(kind, objective, heads={"bought": {}})
+    groups = optimizers_of(model, "adamw", learning_rate=1.0, weight_decay=0.1, products=torch.float32)[0].param_groups
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    decaying = {names[id(weight)] for group in groups if group["weight_decay"] for weight in group["params"]}
+    for name, weight in model.named_parameters():
+        table = any(part in name for part in ("tables", "embeddings.", "word_embedding", "wte", "wpe", "mask_emb"))
+        assert (name in decaying) == (weight.ndim > 1 and not table and not name.endswith("bias")), name
+
+
+def test_a_step_leaves_the_rows_of_padding_zero_in_all_tables() -> None:
+    model = network(heads={"bought": {}}).train()
+    [optimizer] = optimizers_of(model, "adamw", learning_rate=0.1, weight_decay=0.1, products=torch.float32)
+    model.losses(batch([9, 3, 5])).total.backward()
+    optimizer.step()
+    for table in model.features.tables.values():
+        assert float(table.weight[PAD].detach().abs().max()) == 0.0
+        assert float(table.weight[1:].detach().abs().max()) > 0.0
+
+
+@every_pair
 def test_padding_and_batch_mates_never_matter(kind: str, objective: Objective) -> None:
     model = made(kind, objective, heads={"bought": {}, "kind": {"summary": "mean"}, "spent": {"summary": "attention"}})
     short, long = batch(LENGTHS), batch(LENGTHS, size=max(LENGTHS) + 7)
@@ -119,11 +208,14 @@ def test_a_step_reaches_every_weight_and_saving_changes_nothing(kind: str, objec
     }
     missing = {name for name in missing if not (kind == "longformer" and "_global" in name)}
     assert not missing
+    torch.optim.Adam(model.parameters(), lr=0.01).step()
     save_file({name: tensor.contiguous().clone() for name, tensor in model.eval().state_dict().items()}, tmp_path / "model.safetensors")
-    again = made(kind, objective, heads={"bought": {}})
-    again.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    again = made(kind, objective, heads={"bought": {}}, seed=2)
     with torch.no_grad():
-        assert torch.equal(model.scores(batch([5]), torch.tensor([5])), again.scores(batch([5]), torch.tensor([5])))
+        expected = model.scores(batch([5]), torch.tensor([5]))
+        assert not torch.equal(again.scores(batch([5]), torch.tensor([5])), expected)
+        again.load_state_dict(load_file(tmp_path / "model.safetensors"))
+        assert torch.equal(again.scores(batch([5]), torch.tensor([5])), expected)
 
 
 @every_pair
@@ -365,6 +457,55 @@ def test_a_replaced_event_brings_its_columns_and_noise_is_no_replacement(monkeyp
     )
     with pytest.raises(ConfigError, match=r"which would betray them: write masking\.replacements: batch"):
         network(masking={"objective": "rtd", "replacements": "softmax"})
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "one", "other"),
+    [
+        ("epsilon", "bert", 1e-12, 0.5),
+        ("activation", "bert", "gelu", "relu"),
+        ("spread", "bert", 0.3, 0.1),
+        ("window", "longformer", 4, 8),
+        ("window", "reformer", 4, 8),
+        ("inner", "xlnet", 16, 24),
+        ("groups", "albert", 1, 2),
+    ],
+)
+def test_every_setting_of_a_block_changes_what_it_says(name: str, kind: str, one: object, other: object) -> None:
+    objective = "mlm" if legal(kind, "mlm") else "clm"
+    given, lengths = batch([9]), torch.tensor([9])
+    with torch.no_grad():
+        found = [
+            network(block={"kind": kind, name: value}, masking={"objective": objective}).scores(given, lengths)[:, 1:]
+            for value in (one, other)
+        ]
+    assert not torch.allclose(found[0], found[1], atol=1e-5)
+
+
+def test_transformer_xl_attends_as_its_formula_says() -> None:
+    """logit_ij = (q_i + u) . k_j + (q_i + v) . W r_(i - j)."""
+    settings = BlockSettings(kind="transformer-xl", width=8, layers=1, heads=2, inner=8, dropout=0.0, spread=0.5, length=5)
+    [layer] = TransformerXL(settings).eval().layers
+    torch.nn.init.normal_(layer.content_bias)  # type: ignore[arg-type]
+    torch.nn.init.normal_(layer.place_bias)  # type: ignore[arg-type]
+    states, waves = torch.randn(1, 5, 8), distance_waves(5, 8)
+    with torch.no_grad():
+        queries, keys, values = (part.view(5, 2, 4) for part in layer.read(states[0]).chunk(3, dim=1))  # type: ignore[operator]
+        mixed = torch.zeros(5, 2, 4)
+        for head in range(2):
+            for i in range(5):
+                logits = torch.stack(
+                    [
+                        (queries[i, head] + layer.content_bias[head]) @ keys[j, head]  # type: ignore[index]
+                        + (queries[i, head] + layer.place_bias[head]) @ layer.places(waves[i - j + 4]).view(2, 4)[head]  # type: ignore[index,operator]
+                        for j in range(i + 1)
+                    ]
+                )
+                mixed[i, head] = (logits / 2).softmax(dim=0) @ values[: i + 1, head]
+        one = layer.norm(states[0] + layer.write(mixed.reshape(5, 8)))  # type: ignore[operator]
+        expected = layer.feed_norm(one + layer.feed(one))  # type: ignore[operator]
+        allowed = torch.ones(1, 5, 5, dtype=torch.bool).tril()
+        assert torch.allclose(layer(states, allowed, waves)[0], expected, atol=1e-5)
 
 
 def test_albert_with_as_many_groups_as_layers_shares_nothing() -> None:

@@ -20,14 +20,16 @@ from fathom.contracts import Recommender
 from fathom.errors import ConfigError
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import read
+from fathom.models.model import AnyModel, TrainingData
 from fathom.models.registry import MODELS
 from fathom.pipeline import judge
 from fathom.pipeline.ask import recommender_of
 from fathom.pipeline.methods import opened, recipe_at, table_of
 from fathom.pipeline.sequential.recipe import SequentialRecipe
+from fathom.pipeline.sequential.stages import fit_along
 from fathom.pipeline.sequential.workshop import SequentialWorkshop
 from fathom.recipes import dump
-from fathom.records import Case
+from fathom.records import Case, Interactions
 
 FIT = {"epochs": 1, "batch_size": 8, "precision": "float32"}
 NETWORK = {"model": {"width": 16, "length": 16}, "fit": FIT}
@@ -43,6 +45,7 @@ OWN = {
     "ssept": {"width": 8, "length": 8, "fit": FIT},
     "narm": {"width": 8, "length": 8, "fit": FIT},
     "gru4rec": {"width": 8, "negatives": 8, "fit": FIT},
+    "transformers4rec": ROWS | {"block": "albert", "objective": "rtd"},
 }
 RECIPE = {
     "method": "sequential",
@@ -82,6 +85,16 @@ def test_every_named_model_has_a_row_and_serves_what_was_judged(run: Path) -> No
         asked = recommender_of(table_of(work), name).recommend(work.test_cases, 20)
         assert asked.items.tolist() == Evaluation.load(run / "ranks" / f"{name}.parquet").items.tolist(), name
     assert {(told.a, told.b) for told in results.comparisons} >= {("vsknn", "popularity"), ("vsknn", list(MODELS)[-1])}
+
+
+@pytest.mark.parametrize("model", ["item-knn", "bert4rec"])
+def test_who_is_served_gets_the_ids_of_the_log(run: Path, model: str) -> None:
+    work = opened(run)
+    case = replace(work.test_cases[0], user=-1)
+    items = recommender_of(table_of(work), model).recommend([case], 3).items[0]
+    titles = "; ".join(work.catalog.titles[item - 1] for item in case.history)
+    answer = told(["recommend", str(run), "--model", model, "--history", titles, "--k", "3"])
+    assert all(work.catalog.names[item - 1] in answer for item in items)
 
 
 def test_a_run_is_exported_for_other_tools_and_papers(run: Path, tmp_path: Path) -> None:
@@ -207,6 +220,30 @@ def test_models_are_learned_again_as_time_goes_on_and_windows_count_alike(along:
             own = evaluate(work.at(row.model, number), [replace(case, user=-1) for case in window.test])
             assert row.metrics[f"{window.name}/ndcg@10"] == pytest.approx(own.metrics()["ndcg@10"])
     assert "3 time windows" in results.dataset.split or "Nothing that happens in a window" in results.dataset.split
+
+
+def test_nothing_of_a_window_is_seen_before_it_is_asked(along: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the models are given, event by event."""
+    work = opened(along)
+    assert isinstance(work, SequentialWorkshop)
+    times = work.dataset.interactions.times
+    assert times is not None
+    given: list[Interactions] = []
+
+    def heard(data: TrainingData, _: object) -> AnyModel:
+        given.append(data.interactions)
+        return before
+
+    before = work.at("popularity", 0)
+    monkeypatch.setattr(MODELS["popularity"], "fit", heard)
+    monkeypatch.setattr(SequentialWorkshop, "folder", lambda *_: along / "nowhere")
+    monkeypatch.setattr(SequentialWorkshop, "keep", lambda *_: None)
+    fit_along(work, "popularity", None)
+    assert len(given) == len(work.windows)
+    for log, window in zip(given, work.windows, strict=True):
+        assert log.times is not None
+        assert int(log.times.max()) < window.begins
+        assert log.n_events > 0
 
 
 def test_a_model_that_was_learned_piece_by_piece_goes_on_where_it_was_stopped(along: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from torch import nn
 
 from fathom.errors import ConfigError, ModelError
 from fathom.training.run import Run, noise_from
-from fathom.training.supervised import FitSettings, fit
+from fathom.training.supervised import FitSettings, computes_in_bfloat16, fit
 
 SETTINGS = FitSettings(epochs=4, batch_size=8, learning_rate=0.05, precision="float32", checkpoint_seconds=0, select="fit", average=0.5)
 INPUTS = torch.linspace(-1, 1, 40)[:, None]
@@ -76,6 +76,19 @@ def test_same_seed_same_bytes(tmp_path):
     torch.manual_seed(2)
     second, _, _ = learn(tmp_path / "b")
     assert torch.equal(weights(first), weights(second))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_products_are_in_the_asked_precision_and_weights_and_losses_in_float32(tmp_path, precision):
+    module, seen = nn.Sequential(nn.Linear(1, 8), nn.Linear(8, 1)), set()
+    module[0].register_forward_hook(lambda _, __, out: seen.add(out.dtype))
+    _, report, run = learn(tmp_path, module=module, settings=SETTINGS.model_copy(update={"precision": precision, "average": 0.0}))
+    assert getattr(torch, precision) in seen
+    assert computes_in_bfloat16(precision, torch.device("cpu")) == (precision == "bfloat16")
+    assert {weight.dtype for weight in module.parameters()} == {torch.float32}
+    losses = [line["line/loss"] for line in run.metrics("line") if "line/loss" in line]
+    assert losses[-1] < losses[0] / 3
+    assert report.steps == 20
 
 
 def test_another_seed_is_another_fit(tmp_path):
