@@ -89,6 +89,8 @@ def tune(
     recipe: Annotated[Path, typer.Argument(help="Recipe of named models (method: sequential).", show_default=False)],
     minutes: Annotated[float, typer.Option(min=0, help="How long the settings of each model are searched.")] = 20,
     models: Annotated[list[str], typer.Option("--model", help="Only this model. May be repeated.", show_default=False)] = [],  # noqa: B006
+    users: Annotated[int, typer.Option(min=0, help="Trials learn from the histories of so many users; 0: of all.")] = 0,
+    processes: Annotated[int, typer.Option(min=1, help="So many models are searched side by side, each by its share of the cores.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder of the trials; runs/<name>-tuned where not given.", show_default=False)] = None,
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
@@ -99,7 +101,7 @@ def tune(
 
     from fathom.pipeline.sequential.tune import tune_file
 
-    tune_file(recipe, minutes=minutes, models=models, out=out, overrides=overrides, command=_command())
+    tune_file(recipe, minutes=minutes, models=models, out=out, overrides=overrides, command=_command(), users=users, processes=processes)
 
 
 @app.command()

@@ -33,7 +33,7 @@ def helped(count: int) -> Iterator[None]:
     In one of the further processes, which runs the same command, the block is entered as it is.
     """
     if PARENT in os.environ:
-        threading.Thread(target=_end_with_parent, args=(int(os.environ[PARENT]),), daemon=True).start()
+        threading.Thread(target=end_with_parent, args=(int(os.environ[PARENT]),), daemon=True).start()
         try:
             yield
         except RuntimeError:
@@ -113,7 +113,7 @@ def _failed(helpers: Sequence["subprocess.Popen[bytes]"]) -> str:
     return f"a further process of this run {why}; the same command goes on where it stopped"
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """End this process soon after the one that it helps."""
     while os.getppid() == parent:
         time.sleep(0.5)

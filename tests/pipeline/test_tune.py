@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -17,6 +18,7 @@ from fathom.pipeline.methods import recipe_at
 from fathom.pipeline.sequential import tune
 from fathom.pipeline.sequential.recipe import SequentialRecipe
 from fathom.pipeline.sequential.tune import tune_file
+from fathom.training.run import Run
 
 RECIPE: dict[str, Any] = {
     "method": "sequential",
@@ -96,6 +98,58 @@ def test_networks_are_tuned_too_and_what_has_nothing_to_search_is_tried_once(tmp
     assert len(tried) == 2
     assert set(tried[1]["settings"]) == set(MODELS["sasrec+"].searched)
     assert not list((tmp_path / "out" / "checkpoints").glob("*"))
+
+
+def test_a_trial_that_falls_behind_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "EARLIER", 1)
+    monkeypatch.setattr(tune, "median", lambda _: 1.0)
+    fit = {"epochs": 3, "batch_size": 8, "validate_every": 1}
+    models = {"sasrec+": {"fit": fit}}
+    tune_file(recipe(tmp_path, models=models), minutes=1, models=[], out=tmp_path / "out", overrides=(), command="")
+    first, *others = trials(tmp_path / "out", "sasrec+")
+    assert (first["stopped"], list(first["curve"])) == (False, ["1", "2", "3"])
+    assert len(others) > 1
+    for trial in others:
+        assert (trial["stopped"], list(trial["curve"])) == (True, ["1"])
+        assert trial["value"] == trial["curve"]["1"]
+
+
+def test_half_of_those_before_must_be_better_at_the_same_epoch(tmp_path: Path) -> None:
+    before = [{"2": 0.1, "4": 0.5}, {"2": 0.2}, {"2": 0.3}]
+    run = tune._Watched(tmp_path, before)
+    run.log("a", 1, {"ndcg@10": 0.2, "epoch": 2})
+    run.log("a", 2, {"ndcg@10": 0.0, "epoch": 4})
+    run.log("a", 3, {"loss": 0.0, "epoch": 2})
+    with pytest.raises(tune._Behind):
+        run.log("a", 4, {"ndcg@10": 0.19, "epoch": 2})
+    assert len(run.metrics("a")) == 4, "what stopped it is written down"
+
+
+def test_models_are_searched_side_by_side_with_the_same_results(tmp_path: Path) -> None:
+    models = {"item-knn": {"neighbours": 9}, "ease": None, "popularity": None}
+    path = recipe(tmp_path, models=models)
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        tune_file(path, minutes=0, models=[], out=out, overrides=(), command="", processes=processes)
+        for name in models:
+            [trial] = trials(out, name)
+            assert trial["value"] == trials(tmp_path / "1", name)[0]["value"]
+        assert (out / "tuned.yaml").is_file()
+
+
+def test_trials_learn_from_as_many_people_as_asked_for_and_from_those_first_who_are_judged(tmp_path: Path) -> None:
+    path = recipe(tmp_path, valid_users=10)
+    for users, kept in ((0, 40), (15, 15), (4, 4), (90, 40)):
+        tune_file(path, minutes=0, models=["popularity"], out=tmp_path / str(users), overrides=(), command="", users=users)
+        made = recipe_at(tmp_path / str(users) / "recipe.yaml")
+        assert isinstance(made, SequentialRecipe)
+        work = tune.SequentialWorkshop(made, Run(tmp_path / str(users)))
+        sizes = np.diff(tune.Search(work, "popularity", users=users)._log().offsets)
+        asked = [case.user for case in work.valid_cases]
+        assert int((sizes > 0).sum()) == kept
+        assert int((sizes[asked] > 0).sum()) == min(kept, 10)
+    with pytest.raises(ConfigError, match="these trials were made with another recipe"):
+        tune_file(path, minutes=0, models=["popularity"], out=tmp_path / "15", overrides=(), command="", users=16)
 
 
 @pytest.mark.parametrize("kind", MODELS)
