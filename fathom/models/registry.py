@@ -1,5 +1,6 @@
 """The named models. A new one is a file beside this one and a line in `MODELS`."""
 
+import re
 from collections.abc import Mapping
 
 from fathom.models.afm import AFM
@@ -52,3 +53,12 @@ MODELS: Mapping[str, type[AnyModel]] = {
     )
 }
 """Name in recipes -> model, in the order of tables."""
+
+
+def model_of(name: str) -> type[AnyModel]:
+    """The model that a recipe calls `name`: as in `MODELS`, or that and, behind an underscore, a word of the recipe's own.
+
+    >>> model_of("item-knn_near").kind
+    'item-knn'
+    """
+    return MODELS[re.sub(r"_[A-Za-z0-9-]+$", "", name)]

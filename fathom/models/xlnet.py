@@ -2,25 +2,16 @@
 
 from typing import ClassVar
 
-from pydantic import Field
-
 from fathom.models.architecture import ArchitectureModel, ArchitectureSettings, MaskedSettings, PermutedSettings, ReplacedSettings
 from fathom.models.searching import HIDING, SearchSpace
 from fathom.networks.heads import NextItemSettings
 from fathom.settings import Settings
 
 
-class Smoothed(NextItemSettings):
-    """With the smoothing that the paper found to help."""
-
-    smoothing: float = Field(default=0.2, ge=0, lt=1)
-    """Label smoothing: this share of the target's weight is spread over all items."""
-
-
 class SmoothedSettings(Settings):
-    """With label smoothing."""
+    """With the label smoothing that the paper found to help."""
 
-    next_item: NextItemSettings = Smoothed()
+    next_item: NextItemSettings = NextItemSettings(smoothing=0.2)
     """How items are scored, and how the true one is set against the others."""
 
 

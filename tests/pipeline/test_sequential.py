@@ -176,6 +176,29 @@ def test_a_recipe_names_its_models(tmp_path: Path) -> None:
         recipe_at(written(tmp_path, models={}))
 
 
+def test_one_model_stands_in_a_table_several_times(tmp_path: Path) -> None:
+    models = {"item-knn_far-off": {"neighbours": 50}, "item-knn_near": {"neighbours": 2}, "popularity": None, "item-knn": {"neighbours": 7}}
+    path = written(tmp_path, models=models)
+    recipe = recipe_at(path, overrides=["models.item-knn_near.neighbours=3"])
+    assert isinstance(recipe, SequentialRecipe)
+    assert recipe.models.names == ("popularity", "item-knn", "item-knn_far-off", "item-knn_near")
+    again = tmp_path / "again.yaml"
+    again.write_text(dump(recipe), encoding="utf-8")
+    assert dump(recipe_at(again)) == dump(recipe)
+    told(["run", str(again), "--processes", "1", "--out", str(tmp_path / "run")])
+    assert [row.model for row in read(tmp_path / "run" / "results.json").rows] == [*recipe.models.names, "oracle"]
+    for name, neighbours in (("item-knn_near", 3), ("item-knn_far-off", 50)):
+        assert MODELS["item-knn"].load(tmp_path / "run" / name).settings.neighbours == neighbours
+    for name, said in (
+        ("item-nkk_near", r"line \d+: unknown setting 'models\.item-nkk_near'; did you mean 'item-knn'"),
+        ("item-knn_", r"unknown setting 'models\.item-knn_'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            recipe_at(written(tmp_path, models={name: None}))
+    with pytest.raises(ConfigError, match=r"models\.item-knn_near\.neighbours: Input should be greater than or equal to 1"):
+        recipe_at(written(tmp_path, models={"item-knn_near": {"neighbours": 0}}))
+
+
 @pytest.mark.slow
 def test_two_processes_end_with_the_same_table(run: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "fathom.cli", "run", str(run.parent / "tiny.yaml"), "--out", str(tmp_path / "run"), "--processes", "2"]

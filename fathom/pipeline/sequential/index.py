@@ -12,7 +12,7 @@ from fathom.errors import ConfigError
 from fathom.items.approximate import Approximate
 from fathom.items.search import search
 from fathom.models.model import ProductModel
-from fathom.models.registry import MODELS
+from fathom.models.registry import model_of
 from fathom.pipeline.judge import need
 from fathom.pipeline.methods import opened, table_of
 from fathom.pipeline.sequential.workshop import SequentialWorkshop
@@ -72,7 +72,7 @@ def _products(folder: Path, model: str) -> tuple[SequentialWorkshop, AnyProducts
     if not isinstance(work, SequentialWorkshop) or work.windows:
         raise ConfigError(f"{folder}: only the models of a run of named models (method: sequential, no windows) can be indexed")
     need(table_of(work), model)
-    able = [name for name in work.recipe.models.names if issubclass(MODELS[name], ProductModel)]
+    able = [name for name in work.recipe.models.names if issubclass(model_of(name), ProductModel)]
     if model not in able:
         raise ConfigError(
             f"--model {model}: it does not rank by products, so there is nothing to index; these do: {', '.join(able) or 'none'}"

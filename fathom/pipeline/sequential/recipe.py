@@ -1,11 +1,12 @@
 """What a recipe of named models says: which ones, each with its own settings."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
 from fathom.data.time_windows import Mode
-from fathom.models.registry import MODELS
+from fathom.models.registry import MODELS, model_of
 from fathom.pipeline.recipe import Recipe
 from fathom.settings import Settings
 
@@ -30,8 +31,10 @@ class Chosen(Settings):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Which ones, in the order of tables."""
-        return tuple(name for name in MODELS if self.settings_of(name) is not None)
+        """Which ones, in the order of tables; another one of the same model stands behind it."""
+        order = list(MODELS)
+        there = [name for name in type(self).model_fields if self.settings_of(name) is not None]
+        return tuple(sorted(there, key=lambda name: order.index(model_of(name).kind)))
 
     def settings_of(self, name: str) -> Settings | None:
         """The settings of one model; None for one that is not named."""
@@ -39,14 +42,31 @@ class Chosen(Settings):
         return found
 
 
-_fields: dict[str, Any] = {
-    name: (Annotated[model.settings_type() | None, BeforeValidator(_written)], None) for name, model in MODELS.items()
-}
+def _field(name: str) -> Any:
+    return (Annotated[model_of(name).settings_type() | None, BeforeValidator(_written)], None)
+
 
 if TYPE_CHECKING:
     Models = Chosen
 else:
-    Models = create_model("Models", __base__=Chosen, **_fields)
+    Models = create_model("Models", __base__=Chosen, **{name: _field(name) for name in MODELS})
+
+
+def _with_others(value: object) -> object:
+    """The models, those among them that are the same model once more, 'sasrec+_small', as fields of their own."""
+    if not isinstance(value, Mapping):
+        return value
+    others = [name for name in value if isinstance(name, str) and name not in MODELS and _is_model(name)]
+    if not others:
+        return value
+    return create_model("Models", __base__=Models, **{name: _field(name) for name in others}).model_validate(value)
+
+
+def _is_model(name: str) -> bool:
+    try:
+        return bool(model_of(name))
+    except KeyError:
+        return False
 
 
 class TimeWindowSettings(Settings):
@@ -77,8 +97,9 @@ class SequentialRecipe(Recipe):
     """Which method it is a recipe of."""
     windows: TimeWindowSettings | None = None
     """Windows of time in the place of `split`; left out: models are learned once."""
-    models: Models
-    """Name -> settings, for example 'item-knn: {neighbours: 100}'; a name alone takes the defaults."""
+    models: Annotated[SerializeAsAny[Models], BeforeValidator(_with_others)]
+    """Name -> settings, for example 'item-knn: {neighbours: 100}'; a name alone takes the defaults. The same model once more with other
+    settings has a word of your own behind an underscore: 'item-knn_near'."""
 
     @model_validator(mode="after")
     def _windows_can_be(self) -> Self:
@@ -86,7 +107,7 @@ class SequentialRecipe(Recipe):
             return self
         if self.split != type(self).model_fields["split"].default:  # the default may stand there, a dumped recipe has it
             raise ValueError(f"split '{self.split}' and windows both say what is asked: leave one of them out")
-        fixed = [name for name in self.models.names if not MODELS[name].goes_on]
+        fixed = [name for name in self.models.names if not model_of(name).goes_on]
         if self.windows.mode == "incremental" and fixed:
             able = ", ".join(name for name, model in MODELS.items() if model.goes_on)
             raise ValueError(f"windows.mode 'incremental' cannot be for {', '.join(fixed)}: write 'retrain', or only some of {able}")

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from functools import partial
 
 from fathom.models.model import AnyModel, TrainingData
-from fathom.models.registry import MODELS
+from fathom.models.registry import model_of
 from fathom.pipeline.groundwork import DATA, DATASET
 from fathom.pipeline.judge import judge_all
 from fathom.pipeline.sequential.recipe import SequentialRecipe
@@ -24,7 +24,7 @@ def fit_model(work: SequentialWorkshop, *, kind: str) -> None:
         fit_along(work, kind, settings)
     else:
         data = TrainingData(work.split.train, work.valid_cases, work.catalog, work.run, kind)
-        work.keep(MODELS[kind].fit(data, settings), kind)
+        work.keep(model_of(kind).fit(data, settings), kind)
 
 
 def fit_along(work: SequentialWorkshop, kind: str, settings: Settings | None) -> None:
@@ -38,14 +38,14 @@ def fit_along(work: SequentialWorkshop, kind: str, settings: Settings | None) ->
     there = [work.folder(work.part(kind, number)).is_dir() for number in range(len(work.windows))]
     processes().wait_for_everyone()  # all have looked before the first one is saved
     # What is trained step by step shows a bar for each window.
-    with nullcontext(lambda _: None) if MODELS[kind].by_gradients else progress(kind, len(there)) as advance:
+    with nullcontext(lambda _: None) if model_of(kind).by_gradients else progress(kind, len(there)) as advance:
         for number, window in enumerate(work.windows):
             if there[number]:
                 before = work.at(kind, number)
             else:
                 data = TrainingData(window.train(work.dataset.interactions), (), work.catalog, work.run, f"{kind}@{number:04}")
                 if before is None or asked.mode == "retrain":
-                    before = MODELS[kind].fit(data, settings)
+                    before = model_of(kind).fit(data, settings)
                 elif window.learned.any():
                     before = before.continued(data)
                 work.keep(before, work.part(kind, number))
@@ -65,11 +65,11 @@ def stages_of(recipe: SequentialRecipe) -> Sequence[Stage[SequentialWorkshop]]:
     fits = [
         Stage(
             name,
-            MODELS[name].about,
+            model_of(name).about,
             ("dataset",),
             (*DATA, "split", "windows", "valid_users", "seed", f"models.{name}"),
             partial(fit_model, kind=name),
-            alone=not MODELS[name].by_gradients,
+            alone=not model_of(name).by_gradients,
         )
         for name in names
     ]

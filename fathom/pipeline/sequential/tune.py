@@ -26,7 +26,7 @@ from fathom.errors import ConfigError, MissingExtraError, ModelError, suggestion
 from fathom.evaluation.results import commit
 from fathom.files import read_json, write_json, write_text
 from fathom.models.model import AnyModel, TrainingData
-from fathom.models.registry import MODELS
+from fathom.models.registry import model_of
 from fathom.models.searching import Range
 from fathom.pipeline.launch import end_with_parent
 from fathom.pipeline.methods import METHODS, recipe_at
@@ -153,7 +153,7 @@ class Search:
         settings = work.recipe.models.settings_of(name)
         assert settings is not None
         self._work, self._name, self._users = work, name, users
-        self._kind: type[AnyModel] = MODELS[name]
+        self._kind: type[AnyModel] = model_of(name)
         self._own: Settings = settings
         self._folder = work.run.folder / name
         self.trials: list[dict[str, Any]] = self._read()

@@ -5,7 +5,7 @@ from functools import cached_property, partial
 from fathom.contracts import Recommender
 from fathom.data.time_windows import TimeWindow, time_windows, together
 from fathom.models.model import AnyModel
-from fathom.models.registry import MODELS
+from fathom.models.registry import model_of
 from fathom.pipeline.sequential.recipe import SequentialRecipe
 from fathom.pipeline.sequential.timeline import Timeline
 from fathom.pipeline.workshop import Workshop
@@ -44,8 +44,8 @@ class SequentialWorkshop(Workshop):
 
     def at(self, name: str, number: int) -> AnyModel:
         """The model as it was before window `number`."""
-        return MODELS[name].load(self.folder(self.part(name, number)))
+        return model_of(name).load(self.folder(self.part(name, number)))
 
     def model(self, name: str) -> Recommender:
         """The model as its stage left it."""
-        return Timeline(self.windows, partial(self.at, name)) if self.windows else MODELS[name].load(self.folder(name))
+        return Timeline(self.windows, partial(self.at, name)) if self.windows else model_of(name).load(self.folder(name))
