@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 
 from fathom.contracts import Recommender
 from fathom.data.filters import k_core
@@ -35,10 +36,12 @@ from fathom.records import Case, Interactions, Split
 from fathom.training.run import Run
 from fathom.training.sequential import SASRecTraining, train_sasrec
 
+TORCH = f"torch=={torch.__version__.partition('+')[0]}"
+"""The same for everybody."""
 PEERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "rectools": (("rectools[torch]==0.19.0", "torch", "pyarrow"), ()),
+    "rectools": (("rectools[torch]==0.19.0", TORCH), ()),
     "recbole": (
-        ("torch", "numpy<2", "scipy", "pandas<3", "pyarrow", "tqdm", "colorlog==4.7.2", "colorama==0.4.4", "scikit-learn", "pyyaml")
+        (TORCH, "numpy<2", "scipy", "pandas<3", "tqdm", "colorlog==4.7.2", "colorama==0.4.4", "scikit-learn", "pyyaml")
         + ("tensorboard", "thop", "tabulate", "plotly", "texttable", "psutil"),
         ("recbole==1.2.1",),
     ),
@@ -137,16 +140,16 @@ def main() -> None:
         folder = Path(name)
         owners = np.repeat(np.arange(train.n_users), np.diff(train.offsets))
         places = np.arange(train.n_events) - np.repeat(train.offsets[:-1], np.diff(train.offsets))
-        pl.DataFrame({"user": owners, "item": train.items, "time": places}).write_parquet(folder / "train.parquet")
+        pl.DataFrame({"user": owners, "item": train.items, "time": places}).write_csv(folder / "train.csv")
         asked = [(case.user, case.target) for case in split.valid if case.user < train.n_users]
-        pl.DataFrame(asked, schema=["user", "target"], orient="row").write_parquet(folder / "asked.parquet")
+        pl.DataFrame(asked, schema=["user", "target"], orient="row").write_csv(folder / "asked.csv")
         print(f"{train.n_users:,} users, {train.n_events:,} events, {len(asked):,} asked, NDCG@10 {given.goal:g} wanted", flush=True)
         for one in given.only:
             limits = {"goal": given.goal, "seconds": given.seconds}
             if one == "fathom":
                 found[one] = fathom(split, train, n_items, **limits, folder=folder / "run")
             else:
-                found[one] = peer(one, (folder / "train.parquet", folder / "asked.parquet"), **limits, folder=given.folder)
+                found[one] = peer(one, (folder / "train.csv", folder / "asked.csv"), **limits, folder=given.folder)
     own = found.get("fathom", [{"seconds": float("nan"), "users_per_second": float("nan")}])
     fastest = {one: max(told["users_per_second"] for told in lines) for one, lines in found.items()}
     for one, lines in found.items():

@@ -22,12 +22,12 @@ warnings.filterwarnings("ignore")
 def main() -> None:
     """Train epoch by epoch until the goal is reached or the time is over."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("train", help="Parquet: user, item, time.")
-    parser.add_argument("asked", help="Parquet: user, target.")
+    parser.add_argument("train", help="CSV: user, item, time.")
+    parser.add_argument("asked", help="CSV: user, target.")
     parser.add_argument("--goal", type=float, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     given = parser.parse_args()
-    events, asked = pd.read_parquet(given.train), pd.read_parquet(given.asked)
+    events, asked = pd.read_csv(given.train), pd.read_csv(given.asked)
     events = events.rename(columns={"user": Columns.User, "item": Columns.Item, "time": Columns.Datetime})
     events[Columns.Weight] = 1
     events[Columns.Datetime] = pd.to_datetime(events[Columns.Datetime], unit="s")
