@@ -12,6 +12,7 @@ from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import Difference, Row
 from fathom.evaluation.rows import make_row
 from fathom.metrics import Values
+from fathom.models.registry import model_of
 from fathom.pipeline.sequential.workshop import SequentialWorkshop
 from fathom.pipeline.table import Speaker, Table, part_figures
 from fathom.records import Case, Ints
@@ -33,8 +34,9 @@ class SequentialTable(Table):
 
     @property
     def pairs(self) -> Sequence[tuple[str, str]]:  # type: ignore[override]
+        """Each with the floor, with the last of the table, and one that is a model once more with the model as it is."""
         names = self.protagonists
-        return [(name, other) for name in names for other in dict.fromkeys(("popularity", names[-1])) if other != name]
+        return [(name, other) for name in names for other in dict.fromkeys(("popularity", model_of(name).kind, names[-1])) if other != name]
 
     def weights(self) -> Values | None:
         """Every window counts alike, however many it asks: means are averages over time (AoT)."""
