@@ -44,8 +44,8 @@ and the controls: [docs/measured.md](docs/measured.md).""",
         "r2ec-no-reason",
         """R²ec, in the same way; in brackets the difference from `r2ec-no-reason`, the same model continued without reasoning. Both it and
 `r2ec`, which serves, have read whole histories; `r2ec-warm` and `r2ec-recpo` have not read the ends that are held out for reasoning.
-One run each. Most of what `r2ec` gains it gains by having learned to reason: read out without a word the same weights have .2008 on ML-1M and .0617 on
-Games, where the words add 2.9 % ([docs/lab-notes.md](docs/lab-notes.md)).""",
+One run each. Most of what `r2ec` gains it gains by having learned to reason: read out without a word the same weights have .2008 on
+ML-1M and .0617 on Games, where the words add 2.9 % ([docs/lab-notes.md](docs/lab-notes.md)).""",
     ),
 )
 
