@@ -16,6 +16,7 @@ from fathom.errors import ConfigError, suggestion
 from fathom.items.search import search
 from fathom.models.searching import SearchSpace
 from fathom.recommenders.ranked import BATCH, Ranked, joined
+from fathom.recommenders.sequence import of_like_length
 from fathom.recommenders.weights import read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Catalog, Floats, Interactions, Ints, Ranking
 from fathom.settings import Settings
@@ -129,8 +130,14 @@ class ProductModel(Model[Chosen], Generic[Chosen]):
 
     @torch.inference_mode()
     def sides(self, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
-        """Cases and items, float32 on the CPU. Items are asked for again only when a weight has changed."""
-        people = self.people(cases).float().cpu()
+        """Cases and items, float32 on the CPU. Items are asked for again only when a weight has changed.
+
+        Cases whose histories are of like length are read together, so that little is padding.
+        """
+        pieces = list(of_like_length([len(case.history) for case in cases]))
+        read = torch.cat([self.people([cases[row] for row in rows]) for rows in pieces] or [self.people(())])
+        people = torch.empty_like(read, dtype=torch.float32, device="cpu")
+        people[[row for rows in pieces for row in rows]] = read.float().cpu()
         versions = tuple(weight._version for weight in self.module.parameters())
         if self._items is None or self._items[0] != versions or len(self._items[1]) != self.n_items + 1:
             self._items = versions, self.items().float().cpu()

@@ -1,7 +1,7 @@
 """What every network does that reads ids and says what comes next: histories become states, states become rankings."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,9 @@ from fathom.recommenders.text_items import TextItems
 from fathom.records import PAD, Case, Ranking
 
 BATCH = 256
-"""Histories encoded at a time: bounds memory, changes nothing in the result."""
+"""Histories compared with the items at a time: bounds memory, changes nothing in the result."""
+ENCODED = 64
+"""Histories encoded at a time: what attention needs for them stays near a core. 256 took twice as long (200 events, width 64)."""
 
 
 class SequenceNetwork(nn.Module, ABC):
@@ -38,8 +40,11 @@ class SequenceNetwork(nn.Module, ABC):
         """(B, T, d) float32: what is expected after each of the ids (B, T), padded on the right; no place knows what comes after it."""
 
     def users(self, histories: Sequence[Sequence[int]]) -> Tensor:
-        """(B, d) float32: what is expected after each history."""
-        return torch.cat([torch.empty(0, self.width), *(self._users(part) for part in _parts(histories))])
+        """(B, d) float32: what is expected after each history. Those of like length are encoded together, so that little is padding."""
+        found = torch.empty(len(histories), self.width)
+        for rows in of_like_length(list(map(len, histories))):
+            found[rows] = self._users([histories[row] for row in rows])
+        return found
 
     def score(self, cases: Sequence[Case]) -> Tensor:
         """(B, n_items + 1) float32 on the CPU, -inf in column `PAD`."""
@@ -59,7 +64,7 @@ class SequenceNetwork(nn.Module, ABC):
 
     @torch.inference_mode()
     def _users(self, histories: Sequence[Sequence[int]]) -> Tensor:
-        """One batch of `users`, as narrow as its longest history allows."""
+        """Some of `users`, as narrow as their longest history allows."""
         device = next(self.parameters()).device
         ids, last = as_sequences(histories, self.length, n_items=self.n_items)
         states: Tensor = self(ids.to(device))
@@ -82,6 +87,12 @@ def as_sequences(histories: Sequence[Sequence[int]], length: int, *, n_items: in
     return ids, last
 
 
-def _parts(histories: Sequence[Sequence[int]]) -> list[Sequence[Sequence[int]]]:
-    """`histories` in pieces of `BATCH`."""
-    return [histories[start : start + BATCH] for start in range(0, len(histories), BATCH)]
+def of_like_length(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """The rows 0, 1, ... in pieces of `ENCODED`, those of like length together.
+
+    >>> list(of_like_length([3, 9, 1]))
+    [[2, 0, 1]]
+    """
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    for start in range(0, len(order), ENCODED):
+        yield order[start : start + ENCODED]
