@@ -1,13 +1,14 @@
-"""Seconds to NDCG@10 0.17 on MovieLens-1M, users ranked a second and memory: Fathom beside RecTools and RecBole, in one run.
+"""Seconds to NDCG@10 0.17 on MovieLens-1M, users ranked a second and memory: Fathom beside plain torch, RecTools and RecBole, in one run.
 
-python benchmarks/peers.py                               all three, each for at most an hour of training
+python benchmarks/peers.py                               all four, each for at most an hour of training
 python benchmarks/peers.py --users 2999 --seconds 600    half of MovieLens-1M, ten minutes each
 python benchmarks/peers.py --only fathom rectools        some of them
 
-Peers come from the package index into environments of their own, below --folder, the first time. All train SASRec of width 64 with two
-layers and two heads over at most 200 events, by the full softmax, on the same log: everybody's history without the last two events. All
-rank the whole catalogue, seen items excluded, for everybody's last but one event. Seconds are of training alone, by two threads or
-processes as the peer comes. Who does not get there in its time has a lower bound, and it is said to be one.
+RecTools and RecBole come from the package index into environments of their own, below --folder, the first time; `plain` is what one writes
+with torch alone (benchmarks/peers/plain_sasrec.py). All train SASRec of width 64 with two layers and two heads over at most 200 events, by
+the full softmax, on the same log: everybody's history without the last two events. All rank the whole catalogue, seen items excluded, for
+everybody's last but one event. Seconds are of training alone, by two threads or processes as the peer comes. Who does not get there in its
+time has a lower bound, and it is said to be one.
 """
 
 import argparse
@@ -39,6 +40,7 @@ from fathom.training.sequential import SASRecTraining, train_sasrec
 TORCH = f"torch=={torch.__version__.partition('+')[0]}"
 """The same for everybody."""
 PEERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "plain": ((), ()),
     "rectools": (("rectools[torch]==0.19.0", TORCH), ()),
     "recbole": (
         (TORCH, "numpy<2", "scipy", "pandas<3", "tqdm", "colorlog==4.7.2", "colorama==0.4.4", "scikit-learn", "pyyaml")
@@ -46,11 +48,13 @@ PEERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("recbole==1.2.1",),
     ),
 }
-"""Peer -> what is installed, and what without what it needs: RecBole pins a ray that Python 3.11 does not have."""
+"""Peer -> what is installed, and what without what it needs: RecBole pins a ray that Python 3.11 does not have. Nothing: Fathom's own."""
 
 
 def environment(name: str, folder: Path) -> Path:
-    """The interpreter of the peer's own environment, made if it is not there."""
+    """The interpreter of the peer's environment, made if it is not there."""
+    if not any(PEERS[name]):
+        return Path(sys.executable)
     python = folder / name / "bin" / "python"
     if not (folder / name / "ready").is_file():
         print(f"installing {name} into {folder / name}", flush=True)
