@@ -154,12 +154,11 @@ def main() -> None:
                 found[one] = fathom(split, train, n_items, **limits, folder=folder / "run")
             else:
                 found[one] = peer(one, (folder / "train.csv", folder / "asked.csv"), **limits, folder=given.folder)
-    own = found.get("fathom", [{"seconds": float("nan"), "users_per_second": float("nan")}])
     fastest = {one: max(told["users_per_second"] for told in lines) for one, lines in found.items()}
     for one, lines in found.items():
         last = lines[-1]
         reached = "" if last["ndcg"] >= given.goal else " (not reached: a lower bound)"
-        ratio = f"{last['seconds'] / own[-1]['seconds']:.1f} times as long{reached}"
+        ratio = f"{last['seconds'] / found['fathom'][-1]['seconds']:.1f} times as long{reached}" if "fathom" in found else reached
         ranked = f"{fastest[one]:,.0f} users ranked a second"
         print(f"{one:9} NDCG@10 {last['ndcg']:.4f} after {last['seconds']:,.0f} s, {ratio}; {ranked}; {last['peak_gb']:.2f} GB")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-LENGTH, WIDTH, BATCH = 200, 64, 128
+LENGTH, WIDTH, BATCH = 200, 64, 32
 
 
 class Network(nn.Module):
