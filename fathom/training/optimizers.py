@@ -11,6 +11,9 @@ Optimizer: TypeAlias = Literal["adamw", "muon"]
 
 BETAS = (0.9, 0.98)
 """Of AdamW."""
+LARGE = 2**24
+"""So many weights are moved in one pass over memory (torch's fused AdamW): with 64 million, which stay in no cache, a step of training took
+.58 s instead of .90. Of small models the usual AdamW is as fast, and differs from one by nothing but its rounding."""
 
 
 def optimizers_of(
@@ -41,7 +44,8 @@ def optimizers_of(
     if inside:
         optimizers.append(Muon(inside, learning_rate=learning_rate, weight_decay=weight_decay, products=products))
     if any(group["params"] for group in groups):
-        optimizers.append(torch.optim.AdamW(list(groups), lr=learning_rate, betas=BETAS))
+        fused = sum(parameter.numel() for parameter in learned if id(parameter) not in apart) >= LARGE
+        optimizers.append(torch.optim.AdamW(list(groups), lr=learning_rate, betas=BETAS, fused=fused))
     return optimizers
 
 

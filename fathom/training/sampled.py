@@ -134,12 +134,14 @@ def sampled_loss(model: SequenceNetwork, batch: Windows, compare: RankingLoss, *
     states = model(ids)
     with torch.autocast(table.device.type, enabled=False):
         states, chosen = states.float(), targets[asked]
-        true = (states[asked] * table[chosen]).sum(dim=1)
         if drawn.ndim == 1:
-            logits = states[asked] @ table[drawn].T
+            # One look into the table: each has a gradient as large as the catalogue.
+            own, far = table[torch.cat([chosen, drawn])].split([len(chosen), len(drawn)])
+            true, logits = (states[asked] * own).sum(dim=1), states[asked] @ far.T
             counts, rivals = ~held(targets, drawn.expand(len(ids), -1))[asked.nonzero()[:, 0]], drawn.expand(len(true), -1)
         else:
             rivals = drawn[asked]
+            true = (states[asked] * table[chosen]).sum(dim=1)
             logits = (states[asked][:, None] * table[rivals]).sum(dim=2)
             counts = ~held(targets, drawn.flatten(1)).view(drawn.shape)[asked]
         if expected is not None:

@@ -57,6 +57,22 @@ def test_all_matrices_decay_and_embeddings_vectors_and_norms_do_not(kind: Optimi
     assert decaying == {id(weight) for weight in (model.inside.weight, model.head.weight, model.experts)}
 
 
+def test_a_large_table_is_moved_in_one_pass_and_to_the_same_place() -> None:
+    moved = []
+    for rows in (2**18, 2**10):
+        table = nn.Embedding(rows, 64)
+        nn.init.constant_(table.weight, 1.0)
+        [adamw] = optimizers_of(table, "adamw", learning_rate=0.1, weight_decay=0.1, products=torch.float32)
+        assert adamw.param_groups[0]["fused"] == (rows == 2**18)
+        for _ in range(3):
+            adamw.zero_grad()
+            (table(torch.arange(9)) * torch.arange(9)[:, None]).sum().backward()
+            adamw.step()
+        moved.append(table.weight[:20].detach())
+    assert torch.allclose(moved[0], moved[1], atol=1e-6)
+    assert not torch.allclose(moved[0][1:9], torch.ones(8, 64))
+
+
 def test_a_model_without_matrices_inside_needs_no_muon() -> None:
     (only,) = optimizers_of(nn.Embedding(5, 3), "muon", learning_rate=1e-3, weight_decay=0.1, products=torch.float32)
     assert isinstance(only, torch.optim.AdamW)
