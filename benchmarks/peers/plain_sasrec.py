@@ -3,12 +3,10 @@
 Called by benchmarks/peers.py, which explains what is compared; it runs in Fathom's own environment and uses nothing of it.
 """
 
-import argparse
 import csv
-import json
-import resource
 import time
 
+import spoken
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -65,12 +63,7 @@ def judged(model: Network, histories: list[list[int]], targets: list[int]) -> fl
 
 def main() -> None:
     """Train epoch by epoch until the goal is reached or the time is over."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("train", help="CSV: user, item, time.")
-    parser.add_argument("asked", help="CSV: user, target.")
-    parser.add_argument("--goal", type=float, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
-    given = parser.parse_args()
+    given = spoken.asked(__doc__)
     histories: dict[int, list[int]] = {}
     with open(given.train, newline="") as file:
         for line in csv.DictReader(file):
@@ -94,8 +87,7 @@ def main() -> None:
         spent += time.perf_counter() - start
         start = time.perf_counter()
         ndcg = judged(model, [histories[user] for user, _ in asked], [target for _, target in asked])
-        told = {"seconds": spent, "ndcg": ndcg, "users_per_second": len(asked) / (time.perf_counter() - start)}
-        print(json.dumps(told | {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}), flush=True)
+        spoken.told(spent, ndcg, people=len(asked), ranking=time.perf_counter() - start)
         if ndcg >= given.goal:
             return
 

@@ -4,16 +4,14 @@ Called by benchmarks/peers.py, which explains what is compared; --help says how 
 on Python 3.11: its quick start asks for a version of ray that does not exist there, and its settings for names that NumPy has dropped.
 """
 
-import argparse
-import json
 import os
-import resource
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import spoken
 
 for name, kind in {"bool": bool, "int": int, "float": float, "object": object, "long": int, "float_": np.float64}.items():
     if name not in np.__dict__:
@@ -29,12 +27,7 @@ from recbole.trainer import Trainer  # noqa: E402
 
 def main() -> None:
     """Train epoch by epoch until the goal is reached or the time is over."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("train", help="CSV: user, item, time.")
-    parser.add_argument("asked", help="CSV: user, target.")
-    parser.add_argument("--goal", type=float, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
-    given = parser.parse_args()
+    given = spoken.asked(__doc__)
     events, asked = pd.read_csv(given.train), pd.read_csv(given.asked)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # it writes logs wherever it is
@@ -75,8 +68,7 @@ def main() -> None:
             start = time.perf_counter()
             ndcg = judged(model, sequences, ids, asked)
             ranking = time.perf_counter() - start
-            told = {"seconds": spent, "ndcg": ndcg, "users_per_second": len(asked) / ranking}
-            print(json.dumps(told | {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}), flush=True)
+            spoken.told(spent, ndcg, people=len(asked), ranking=ranking)
             if ndcg >= given.goal:
                 return
 

@@ -3,14 +3,12 @@
 Called by benchmarks/peers.py, which explains what is compared; --help says how by hand.
 """
 
-import argparse
-import json
-import resource
 import time
 import warnings
 
 import numpy as np
 import pandas as pd
+import spoken
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models.nn.item_net import IdEmbeddingsItemNet
@@ -21,12 +19,7 @@ warnings.filterwarnings("ignore")
 
 def main() -> None:
     """Train epoch by epoch until the goal is reached or the time is over."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("train", help="CSV: user, item, time.")
-    parser.add_argument("asked", help="CSV: user, target.")
-    parser.add_argument("--goal", type=float, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
-    given = parser.parse_args()
+    given = spoken.asked(__doc__)
     events, asked = pd.read_csv(given.train), pd.read_csv(given.asked)
     events = events.rename(columns={"user": Columns.User, "item": Columns.Item, "time": Columns.Datetime})
     events[Columns.Weight] = 1
@@ -54,8 +47,7 @@ def main() -> None:
         ranking = time.perf_counter() - start
         hits = found[found[Columns.Item] == found[Columns.User].map(targets)]
         ndcg = float((1 / np.log2(hits[Columns.Rank] + 1)).sum()) / len(asked)
-        told = {"seconds": spent, "ndcg": ndcg, "users_per_second": len(asked) / ranking}
-        print(json.dumps(told | {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}), flush=True)
+        spoken.told(spent, ndcg, people=len(asked), ranking=ranking)
         if ndcg >= given.goal:
             return
 

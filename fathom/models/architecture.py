@@ -156,7 +156,8 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         facts = read_facts(folder, cls.kind)
         settings = recorded(facts, cls.settings_type(), folder)
         columns = EventColumns.from_facts(facts, int(str(facts["n_items"])), settings)
-        whole = Whole(columns, cls._parts(settings))
+        # By how often items are drawn as rivals is among the weights: any counts will do until they are read.
+        whole = Whole(columns, cls._parts(settings), counts=torch.ones(columns.schema.item.cardinality, dtype=torch.long))
         put_weights(whole, read_tensors(folder), folder)
         return cls(whole, settings)
 

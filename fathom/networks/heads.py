@@ -1,6 +1,5 @@
 """What is said of states: the next item, or of the whole sequence a class or a number."""
 
-from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -15,7 +14,7 @@ from fathom.networks.schema import Column, Tag
 from fathom.records import PAD
 from fathom.settings import Settings
 from fathom.training.full_softmax import full_softmax
-from fathom.training.ranking_losses import RANKING_LOSSES, RankingLoss, gbce, gbce_exponent
+from fathom.training.ranking_losses import ranking_loss
 from fathom.training.sampled import chances, held
 
 
@@ -74,15 +73,13 @@ class NextItem(nn.Module):
         self.projection = nn.Linear(width, items.embedding_dim) if width != items.embedding_dim else nn.Identity()
         self.items = items if settings.tied else nn.Embedding(items.num_embeddings, items.embedding_dim)
         self.bias = nn.Parameter(torch.zeros(items.num_embeddings))
-        self._compare: RankingLoss | None = None
         if settings.loss != "softmax":
             n_items = items.num_embeddings - 1
-            beta = gbce_exponent(settings.negatives, n_items, settings.calibration)
-            self._compare = partial(gbce, exponent=beta) if settings.loss == "gbce" else RANKING_LOSSES[settings.loss]
             if settings.exponent and counts is None:
                 raise ConfigError("next_item.exponent draws rivals by how often items were taken: give their counts, or write exponent: 0")
             shares = chances(np.ones(n_items + 1) if counts is None else counts.double().numpy(), settings.exponent)
-            self.register_buffer("_steps", torch.from_numpy(np.cumsum(shares)), persistent=False)
+            self._compare = ranking_loss(settings.loss, drawn=settings.negatives, n_items=n_items, calibration=settings.calibration)
+            self.register_buffer("steps", torch.from_numpy(np.cumsum(shares)))  # saved: whoever goes on has other counts, or none
 
     def loss(self, states: Tensor, targets: Tensor, taken: Tensor | None = None) -> Tensor:
         """The sum over states (M, d) of how `targets` (M,), ids from 1, stand against all items, or against drawn ones.
@@ -90,19 +87,21 @@ class NextItem(nn.Module):
         Rivals are drawn from torch's generator, the same for the whole batch. One that is the target, or stands in its row of `taken`
         (M, T), does not count: what somebody took is no wrong answer.
         """
-        queries, table = self.queries(states), self.table()
-        if self._compare is None:
-            return full_softmax(queries, table[1:], targets - 1, smoothing=self.settings.smoothing)
-        steps = self.get_buffer("_steps")
+        queries = self.queries(states)
+        if self.settings.loss == "softmax":
+            return full_softmax(queries, self.table()[1:], targets - 1, smoothing=self.settings.smoothing)
+        steps = self.get_buffer("steps")
         luck = torch.rand(self.settings.negatives, dtype=torch.float64, device=steps.device)
         drawn = torch.searchsorted(steps, luck, right=True).clamp(1, len(steps) - 1)
         counts = ~held(targets[:, None] if taken is None else torch.cat([targets[:, None], taken], dim=1), drawn.expand(len(targets), -1))
+        both = torch.cat([targets, drawn])  # of the table nothing else is looked at
         with torch.autocast(queries.device.type, enabled=False):
-            queries, table = queries.float(), table.float()
-            true, logits = (queries * table[targets]).sum(dim=1), queries @ table[drawn].T
+            vectors = torch.cat([self.items.weight[both], self.bias[both, None]], dim=1).float()
+            own, far = vectors.split([len(targets), len(drawn)])
+            true, logits = (queries.float() * own).sum(dim=1), queries.float() @ far.T
             if self.settings.loss == "sampled_softmax":
-                expected = (steps.diff(prepend=steps[:1]) * self.settings.negatives).clamp(min=1e-12).log().float()
-                true, logits = true - expected[targets], logits - expected[drawn]
+                expected = ((steps[both] - steps[both - 1]) * len(drawn)).clamp(min=1e-12).log().float()
+                true, logits = true - expected[: len(targets)], logits - expected[len(targets) :]
             return self._compare(true, logits, counts).sum()
 
     def logits(self, states: Tensor) -> Tensor:

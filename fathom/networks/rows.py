@@ -15,7 +15,7 @@ from fathom.data.batches import pad_right
 from fathom.errors import DataError, suggestion
 from fathom.files import read_json, write_json
 from fathom.networks.features import Batch
-from fathom.networks.schema import IDS, Column, Schema, Tag
+from fathom.networks.schema import IDS, TARGETS, Column, Schema, Tag
 
 
 class Rows:
@@ -45,7 +45,7 @@ class Rows:
         """
         frame = _polars(table)
         _refuse_missing(frame, self.schema, self.session)
-        numbered = frame.with_columns([self._numbered(frame, column) for column in self.schema.columns if column.name in self.names])
+        numbered = frame.with_columns([self._numbered(column) for column in self.schema.columns if column.name in self.names])
         item = self.schema.item.name
         unknown = numbered[item].is_null() | (numbered[item] == 0)
         if bool(unknown.any()):
@@ -67,10 +67,9 @@ class Rows:
         told: dict[str, Any] = read_json(path)  # type: ignore[assignment]
         return cls(Schema.model_validate(told["schema"]), told["names"], session=told["session"])
 
-    def _numbered(self, frame: pl.DataFrame, column: Column) -> pl.Expr | pl.Series:
+    def _numbered(self, column: Column) -> pl.Expr:
         """The column's texts as ids, 0 for what was not there."""
-        known = pl.DataFrame({"text": self.names[column.name]}, schema={"text": pl.String}).with_row_index("id", offset=1)
-        ids = dict(zip(known["text"], known["id"], strict=True))
+        ids = {text: number for number, text in enumerate(self.names[column.name], start=1)}
         values = pl.element() if column.several else pl.col(column.name)
         mapped = values.replace_strict(ids, default=0, return_dtype=pl.Int64)
         return pl.col(column.name).list.eval(mapped) if column.several else mapped.fill_null(0)
@@ -90,22 +89,20 @@ def _refuse_missing(frame: pl.DataFrame, schema: Schema, session: str) -> None:
 def _tensor(sessions: pl.Series, column: Column, longest: int) -> Tensor:
     """(B, L, ...) the values of a column, one list a session; (B, ...) where they are the sequence's."""
     whole = column.tag in IDS or column.tag is Tag.MULTICLASS
+    # What is not told: an id is nothing, a number none, a class none that there is; whoever cannot read that says so.
+    nothing = -1 if column.tag is Tag.MULTICLASS else 0 if whole else np.nan
     rows = sessions.to_list()
-    if column.level == "sequence" or column.tag in (Tag.BINARY, Tag.MULTICLASS, Tag.REGRESSION):
-        return torch.tensor([row[0] for row in rows], dtype=torch.long if whole else torch.float32)
+    if column.level == "sequence" or column.tag in TARGETS:
+        told = [nothing if row[0] is None else row[0] for row in rows]
+        return torch.tensor(told, dtype=torch.long if whole else torch.float32)
     if column.several:
         most = max((len(values or ()) for row in rows for values in row), default=1) or 1
         made = np.zeros((len(rows), longest, most), dtype=np.int64)
         for row, events in enumerate(rows):
             made[row, : len(events)] = pad_right([values or () for values in events], most)
         return torch.from_numpy(made)
-    if column.tag is Tag.EMBEDDING:
-        vectors = np.zeros((len(rows), longest, column.width), dtype=np.float32)
-        for row, events in enumerate(rows):
-            vectors[row, : len(events)] = events
-        return torch.from_numpy(vectors)
-    numbers = np.zeros((len(rows), longest), dtype=np.int64 if whole else np.float32)
-    nothing = 0 if whole else np.nan
+    shape = (len(rows), longest) if column.tag is not Tag.EMBEDDING else (len(rows), longest, column.width)
+    numbers = np.zeros(shape, dtype=np.int64 if whole else np.float32)
     for row, events in enumerate(rows):
-        numbers[row, : len(events)] = [nothing if value is None else value for value in events]
+        numbers[row, : len(events)] = [np.full(shape[2:], nothing) if value is None else value for value in events]
     return torch.from_numpy(numbers)

@@ -5,6 +5,7 @@ person took anyway, is no rival. Rows without any rival lose nothing by it.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -78,3 +79,10 @@ def _shares(drawn: Tensor, counts: Tensor) -> Tensor:
 
 
 RANKING_LOSSES: Mapping[str, RankingLoss] = {loss.__name__: loss for loss in (sampled_softmax, bce, bpr, top1, top1_max, bpr_max)}
+
+
+def ranking_loss(name: str, *, drawn: int, n_items: int, calibration: float) -> RankingLoss:
+    """The loss of this name against so many drawn items; `calibration` is of `gbce` alone."""
+    if name == "gbce":
+        return partial(gbce, exponent=gbce_exponent(drawn, n_items, calibration))
+    return RANKING_LOSSES[name]

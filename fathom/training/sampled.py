@@ -5,7 +5,6 @@ Rivals are drawn for each event or for all events of a batch, never such as the 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Literal, overload
 
 import numpy as np
@@ -18,7 +17,7 @@ from fathom.recommenders.sasrec import SASRecSettings
 from fathom.recommenders.sequence import SequenceNetwork
 from fathom.records import PAD, Case, Interactions, Ints
 from fathom.settings import Settings
-from fathom.training.ranking_losses import RANKING_LOSSES, RankingLoss, gbce, gbce_exponent
+from fathom.training.ranking_losses import RankingLoss, ranking_loss
 from fathom.training.run import Run
 from fathom.training.sequential import SequenceFit, Windows, fit_windows
 
@@ -108,11 +107,7 @@ def fit_sampled(
     """Fit `model` in place to all events of `interactions`; resumes where it was killed."""
     n_items = model.n_items
     counts = np.bincount(interactions.items, minlength=n_items + 1)
-    compare: RankingLoss = (
-        partial(gbce, exponent=gbce_exponent(settings.negatives, n_items, settings.calibration))
-        if settings.loss == "gbce"
-        else RANKING_LOSSES[settings.loss]
-    )
+    compare = ranking_loss(settings.loss, drawn=settings.negatives, n_items=n_items, calibration=settings.calibration)
     expected = Drawing([], counts, settings, seed=0).expected() if settings.loss == "sampled_softmax" else None
     fit_windows(
         model,

@@ -167,6 +167,13 @@ def test_what_a_recipe_writes_reaches_the_network(tmp_path: Path) -> None:
     assert given.items() <= rtd.whole.network.settings.masking.model_dump().items()
     assert rtd.whole.network.settings.next_item is not None
     assert scoring.items() <= rtd.whole.network.settings.next_item.model_dump().items()
+    rtd.save(tmp_path / "saved")
+    again = MODELS["xlnet-rtd"].load(tmp_path / "saved")
+    asked = [Case(-1, (1, 2, 3), PAD)]
+    assert torch.equal(again.score(asked), rtd.score(asked))
+    assert isinstance(again, ArchitectureModel)
+    assert again.whole.network.next_item is not None
+    assert torch.equal(again.whole.network.next_item.get_buffer("steps"), rtd.whole.network.next_item.get_buffer("steps"))
     chosen = {"block": "albert", "objective": "mlm", "groups": 2, "layers": 2}
     any_block = fitted("transformers4rec", log, tmp_path / "any", width=16, length=8, fit=FIT, **chosen)
     assert (any_block.whole.network.settings.block.kind, any_block.whole.network.settings.block.groups) == ("albert", 2)

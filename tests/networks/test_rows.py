@@ -88,6 +88,29 @@ def test_what_was_not_there_is_nothing_and_an_item_that_was_not_there_is_told() 
 
 
 @pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("price", "column 'price' holds a number that is not finite"),
+        ("words", "column 'words' holds a number that is not finite"),
+        ("bought", "column 'bought' holds NaN"),
+        ("kind", "column 'kind' holds the class -1"),
+    ],
+)
+def test_what_is_not_told_is_refused_where_it_is_needed(column: str, said: str) -> None:
+    rows = Rows.of(TABLE, schema(), session="session")
+    [batch] = rows.batches(TABLE.with_columns(pl.lit(None, dtype=TABLE.schema[column]).alias(column)), 10)
+    with pytest.raises(DataError, match=said):
+        network(schema(), heads={"bought": {}, "kind": {}}).losses(batch)
+
+
+def test_a_category_that_is_not_told_is_nothing() -> None:
+    nowhere = TABLE.with_columns(country=pl.lit(None, dtype=pl.String), shelf=pl.lit(None, dtype=pl.Int64))
+    [batch] = Rows.of(TABLE, schema(), session="session").batches(nowhere, 10)
+    assert batch["country"].tolist() == [0, 0]
+    assert batch["shelf"].tolist() == [[0, 0, 0]] * 2
+
+
+@pytest.mark.parametrize(
     ("targets", "said"),
     [({"bougt": "binary"}, r"no column 'bougt'; did you mean 'bought'"), ({"bought": "binry"}, r"column 'bought': unknown tag 'binry'")],
 )

@@ -184,14 +184,12 @@ def test_one_model_stands_in_a_table_several_times(tmp_path: Path) -> None:
     assert recipe.models.names == ("popularity", "item-knn", "item-knn_far-off", "item-knn_near")
     again = tmp_path / "again.yaml"
     again.write_text(dump(recipe), encoding="utf-8")
-    assert dump(recipe_at(again)) == dump(recipe)
+    assert recipe_at(again) == recipe
     told(["run", str(again), "--processes", "1", "--out", str(tmp_path / "run")])
     results = read(tmp_path / "run" / "results.json")
     assert [row.model for row in results.rows] == [*recipe.models.names, "oracle"]
     pairs = {(told.a, told.b) for told in results.comparisons}
-    assert {("item-knn_near", "item-knn"), ("item-knn_near", "popularity"), ("item-knn_near", "item-knn_far-off")} - pairs == {
-        ("item-knn_near", "item-knn_far-off")
-    }
+    assert pairs >= {("item-knn_near", "item-knn"), ("item-knn_far-off", "item-knn"), ("item-knn_far-off", "item-knn_near")}
     for name, neighbours in (("item-knn_near", 3), ("item-knn_far-off", 50)):
         assert MODELS["item-knn"].load(tmp_path / "run" / name).settings.neighbours == neighbours
     for name, said in (

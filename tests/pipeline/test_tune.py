@@ -1,6 +1,7 @@
 """Settings are searched by validation cases alone, within a budget, and a search goes on where it was stopped."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from fathom.cli import app
-from fathom.errors import ConfigError
+from fathom.errors import ConfigError, MissingExtraError
 from fathom.models.registry import MODELS
 from fathom.models.searching import Range
 from fathom.pipeline.methods import recipe_at
@@ -100,6 +101,13 @@ def test_networks_are_tuned_too_and_what_has_nothing_to_search_is_tried_once(tmp
     assert not list((tmp_path / "out" / "checkpoints").glob("*"))
 
 
+def test_what_is_not_installed_is_told_before_anything_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingExtraError, match="optuna"):
+        tune_file(recipe(tmp_path), minutes=1, models=[], out=tmp_path / "out", overrides=(), command="", processes=2)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_trial_that_falls_behind_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "EARLIER", 1)
     monkeypatch.setattr(tune, "median", lambda _: 1.0)
@@ -126,14 +134,16 @@ def test_half_of_those_before_must_be_better_at_the_same_epoch(tmp_path: Path) -
 
 
 def test_models_are_searched_side_by_side_with_the_same_results(tmp_path: Path) -> None:
-    models = {"item-knn": {"neighbours": 9}, "ease": None, "popularity": None}
+    fit = {"epochs": 2, "batch_size": 8, "validate_every": 1, "precision": "float32"}
+    models = {"item-knn": {"neighbours": 9}, "popularity": None, "sasrec+": {"model": {"width": 16}, "fit": fit}}
     path = recipe(tmp_path, models=models)
     for processes in (1, 2):
         out = tmp_path / str(processes)
         tune_file(path, minutes=0, models=[], out=out, overrides=(), command="", processes=processes)
         for name in models:
             [trial] = trials(out, name)
-            assert trial["value"] == trials(tmp_path / "1", name)[0]["value"]
+            assert trial["value"] == pytest.approx(trials(tmp_path / "1", name)[0]["value"])
+            assert list(trial["curve"]) == (["1", "2"] if name == "sasrec+" else [])
         assert (out / "tuned.yaml").is_file()
 
 

@@ -1,6 +1,7 @@
 """What a recipe of named models says: which ones, each with its own settings."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
@@ -59,7 +60,13 @@ def _with_others(value: object) -> object:
     others = [name for name in value if isinstance(name, str) and name not in MODELS and _is_model(name)]
     if not others:
         return value
-    return create_model("Models", __base__=Models, **{name: _field(name) for name in others}).model_validate(value)
+    return _models_with(tuple(others)).model_validate(value)
+
+
+@cache
+def _models_with(others: tuple[str, ...]) -> type[Chosen]:
+    """The same names, the same class: so that recipes that say the same are the same."""
+    return create_model("Models", __base__=Models, **{name: _field(name) for name in others})
 
 
 def _is_model(name: str) -> bool:

@@ -20,6 +20,7 @@ import torch
 import yaml
 from rich.console import Console
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 from fathom.data.splits import first_events
 from fathom.errors import ConfigError, MissingExtraError, ModelError, suggestion
@@ -72,6 +73,8 @@ def tune_file(
     for name in models:
         if name not in recipe.models.names:
             raise ConfigError(f"--model {name}: the recipe has no such model{suggestion(name, list(recipe.models.names))}")
+    if minutes and any(model_of(name).searched for name in models or recipe.models.names):
+        _optuna()  # before the first trial, which does without, has taken its time
     folder, console = out or Path("runs") / f"{recipe.name}-tuned", Console()
     run = Run(folder)
     write_text(folder / "recipe.yaml", dump(recipe))
@@ -103,7 +106,6 @@ def tune_file(
 def _side_by_side(folder: Path, names: Sequence[str], *, minutes: float, users: int, processes: int) -> None:
     """The searches of these models, gone on with until their time is over, each in one of several processes."""
     threads = max(1, (os.cpu_count() or 1) // processes)
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # they read it as they begin
     pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin, initargs=(os.getpid(), threads))
     with pool, progress("models", len(names)) as advance:
         for one in as_completed([pool.submit(_search, folder, name, minutes, users) for name in names]):
@@ -116,6 +118,7 @@ def _begin(parent: int, threads: int) -> None:
     threading.Thread(target=end_with_parent, args=(parent,), daemon=True).start()
     os.environ["RANK"] = "1"  # its bars would overwrite the others'
     torch.set_num_threads(threads)
+    threadpool_limits(threads)  # numpy's too, which were counted at its import
 
 
 def _search(folder: Path, name: str, minutes: float, users: int) -> None:
@@ -199,8 +202,8 @@ class Search:
         self.trials.append({"settings": dict(settings), "value": value, "stopped": stopped, "seconds": seconds, "curve": curve})
         write_json(self._folder / "trials.json", {"asked": self._asked(), "trials": self.trials})
         run.checkpoint(stage).clear()
-        early = " stopped early," if stopped else ""
-        self._say(f"{_figure(value)} [dim]({early.strip()} {seconds:.0f} s; best {_figure(self.best['value'])})[/]  {_words(settings)}")
+        early = "stopped early, " if stopped else ""
+        self._say(f"{_figure(value)} [dim]({early}{seconds:.0f} s; best {_figure(self.best['value'])})[/]  {_words(settings)}")
 
     def _say(self, words: str) -> None:
         Console().print(f"  {self._name} {len(self.trials)}: {words}", highlight=False)

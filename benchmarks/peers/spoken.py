@@ -1,0 +1,21 @@
+"""How a peer is asked and how it answers; nothing here is Fathom's, nothing but Python is needed."""
+
+import argparse
+import json
+import resource
+
+
+def asked(what: str | None) -> argparse.Namespace:
+    """The log, the people asked, and when to stop."""
+    parser = argparse.ArgumentParser(description=what)
+    parser.add_argument("train", help="CSV: user, item, time.")
+    parser.add_argument("asked", help="CSV: user, target.")
+    parser.add_argument("--goal", type=float, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    return parser.parse_args()
+
+
+def told(seconds: float, ndcg: float, *, people: int, ranking: float) -> None:
+    """One JSON line: seconds of training so far, quality, and how fast so many people were ranked."""
+    figures = {"seconds": seconds, "ndcg": ndcg, "users_per_second": people / ranking}
+    print(json.dumps(figures | {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}), flush=True)
