@@ -24,6 +24,20 @@ class Settings(BaseModel):
         return {name: _laid_over(defaults[name], value) if name in defaults else value for name, value in given.items()}
 
 
+def refuse_unheard(settings: Settings, choice: str, listeners: Mapping[str, tuple[str, ...]]) -> None:
+    """Settings that say something to other choices than the chosen one are a `ValueError`: what is written is read.
+
+    `choice` is the setting that chooses; `listeners` has, by setting, the choices that read it. The default may stand anywhere, a dumped
+    recipe has it.
+    """
+    chosen = getattr(settings, choice)
+    for name, reading in listeners.items():
+        given = getattr(settings, name)
+        if chosen not in reading and given != type(settings).model_fields[name].default:
+            others = " or ".join(f"'{other}'" for other in reading)
+            raise ValueError(f"{name} {given} says nothing to the {choice} '{chosen}', only to {others}: leave it out")
+
+
 def _laid_over(default: Settings, written: Any) -> Any:
     """`written` with what `default` was given and `written` does not mention."""
     if not isinstance(written, Mapping):

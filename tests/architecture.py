@@ -50,8 +50,10 @@ def batch(lengths: list[int], *, size: int = 0, seed: int = 0) -> dict[str, torc
 
 def network(schema: Schema = SCHEMA, seed: int = 1, counts: torch.Tensor | None = None, **parts: Any) -> Network:
     """In evaluation mode; `parts` are settings of the network's parts."""
-    block = {"kind": "bert", "width": 16, "layers": 2, "heads": 2, "inner": 16, "length": 60, "dropout": 0.0, "window": 4}
+    block = {"kind": "bert", "width": 16, "layers": 2, "heads": 2, "inner": 16, "length": 60, "dropout": 0.0}
     block |= {"spread": 0.3} | parts.pop("block", {})
+    if block["kind"] in ("longformer", "reformer"):
+        block = {"window": 4} | block
     features = {"width": 16, "item_width": 12, "other_width": 12} | parts.pop("features", {})
     settings = NetworkSettings.model_validate({"block": block, "features": features} | parts)
     with noise_from(seed):

@@ -7,7 +7,7 @@ from typing import ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ from fathom.models.searching import FIT, Range, SearchSpace
 from fathom.networks.block import BlockSettings
 from fathom.networks.features import FeatureSettings
 from fathom.networks.heads import NextItemSettings
-from fathom.networks.masking import MaskingSettings, Objective
+from fathom.networks.masking import LISTENERS, MaskingSettings, Objective, refuse_two_questions
 from fathom.networks.network import Network, NetworkSettings
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Interactions
@@ -80,6 +80,11 @@ class PermutedSettings(HidingSettings):
     """Longest run of events that is asked for together."""
     permute_all: bool = False
     """All events are asked for in a drawn order, but the first, before which nothing is known."""
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        refuse_two_questions(all_events=self.permute_all, last_only=self.last_only)
+        return self
 
 
 class ReplacedSettings(MaskedSettings):
@@ -220,7 +225,7 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         block, objective = cls._pair(settings)
 
         def told(part: type[Settings]) -> dict[str, object]:
-            return {name: value for name, value in settings if name in part.model_fields}
+            return {name: value for name, value in settings if name in part.model_fields and objective in LISTENERS.get(name, (objective,))}
 
         even = settings.aggregation != "concat"
         return NetworkSettings(

@@ -65,6 +65,12 @@ class Model(ABC, Generic[Chosen]):
         return found
 
     @classmethod
+    def worth_searching(cls, settings: Chosen) -> SearchSpace:
+        """What of `searched` such settings read."""
+        del settings
+        return cls.searched
+
+    @classmethod
     @abstractmethod
     def fit(cls, data: TrainingData, settings: Chosen) -> Self:
         """The model fitted to the data; an interrupted call goes on."""

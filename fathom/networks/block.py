@@ -1,15 +1,19 @@
 """What a block is: it reads a row of vectors, is told which places are real, and whether it may look ahead."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fathom.errors import ConfigError, suggestion
-from fathom.settings import Settings
+from fathom.settings import Settings, refuse_unheard
 
 Looks = Literal["back", "both", "two-stream"]
+
+
+LISTENERS = {"groups": ("albert",), "window": ("longformer", "reformer")}
+"""Which kinds read a setting; one that is not named here is a size of any block."""
 
 
 class BlockSettings(Settings):
@@ -39,6 +43,11 @@ class BlockSettings(Settings):
     """Of ALBERT: layers with weights of their own; the others share them."""
     window: int = Field(default=8, ge=4, multiple_of=2)
     """Of Longformer and Reformer: how far attention reaches, an even number."""
+
+    @model_validator(mode="after")
+    def _heard(self) -> Self:
+        refuse_unheard(self, "kind", LISTENERS)
+        return self
 
 
 class Block(nn.Module, ABC):

@@ -34,18 +34,23 @@ HEADLESS = frozenset({"gru", "lstm", "mlp"})
 
 def block_of(settings: BlockSettings, objective: Objective) -> Block:
     """The block, if it can look where the objective must; otherwise a `ConfigError` that names those which can."""
-    if settings.kind not in BLOCKS:
-        raise ConfigError(f"block '{settings.kind}'{suggestion(settings.kind, list(BLOCKS))}; there are {', '.join(BLOCKS)}")
-    if not legal(settings.kind, objective):
-        blocks = [kind for kind in BLOCKS if legal(kind, objective)]
-        objectives = [one for one in DIRECTION if legal(settings.kind, one)]
-        raise ConfigError(
-            f"block '{settings.kind}' with objective '{objective}' would see what it is asked for, or never what it needs: "
-            f"'{objective}' goes with {', '.join(blocks)}; '{settings.kind}' with {', '.join(objectives)}"
-        )
+    refuse_pair(settings.kind, objective)
     if settings.kind not in HEADLESS and settings.width % settings.heads:
         raise ConfigError(f"width {settings.width} cannot be shared by {settings.heads} heads: write a multiple of {settings.heads}")
     return BLOCKS[settings.kind](settings)
+
+
+def refuse_pair(kind: str, objective: Objective) -> None:
+    """An unknown block, or one that cannot look where the objective must, is a `ConfigError` that names those which can."""
+    if kind not in BLOCKS:
+        raise ConfigError(f"block '{kind}'{suggestion(kind, list(BLOCKS))}; there are {', '.join(BLOCKS)}")
+    if not legal(kind, objective):
+        blocks = [other for other in BLOCKS if legal(other, objective)]
+        objectives = [one for one in DIRECTION if legal(kind, one)]
+        raise ConfigError(
+            f"block '{kind}' with objective '{objective}' would see what it is asked for, or never what it needs: "
+            f"'{objective}' goes with {', '.join(blocks)}; '{kind}' with {', '.join(objectives)}"
+        )
 
 
 def legal(kind: str, objective: Objective) -> bool:

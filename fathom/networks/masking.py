@@ -19,12 +19,26 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fathom.records import PAD
-from fathom.settings import Settings
+from fathom.settings import Settings, refuse_unheard
 
 Objective = Literal["clm", "mlm", "plm", "rtd"]
 
 DIRECTION: Mapping[Objective, Literal["back", "both", "two-stream"]] = {"clm": "back", "mlm": "both", "rtd": "both", "plm": "two-stream"}
 """Where a block must look."""
+
+
+LISTENERS: Mapping[str, tuple[Objective, ...]] = {
+    "share": ("mlm", "plm", "rtd"),
+    "ends": ("mlm", "rtd"),
+    "span": ("plm",),
+    "permute_all": ("plm",),
+    "generator_weight": ("rtd",),
+    "discriminator_weight": ("rtd",),
+    "tied": ("rtd",),
+    "generator_width": ("rtd",),
+    "replacements": ("rtd",),
+}
+"""Which objectives read a setting; one that is not named here is read by all."""
 
 
 class MaskingSettings(Settings):
@@ -55,9 +69,17 @@ class MaskingSettings(Settings):
 
     @model_validator(mode="after")
     def _own(self) -> Self:
+        refuse_unheard(self, "objective", LISTENERS)
+        refuse_two_questions(all_events=self.permute_all, last_only=self.last_only)
         if self.tied and self.generator_width:
             raise ValueError(f"generator_width is {self.generator_width}, but a tied generator is the discriminator: write tied: false")
         return self
+
+
+def refuse_two_questions(*, all_events: bool, last_only: bool) -> None:
+    """PLM cannot ask for all events of a row and for the last one alone: a `ValueError`."""
+    if all_events and last_only:
+        raise ValueError("permute_all asks for all events of a row, last_only for its last one: leave one of them out")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from planted import CATALOG, walks
+from pydantic import ValidationError
 
 from fathom.errors import ConfigError
 from fathom.models.architecture import ArchitectureModel, ArchitectureSettings, MaskedSettings, rows_of
@@ -13,7 +14,9 @@ from fathom.models.bert4rec import BERT4Rec
 from fathom.models.event_columns import buckets, halves
 from fathom.models.model import TrainingData, numbered
 from fathom.models.registry import MODELS
+from fathom.models.transformers4rec import Transformers4RecSettings
 from fathom.models.xlnet import XLNetCLM
+from fathom.networks.masking import DIRECTION
 from fathom.records import PAD, Case, Catalog, EventColumn, Interactions
 from fathom.training.run import Run
 
@@ -151,9 +154,11 @@ def test_what_the_named_models_are(kind: str, block: str, objective: str, smooth
 
 def test_what_a_recipe_writes_reaches_the_network(tmp_path: Path) -> None:
     log, _ = walks(20)
-    plm = fitted("xlnet-plm", log, tmp_path / "plm", width=16, length=8, fit=FIT, span=3, permute_all=True, share=0.4, last_only=True)
+    plm = fitted("xlnet-plm", log, tmp_path / "plm", width=16, length=8, fit=FIT, span=3, share=0.4, last_only=True)
     masking = plm.whole.network.settings.masking
-    assert (masking.span, masking.permute_all, masking.share, masking.last_only) == (3, True, 0.4, True)
+    assert (masking.span, masking.share, masking.last_only) == (3, 0.4, True)
+    everything = fitted("xlnet-plm", log, tmp_path / "all", width=16, length=8, fit=FIT, permute_all=True)
+    assert everything.whole.network.settings.masking.permute_all
     given = {
         "generator_weight": 2.0,
         "discriminator_weight": 5.0,
@@ -177,11 +182,34 @@ def test_what_a_recipe_writes_reaches_the_network(tmp_path: Path) -> None:
     chosen = {"block": "albert", "objective": "mlm", "groups": 2, "layers": 2}
     any_block = fitted("transformers4rec", log, tmp_path / "any", width=16, length=8, fit=FIT, **chosen)
     assert (any_block.whole.network.settings.block.kind, any_block.whole.network.settings.block.groups) == ("albert", 2)
-    with pytest.raises(ConfigError, match="block 'longformer' with objective 'clm'"):
-        fitted("transformers4rec", log, tmp_path / "no", width=16, length=8, fit=FIT, block="longformer", objective="clm")
 
 
 def fitted(kind: str, log: Interactions, folder: Path, **given: object) -> ArchitectureModel:  # type: ignore[type-arg]
     model = MODELS[kind].fit(TrainingData(log, (), CATALOG, Run(folder), kind), MODELS[kind].settings_type().model_validate(given))
     assert isinstance(model, ArchitectureModel)
     return model
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"objective": "clm", "share": 0.4}, "share 0.4 says nothing to the objective 'clm'"),
+        (
+            {"block": "gru", "objective": "clm", "window": 16},
+            "window 16 says nothing to the block 'gru', only to 'longformer' or 'reformer'",
+        ),
+        ({"block": "longformer", "objective": "clm"}, "block 'longformer' with objective 'clm' would see what it is asked for"),
+        ({"block": "gtp2"}, "block 'gtp2'; did you mean 'gpt2'"),
+        ({"block": "bert", "groups": 2}, "groups 2 says nothing to the block 'bert', only to 'albert'"),
+    ],
+)
+def test_any_block_by_any_objective_refuses_what_they_do_not_read(given: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Transformers4RecSettings.model_validate(given)
+
+
+def test_what_an_objective_does_not_read_is_not_searched() -> None:
+    model = MODELS["transformers4rec"]
+    spaces = {objective: model.worth_searching(Transformers4RecSettings(objective=objective)) for objective in DIRECTION}
+    assert {objective for objective, space in spaces.items() if "share" in space} == {"mlm", "plm", "rtd"}
+    assert spaces["mlm"] == model.searched

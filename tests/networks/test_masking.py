@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from fathom.networks.masking import Masking, MaskingSettings, masked_places, spans
 from fathom.records import PAD
@@ -143,3 +144,29 @@ def test_a_question_reads_what_came_before_and_nothing_else(objective: str) -> N
     else:
         assert asked.target_mapping is not None
         assert asked.target_mapping.argmax(dim=2).squeeze(1).tolist() == lengths.tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"objective": "clm", "share": 0.4},
+            "share 0.4 says nothing to the objective 'clm', only to 'mlm' or 'plm' or 'rtd': leave it out",
+        ),
+        ({"objective": "mlm", "span": 3}, "span 3 says nothing to the objective 'mlm', only to 'plm': leave it out"),
+        ({"objective": "plm", "tied": False}, "tied False says nothing to the objective 'plm', only to 'rtd': leave it out"),
+        (
+            {"objective": "plm", "permute_all": True, "last_only": True},
+            "permute_all asks for all events of a row, last_only for its last one",
+        ),
+    ],
+)
+def test_what_the_objective_does_not_read_is_refused(given: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        MaskingSettings.model_validate(given)
+
+
+@pytest.mark.parametrize("objective", ["clm", "mlm", "plm", "rtd"])
+def test_written_out_settings_are_settings(objective: str) -> None:
+    made = MaskingSettings.model_validate({"objective": objective})
+    assert MaskingSettings.model_validate(made.model_dump()) == made

@@ -158,6 +158,7 @@ class Search:
         self._work, self._name, self._users = work, name, users
         self._kind: type[AnyModel] = model_of(name)
         self._own: Settings = settings
+        self._space = self._kind.worth_searching(settings)
         self._folder = work.run.folder / name
         self.trials: list[dict[str, Any]] = self._read()
 
@@ -175,7 +176,7 @@ class Search:
         """Try settings until the time is over; a trial that has begun in time is ended."""
         if not self.trials:
             self._try({})
-        while self._kind.searched and self.spent < 60 * minutes:
+        while self._space and self.spent < 60 * minutes:
             self._try(self._next())
 
     def _try(self, settings: Mapping[str, Any]) -> None:
@@ -223,7 +224,7 @@ class Search:
     def _next(self) -> dict[str, Any]:
         """The settings that the trials so far make worth trying: the same trials, the same settings."""
         optuna = _optuna()
-        space = {name: _distribution(optuna, what) for name, what in self._kind.searched.items()}
+        space = {name: _distribution(optuna, what) for name, what in self._space.items()}
         # A new study each time, told what is known: what is tried next follows from the trials, not from how often one was interrupted.
         study = optuna.create_study(
             direction="maximize", sampler=optuna.samplers.TPESampler(seed=self._work.recipe.seed + len(self.trials))
