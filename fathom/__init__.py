@@ -4,14 +4,15 @@
 2. `items`         items become text and vectors: templates, encoders, exact search
 3. `language`      one language model behind one seam: built-in, local, remote
 4. `recommenders`  a history becomes a ranking: text, SASRec, the retriever
-5. `agents`        language model and retriever take turns: protocol, play, rewards
-6. `reasoners`     one language model reasons, then ranks by its hidden state
-7. `training`      experience becomes weights: supervised, traces, reinforcement
-8. `networks`      the meta-architecture: features, masking, block, heads, from a schema
-9. `models`        the named models of the literature, all fitted, asked and saved alike
-10. `evaluation`   recommenders are put to the question: ranks, intervals, tests
-11. `reports`      numbers become pages: tables, plots, one HTML file a run
-12. `serving`      people and programs call it
+5. `prompting`     language models are asked as they are: prompts out, answers in
+6. `agents`        language model and retriever take turns: protocol, play, rewards
+7. `reasoners`     one language model reasons, then ranks by its hidden state
+8. `training`      experience becomes weights: supervised, traces, reinforcement
+9. `networks`      the meta-architecture: features, masking, block, heads, from a schema
+10. `models`       the named models of the literature, all fitted, asked and saved alike
+11. `evaluation`   recommenders are put to the question: ranks, intervals, tests
+12. `reports`      numbers become pages: tables, plots, one HTML file a run
+13. `serving`      people and programs call it
 
 In front of them stand `errors`, `settings`, `files`, `records`, `contracts` and `metrics`;
 behind them `recipes`, `pipeline` and `cli`, which put the stages in order.

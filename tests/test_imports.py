@@ -23,6 +23,7 @@ FLOW = [
     "items",
     "language",
     "recommenders",
+    "prompting",
     "agents",
     "reasoners",
     "training",
