@@ -14,8 +14,8 @@
 12. `reports`      numbers become pages: tables, plots, one HTML file a run
 13. `serving`      people and programs call it
 
-In front of them stand `errors`, `settings`, `files`, `records`, `contracts` and `metrics`;
-behind them `recipes`, `pipeline` and `cli`, which put the stages in order.
+In front of them stand `errors`, `settings`, `files`, `recipes`, `records`, `contracts` and `metrics`;
+behind them `pipeline` and `cli`, which put the stages in order.
 A stage may import itself and what stands before it, never what comes after.
 """
 

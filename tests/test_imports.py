@@ -16,6 +16,7 @@ FLOW = [
     "errors",
     "settings",
     "files",
+    "recipes",
     "records",
     "contracts",
     "metrics",
@@ -32,7 +33,6 @@ FLOW = [
     "evaluation",
     "reports",
     "serving",
-    "recipes",
     "pipeline",
     "cli",
 ]

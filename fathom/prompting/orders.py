@@ -17,7 +17,7 @@ from fathom.settings import Settings
 
 
 class Whole(NamedTuple):
-    """Put these in order; answered by the same places, best first."""
+    """Put these in order; answered by the same places, best first, or by some of them."""
 
     shown: tuple[int, ...]
     """Places, in the order in which they are shown."""
@@ -98,7 +98,8 @@ def listwise(n: int, settings: WaySettings, draw: np.random.Generator) -> Way:
     scores = [0.0] * n
     for order in orders:
         assert isinstance(order, Sequence)
-        for rank, place in enumerate(order):
+        # What is not named stays as the retriever has it, not as it was shown this time.
+        for rank, place in enumerate([*order, *sorted(set(range(n)) - set(order))]):
             scores[place] += MERGES[settings.merge](rank, n)
     return _by(scores)
 
@@ -112,7 +113,7 @@ def sliding(n: int, settings: WaySettings, draw: np.random.Generator) -> Way:
         start = max(0, end - settings.window)
         [said] = yield [Whole(tuple(order[start:end]))]
         assert isinstance(said, Sequence)
-        order[start:end] = said
+        order[start:end] = [*said, *(place for place in order[start:end] if place not in said)]
         if start == 0:
             return Ordered(tuple(order), _ranks(order))
         end -= settings.step
