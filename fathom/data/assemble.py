@@ -70,13 +70,14 @@ def assemble(
     licence: str,
     renumber: int | None = None,
     repeats: bool = False,
+    untaken: bool = False,
 ) -> Dataset:
     """The dataset of `log`, its items described by `items`.
 
     Order: by position if there is one, else by time, else as the rows stand; ties stay in the order of the rows. Of several
     interactions of one user with one item the first is kept (all of them with `repeats`). Users are numbered by name; items in
-    the order of `items`, or at random by the seed `renumber`. Items that nobody took are left out; items without a text keep
-    their name as title.
+    the order of `items`, or at random by the seed `renumber`. Items that nobody took are left out, unless `untaken`
+    says that they can be asked for; items without a text keep their name as title.
     """
     notes = list(log.notes)
     users = _sorted_names(log.frame["user"])
@@ -92,7 +93,7 @@ def assemble(
         raise DataError(
             f"{source}: there is only one user ('{users[0]}'): a recommender learns from several; is the user column the right one?"
         )
-    item_names = _item_order(events, items, notes=notes, source=source)
+    item_names = _item_order(events, items, notes=notes, source=source, untaken=untaken)
     if renumber is not None:
         item_names = [item_names[place] for place in np.random.default_rng(renumber).permutation(len(item_names))]
         notes.append(f"item ids were given at random (seed {renumber}), so that an id tells nothing of its item")
@@ -188,13 +189,13 @@ def _places(column: pl.Series, known: Sequence[str]) -> pl.Series:
     return pl.DataFrame({"name": column}).join(places, on="name", how="left", maintain_order="left")["place"]
 
 
-def _item_order(events: pl.DataFrame, items: Mapping[str, ItemText], *, notes: list[str], source: str) -> list[str]:
+def _item_order(events: pl.DataFrame, items: Mapping[str, ItemText], *, notes: list[str], source: str, untaken: bool = False) -> list[str]:
     taken = _sorted_names(events["item"])
     if not items:
         notes.append(f"nothing is said of the {len(taken):,} items: their ids stand as titles")
         return taken
     there = set(taken)
-    known = [item for item in items if item in there]
+    known = [item for item in items if untaken or item in there]
     strangers = [item for item in taken if item not in items]
     if len(strangers) > len(known):
         example = next(iter(items))

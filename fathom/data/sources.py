@@ -5,7 +5,7 @@ from pathlib import Path
 
 from narwhals.typing import IntoFrame
 
-from fathom.data import amazon, atomic, merlin, movielens
+from fathom.data import amazon, atomic, llmrank, merlin, movielens
 from fathom.data.assemble import dataset_of
 from fathom.data.columns import named
 from fathom.data.dataset import Dataset
@@ -152,6 +152,7 @@ SOURCES: dict[str, Source] = {
     **amazon.SOURCES,
     **atomic.SOURCES,
     **merlin.SOURCES,
+    **llmrank.SOURCES,
     "table": Source(
         "a table of one's own: CSV, TSV, Parquet or JSON lines, or a folder with interactions.* and items.*",
         _is_table,

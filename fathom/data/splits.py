@@ -1,5 +1,6 @@
 """Interactions cut into what may be learned from and what is asked; each cut says which leak it leaves open."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -8,6 +9,10 @@ import numpy as np
 from fathom.errors import ConfigError, DataError
 from fathom.records import Case, Interactions, Ints, Split
 
+PART = "part"
+"""The column of labels that 'given' cuts by."""
+PARTS = ("train", "valid", "test")
+"""What it says, in the order of time."""
 FEWEST = 3
 """Events a user needs for a leave-one-out case: one to learn from, one to validate on, one to test on."""
 
@@ -210,10 +215,44 @@ def cases_at(
     )
 
 
+def given(interactions: Interactions, *, max_history: int | None = None) -> Split:
+    """As the source says: its column 'part' has 'train', 'valid' or 'test' for each event; any but train is asked for.
+
+    Each user's events of train come first, then those of valid, then those of test, or it is a `DataError`. The column itself is nothing
+    that a model may read, and is gone.
+    """
+    told = interactions.columns.get(PART)
+    if told is None or set(told.names) - set(PARTS):
+        found = "this log has no such column" if told is None else f"here it says {', '.join(told.names)}"
+        raise DataError(f"split 'given' needs a column '{PART}' of labels that says {', '.join(PARTS)} of each event; {found}")
+    if (missing := int(np.isnan(told.values).sum())) > 0:
+        raise DataError(f"split 'given' needs a '{PART}' of every event, and {missing:,} of {len(told.values):,} are missing")
+    order = np.array([0, *(PARTS.index(name) for name in told.names)])[told.values.astype(np.int64)]
+    owner = np.repeat(np.arange(interactions.n_users), np.diff(interactions.offsets))
+    back = (np.diff(order) < 0) & (np.diff(owner) == 0)
+    if bool(back.any()):
+        user = interactions.users[owner[1:][back][0]]
+        raise DataError(f"user '{user}' has events of {PARTS[0]} behind those that are asked for: nothing may be learned from the future")
+    columns = {name: column for name, column in interactions.columns.items() if name != PART}
+    plain = replace(interactions, columns=columns)
+    asked = [np.flatnonzero(order == part) for part in (1, 2)]
+    newcomers = sum(int((at == interactions.offsets[owner[at]]).sum()) for at in asked)
+    valid, test = (cases_at(plain, owner[at], at, max_history=max_history) for at in asked)
+    return Split(
+        train=first_events(plain, np.bincount(owner[order == 0], minlength=interactions.n_users)),
+        valid=valid,
+        test=test,
+        rule="given",
+        leaks="Parts are as the source gives them: what leak they leave open is for it to say"
+        f"{f'; {newcomers:,} cases have no history' if newcomers else ''}.",
+    )
+
+
 SPLITS: dict[str, SplitRule] = {
     "leave-one-out": leave_one_out,
     "global-time": global_time,
     "global-time-whole": partial(global_time, whole=True),
     "global-events": global_events,
+    "given": given,
 }
 """The splits a recipe may name."""

@@ -1,6 +1,7 @@
 """Several recommenders as one: their lists are fused with weights, which validation cases choose."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import islice, zip_longest
 from typing import Literal
 
 import numpy as np
@@ -82,6 +83,21 @@ def _values(ranking: Ranking, *, how: How) -> tuple[Floats, Floats]:
     last = standard.min(axis=1)
     last = np.where(np.isfinite(last), last, 0.0)
     return np.where(real, standard, last[:, None]).astype(np.float32), last.astype(np.float32)
+
+
+def shortlist(rankings: Sequence[Sequence[int]], *, seen: Collection[int], size: int) -> tuple[int, ...]:
+    """`size` items out of several rankings, none of them `seen`, none twice, in the order of their reciprocal ranks together.
+
+    Turn by turn each ranking gives its next one until there are enough, so that none crowds out another; ties go to who came first.
+
+    >>> shortlist([[1, 2, 3, 4], [3, 9, 1]], seen=[9], size=3)
+    (1, 3, 2)
+    """
+    unseen = [[item for item in ranking if item not in seen] for ranking in rankings]
+    turns = zip_longest(*unseen, fillvalue=PAD)
+    chosen = list(islice(dict.fromkeys(item for turn in turns for item in turn if item != PAD), size))
+    earned = reciprocal_ranks(unseen, DAMPING)
+    return tuple(sorted(chosen, key=lambda item: -earned[item]))
 
 
 def reciprocal_ranks(lists: Sequence[Sequence[int]], added: float, *, later: float = 1.0) -> dict[int, float]:

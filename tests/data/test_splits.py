@@ -1,13 +1,14 @@
 """What a split promises: nothing asked is learned from, nothing is lost, nothing reaches back."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fathom.data.splits import SPLITS, global_events, global_time, hold_out, leave_one_out
 from fathom.errors import ConfigError, DataError
-from fathom.records import Interactions
+from fathom.records import EventColumn, Interactions
 
 
 def log(*histories: list[int], times: list[int] | None = None) -> Interactions:
@@ -27,7 +28,9 @@ def random_log(*, users: int, most: int, seed: int) -> Interactions:
     rng = np.random.default_rng(seed)
     histories = [rng.permutation(np.arange(1, 4 * most))[: rng.integers(0, most + 1)].tolist() for _ in range(users)]
     times = [time for history in histories for time in np.sort(rng.integers(0, 31_536_000, size=len(history))).tolist()]
-    return log(*histories, times=times)
+    parts = [part for history in histories for part in np.sort(rng.integers(1, 4, size=len(history))).tolist()]
+    column = EventColumn(np.array(parts, dtype=np.float32), ("train", "valid", "test"))
+    return replace(log(*histories, times=times), columns={"part": column})
 
 
 def test_leave_one_out_asks_the_last_two_events() -> None:
