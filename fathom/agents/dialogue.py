@@ -19,7 +19,6 @@ from fathom.agents.protocol import (
     END_PREF,
     STOPS,
     THINK_CLOSE,
-    Count,
     ProtocolSettings,
     answer_body,
     byte_length,
@@ -28,6 +27,7 @@ from fathom.agents.protocol import (
     reminder,
 )
 from fathom.data.titles import TitleIndex, canonical
+from fathom.language.prompt import Count
 from fathom.records import Call, Case, Catalog, Ending, Episode, Reply, Tape, Turn
 
 LINE_END = "\n"

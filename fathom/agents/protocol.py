@@ -7,16 +7,16 @@ seen it, `compact` explains nothing, for small models that learned it from trace
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from string import Template
-from typing import Literal, Self, TypeAlias
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from fathom.data.titles import single_line
-from fathom.errors import ConfigError
+from fathom.language.prompt import Count, within
 from fathom.records import Case, Catalog
 from fathom.settings import Settings
 
@@ -40,9 +40,6 @@ STOPS = (END_PREF, ANSWER_CLOSE)
 
 NONE_FOUND = "none found"
 """What line 1 of an item list says when the retriever had nothing to show."""
-
-Count: TypeAlias = Callable[[str], int]
-"""Says how many tokens a text has."""
 
 CATEGORY_NAMES = frozenset({"genre", "genres", "category", "categories"})
 """Attributes that say what kind of thing an item is: never cut, and the only ones shown in item lists."""
@@ -227,23 +224,6 @@ def opening(case: Case, catalog: Catalog, settings: ProtocolSettings, *, count: 
         most=settings.prompt_tokens,
         count=count,
     )
-
-
-def within(events: Sequence[str], filled: Callable[[Sequence[str]], str], *, name: str, most: int, count: Count | None) -> str:
-    """The prompt `filled` with as many of the latest events as fit into `most` tokens, each whole; with all of them without `count`.
-
-    A prompt that is too long without any event is a `ConfigError`, which calls it by `name`.
-    """
-    prompt = filled(events)
-    while count is not None and (tokens := count(prompt)) > most:
-        if not events:
-            raise ConfigError(
-                f"prompt_tokens is {most}, but the '{name}' prompt takes {tokens} tokens without any history: "
-                f"write at least {tokens}, or prompt: compact"
-            )
-        events = events[1:]
-        prompt = filled(events)
-    return prompt
 
 
 def item_block(items: Sequence[int], catalog: Catalog, settings: ProtocolSettings) -> str:

@@ -45,6 +45,9 @@ class Evaluation:
     """Largest memory of the process so far, in MiB."""
     weights: metrics.Values | None = None
     """(n,) what each case counts in a mean, 1 on average; None: all alike. The table that asks for them keeps them, not the file."""
+    ties: Ints | None = None
+    """(n,) how many items of the list, with it, have the target's score, `ranks` being the best place that it could have among them; 0
+    where it is not in the list. Metrics are means over all orders of the tied. None: a list's order is what it is."""
 
     @property
     def next_items(self) -> Ints:
@@ -54,7 +57,7 @@ class Evaluation:
     def per_case(self, name: str) -> metrics.Values:
         """(n,) values of the metric `name`, such as 'ndcg@10', times what each case counts; a cut-off beyond `depth` is an error and not
         a guess."""
-        values = metrics.per_case(name, self.ranks)
+        values = metrics.per_case(name, self.ranks) if self.ties is None else _over_ties(name, self.ranks, self.ties)
         cutoff = name.partition("@")[2]
         if cutoff and int(cutoff) > self.depth:
             raise DataError(f"'{name}' was asked of lists of {self.depth} items: evaluate again with depth {cutoff} or more")
@@ -86,6 +89,7 @@ class Evaluation:
             seconds=self.seconds * share,
             peak_mb=self.peak_mb,
             weights=None if self.weights is None else self.weights[chosen] / self.weights[chosen].mean(),
+            ties=None if self.ties is None else self.ties[chosen],
         )
 
     @staticmethod
@@ -100,6 +104,7 @@ class Evaluation:
             depth=parts[0].depth,
             seconds=sum(part.seconds for part in parts),
             peak_mb=max(part.peak_mb for part in parts),
+            ties=_all_ties(parts),
         )
 
     def save(self, path: Path) -> None:
@@ -112,6 +117,8 @@ class Evaluation:
                 "items": pl.Series(self.items.tolist(), dtype=pl.List(pl.Int64)),
             }
         )
+        if self.ties is not None:
+            frame = frame.with_columns(ties=pl.Series(self.ties, dtype=pl.Int64))
         about = json.dumps({"depth": self.depth, "seconds": self.seconds, "peak_mb": self.peak_mb})
         with written_aside(path) as aside:
             frame.write_parquet(aside, metadata={METADATA: about})
@@ -132,6 +139,7 @@ class Evaluation:
                 depth=int(about["depth"]),
                 seconds=float(about["seconds"]),
                 peak_mb=float(about["peak_mb"]),
+                ties=frame["ties"].to_numpy() if "ties" in frame.columns else None,
             )
         except (pl.exceptions.PolarsError, KeyError, ValueError) as error:
             raise DataError(f"{path}: not a file of ranks as `fathom evaluate` writes them ({error})") from error
@@ -144,12 +152,14 @@ def evaluate(
     depth: int = 100,
     batch_size: int = 256,
     exclude_history: bool = True,
+    even_ties: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Rank the whole catalogue for every case and keep where each relevant item landed among the first `depth`.
 
     As many rows come back as cases went in, in their order, whatever `batch_size` is; a recommender that loses or adds a row,
-    ranks an item twice or leaves a gap is stopped with its mistake named. `progress` is told how many more cases are done.
+    ranks an item twice or leaves a gap is stopped with its mistake named. `progress` is told how many more cases are done. With
+    `even_ties` metrics are means over all orders of items with equal scores; otherwise the order that the recommender gives them counts.
     """
     if not cases:
         raise DataError("there are no cases to evaluate: the split left nobody to ask")
@@ -159,12 +169,16 @@ def evaluate(
         )
     targets = _relevant(cases)
     started = time.perf_counter()
-    ranks, heads = [], []
+    ranks, heads, ties = [], [], []
     for start in range(0, len(cases), batch_size):
         batch = cases[start : start + batch_size]
         ranking = recommender.recommend(batch, depth, exclude_history=exclude_history)
         _check(ranking, batch, depth)
-        ranks.append(metrics.ranks_of(ranking, targets[start : start + len(batch)]))
+        places = metrics.ranks_of(ranking, targets[start : start + len(batch)])
+        if even_ties:
+            places, tied = _tied(ranking, places)
+            ties.append(tied)
+        ranks.append(places)
         heads.append(_head(ranking, min(KEPT, depth)))
         if progress is not None:
             progress(len(batch))
@@ -176,6 +190,7 @@ def evaluate(
         depth=depth,
         seconds=time.perf_counter() - started,
         peak_mb=peak_megabytes(),
+        ties=np.concatenate(ties) if even_ties else None,
     )
 
 
@@ -186,6 +201,29 @@ def paired(evaluations: Mapping[str, Evaluation]) -> None:
         first, other = evaluations[names[0]], evaluations[name]
         if not (np.array_equal(first.users, other.users) and np.array_equal(first.targets, other.targets)):
             raise DataError(f"'{names[0]}' and '{name}' were not asked the same cases in the same order: evaluate both on one split")
+
+
+def _tied(ranking: Ranking, ranks: Ints) -> tuple[Ints, Ints]:
+    """(n,) the first of the places that the target could have among items of its score, and how many these are; 0 where it is nowhere."""
+    if ranks.ndim > 1:
+        raise DataError("ties are evened out where one item is relevant, and here cases have several")
+    own = np.take_along_axis(ranking.scores, np.maximum(ranks - 1, 0)[:, None], axis=1)
+    inside = (ranks > 0)[:, None] & (ranking.items != PAD)
+    firsts = 1 + (inside & (ranking.scores > own)).sum(axis=1)
+    return np.where(ranks > 0, firsts, metrics.NOWHERE), (inside & (ranking.scores == own)).sum(axis=1)
+
+
+def _over_ties(name: str, ranks: Ints, ties: Ints) -> metrics.Values:
+    """(n,) the mean of the metric over the places from `ranks` on, as many as there are `ties`."""
+    total = metrics.per_case(name, ranks)
+    for further in range(1, int(ties.max(initial=0))):
+        total = total + np.where(further < ties, metrics.per_case(name, np.where(further < ties, ranks + further, ranks)), 0.0)
+    return total / np.maximum(ties, 1)
+
+
+def _all_ties(parts: Sequence["Evaluation"]) -> Ints | None:
+    known = [part.ties for part in parts if part.ties is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def _widened(values: Ints, width: int, filler: int) -> Ints:

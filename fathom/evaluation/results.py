@@ -37,6 +37,8 @@ class DatasetFacts(_Part):
     interactions: int = Field(ge=0)
     split: str
     """The rule that cut it, with what it leaks or samples in the same sentence."""
+    ranked: str = "full ranking"
+    """What was ranked, in words: all items, or which lists of candidates."""
 
 
 class Row(_Part):

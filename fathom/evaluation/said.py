@@ -9,20 +9,22 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fathom.errors import DataError
 from fathom.files import written_aside
+from fathom.prompting.rank import RankedCandidates
 from fathom.records import Episode, Reasoning
 
-Said = TypeVar("Said", Episode, Reasoning)
+Said = TypeVar("Said", Episode, Reasoning, RankedCandidates)
 
 _CONFIG = ConfigDict(ser_json_inf_nan="constants")
 _LINES: dict[type, TypeAdapter[Any]] = {
     Episode: TypeAdapter(tuple[Episode], config=_CONFIG),
     Reasoning: TypeAdapter(tuple[Reasoning], config=_CONFIG),
+    RankedCandidates: TypeAdapter(tuple[RankedCandidates], config=_CONFIG),
 }
 """One line: a list of one. A missing rating is NaN, which Python's JSON knows."""
 
 
 def save_said(path: Path, said: Sequence[Said]) -> None:
-    """Write one JSON line an episode or reasoning, compressed, whole or not at all; the same ones give the same bytes."""
+    """Write one JSON line each, compressed, whole or not at all; the same ones give the same bytes."""
     with written_aside(path) as aside, aside.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
         for one in said:
             file.write(_LINES[type(one)].dump_json((one,)) + b"\n")

@@ -13,9 +13,10 @@ from fathom.data.world import build_world
 from fathom.language.builtin import build
 from fathom.language.policy import LocalPolicy, Precision
 from fathom.language.tokenizer import train_tokenizer
-from fathom.pipeline.recipe import SessionSettings, SourceSettings
+from fathom.pipeline.recipe import LanguageSettings, SessionSettings, SourceSettings
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.workshop import LanguageWorkshop, Workshop, data_folder
+from fathom.records import Floats
 from fathom.training.sequential import train_sasrec
 
 DATA = ("world", "source", "sessions")
@@ -70,13 +71,17 @@ def fit_sasrec(work: LanguageWorkshop) -> None:
     work.keep(model, "sasrec")
 
 
-def first_policy(work: LanguageWorkshop, corpus: Callable[[], list[str]], markers: tuple[str, ...]) -> LocalPolicy:
-    """The built-in model from random weights, its tokenizer trained on `corpus()`, or the recipe's model from outside."""
-    recipe = work.recipe.language
+def first_policy(
+    work: Workshop, recipe: LanguageSettings, corpus: Callable[[], list[str]], markers: tuple[str, ...], *, vectors: Callable[[], Floats]
+) -> LocalPolicy:
+    """The built-in model from random weights, its tokenizer trained on `corpus()`, or the model from outside that `recipe` names.
+
+    `vectors()` (n_items + 1, d) of the items' texts may become the built-in one's.
+    """
     if recipe.model == "builtin":
         tokenizer = train_tokenizer(corpus(), recipe.builtin.vocabulary, markers=markers)
-        seed, titles, vectors = work.recipe.seed, work.catalog.titles, work.vectors[1:]
-        return build(recipe.builtin, tokenizer, seed=seed, titles=titles, vectors=vectors, device=work.device)
+        seed, titles = work.recipe.seed, work.catalog.titles
+        return build(recipe.builtin, tokenizer, seed=seed, titles=titles, vectors=vectors()[1:], device=work.device)
     # On an accelerator, large models from outside compute in bfloat16, when they talk and when they learn.
     precision: Precision = "bfloat16" if work.device.type == "cuda" else "float32"
     return LocalPolicy.load(recipe.model, device=work.device, precision=precision, lora=recipe.lora or None)

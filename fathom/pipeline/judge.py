@@ -13,7 +13,7 @@ from fathom.evaluation.results import DatasetFacts, Results, commit, machine, re
 from fathom.evaluation.rows import make_comparisons
 from fathom.pipeline.guests import guests
 from fathom.pipeline.stages import stage_seconds
-from fathom.pipeline.table import Table
+from fathom.pipeline.table import ALL_ITEMS, Table
 from fathom.pipeline.workshop import Workshop
 from fathom.recipes import dump
 from fathom.reports.page import PageData, write_page
@@ -50,7 +50,7 @@ def judge(table: Table, *, models: Sequence[str] = (), again: bool = True) -> No
     for name, make in makers.items():
         if (not models or name in models) and name not in kept:
             need(table, name)
-            evaluation = _in_pieces(name, make, work, again=again)
+            evaluation = _in_pieces(name, make, work, again=again, even_ties=table.even_ties)
             if together.is_main_process:
                 spent = replace(evaluation, seconds=(evaluation.seconds + table.spared(name)) * together.num_processes)
                 spent.save(work.folder("ranks") / f"{name}.parquet")
@@ -63,7 +63,7 @@ def judge(table: Table, *, models: Sequence[str] = (), again: bool = True) -> No
             speaker.judge()
 
 
-def _in_pieces(name: str, make: Callable[[], Recommender], work: Workshop, *, again: bool) -> Evaluation:
+def _in_pieces(name: str, make: Callable[[], Recommender], work: Workshop, *, again: bool, even_ties: bool) -> Evaluation:
     """All test cases judged, `PIECE` at a time; each piece is kept until all are there, so that an interrupted judgement goes on."""
     together, cases = processes(), work.test_cases
     if together.is_main_process and again:
@@ -81,7 +81,7 @@ def _in_pieces(name: str, make: Callable[[], Recommender], work: Workshop, *, ag
                 parts.append(kept)
                 advance(len(asked))
                 continue
-            parts.append(evaluate(recommender, asked, progress=advance))
+            parts.append(evaluate(recommender, asked, even_ties=even_ties, progress=advance))
             if together.is_main_process and len(cases) > PIECE:
                 parts[-1].save(path)
     return Evaluation.joined(parts)
@@ -141,7 +141,8 @@ def summarise(table: Table, *, command: str) -> Results:
             users=dataset.interactions.n_users,
             items=dataset.catalog.n_items,
             interactions=dataset.interactions.n_events,
-            split=f"{recipe.split}, {asked}, seen items excluded. {work.split.leaks}",
+            split=f"{recipe.split}, {asked}{', seen items excluded' if table.ranked == ALL_ITEMS else ''}. {work.split.leaks}",
+            ranked=table.ranked,
         ),
         rows=rows,
         comparisons=[*make_comparisons(evaluations, pairs, seed=recipe.seed), *more],

@@ -14,6 +14,10 @@ from fathom.pipeline.r2ec import stages as r2ec
 from fathom.pipeline.r2ec.recipe import R2ecRecipe
 from fathom.pipeline.r2ec.table import R2ecTable
 from fathom.pipeline.r2ec.workshop import R2ecWorkshop
+from fathom.pipeline.ranking import stages as ranking
+from fathom.pipeline.ranking.recipe import RankingRecipe
+from fathom.pipeline.ranking.table import RankingTable
+from fathom.pipeline.ranking.workshop import RankingWorkshop
 from fathom.pipeline.recipe import Recipe
 from fathom.pipeline.sequential.recipe import SequentialRecipe
 from fathom.pipeline.sequential.stages import stages_of
@@ -44,6 +48,7 @@ METHODS: Mapping[str, Method] = {
     "deeprec": Method(DeepRecRecipe, DeepRecWorkshop, lambda _: deeprec.STAGES, DeepRecTable),
     "r2ec": Method(R2ecRecipe, R2ecWorkshop, lambda _: r2ec.STAGES, R2ecTable),
     "sequential": Method(SequentialRecipe, SequentialWorkshop, stages_of, SequentialTable),
+    "ranking": Method(RankingRecipe, RankingWorkshop, ranking.stages_of, RankingTable),
 }
 """Name in the recipe -> method; the first one is meant where a recipe names none."""
 

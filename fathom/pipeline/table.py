@@ -23,6 +23,9 @@ BLIND_ORACLE = "oracle-without-ratings"
 """In a planted world, the best that can be done without ratings: a model above it has read them."""
 
 
+ALL_ITEMS = "full ranking"
+"""What is ranked where nothing else is said."""
+
 RARE = 10
 """Items with fewer training interactions are reported apart."""
 
@@ -48,9 +51,16 @@ class Table(ABC):
     """Who is compared with whom, where both rows exist."""
     protagonists: ClassVar[Sequence[str]]
     """The rows that a page may be about, in the order of their lives: the last one that exists is it, and is who serves."""
+    even_ties: ClassVar[bool] = False
+    """Whether metrics are means over all orders of items with equal scores: short lists have many such."""
 
     def __init__(self, work: Workshop) -> None:
         self.work = work
+
+    @property
+    def ranked(self) -> str:
+        """What is ranked, in words."""
+        return ALL_ITEMS
 
     @abstractmethod
     def recommenders(self) -> Mapping[str, Callable[[], Recommender]]:

@@ -6,9 +6,10 @@ does not name stays as it came, behind what it names.
 
 import re
 import string
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, assert_never
 from zlib import crc32
 
@@ -17,6 +18,7 @@ from pydantic import Field
 
 from fathom.contracts import Conversation, Policy
 from fathom.errors import ConfigError, ModelError
+from fathom.language.prompt import within
 from fathom.prompting.answers import read_order, spoken
 from fathom.prompting.matching import Titles
 from fathom.prompting.orders import WAYS, Ordered, Pair, Point, Question, Said, Way, WaySettings, Whole
@@ -53,6 +55,8 @@ class RankerSettings(Settings):
     """How answers are read: from what the model writes, or from how likely it would write each of them; the latter needs a local model."""
     temperature: float = Field(default=0.2, ge=0)
     """Of what it writes; 0 is greedy."""
+    prompt_tokens: int = Field(default=4096, ge=1)
+    """Tokens of a question; the oldest events of the history are left out until it fits. Endpoints do not say how many there are."""
     reply_tokens: int = Field(default=1024, ge=1)
     """Tokens of an answer, thoughts included."""
     seed: int = Field(default=42, ge=0)
@@ -63,14 +67,22 @@ class RankerSettings(Settings):
 class RankedCandidates:
     """What came out for a case."""
 
+    user: int
+    """Whose it is."""
     items: tuple[int, ...]
     """The candidates, best first."""
     scores: tuple[float, ...]
     """What speaks for each of `items`; equal ones are ties."""
-    tally: Counter[str]
+    tally: Mapping[str, int]
     """How many `questions` were asked; how many answers were `unreadable`, how many `compliant` (a list names everything once and nothing
     else); of lists the lines that were `unknown`, `repeated` or `missing`, of so many `lines` as there should be; `read` and `written`
     tokens."""
+    prompt: str = ""
+    """The first question, as it was put."""
+    reply: str = ""
+    """The answer to it, in words."""
+    seconds: float = field(default=0.0, compare=False)
+    """Its share of the wall clock: a round's time is divided among the cases that asked in it."""
 
 
 class PromptedRanker:
@@ -90,26 +102,24 @@ class PromptedRanker:
 
     def rank(self, cases: Sequence[Case], candidates: Sequence[Sequence[int]]) -> list[RankedCandidates]:
         """Each case's candidates in order; as they are given is as they came, and so are their ties."""
-        return [self._one(live, items) for live, items in zip(self._played(cases, candidates), candidates, strict=True)]
+        return [live.ranked(items) for live, items in zip(self._played(cases, candidates), candidates, strict=True)]
 
     def _played(self, cases: Sequence[Case], candidates: Sequence[Sequence[int]]) -> list["_Live"]:
         rows = [_Live(case, items, self._catalog, self._settings) for case, items in zip(cases, candidates, strict=True)]
         asking = list(rows)
         while asking:
             questions = [(row, question) for row in asking for question in row.pending]
+            began = time.perf_counter()
             answers = iter(self._answers(questions))
+            share = (time.perf_counter() - began) / len(asking)
             for row in asking:
+                row.seconds += share
                 row.send([next(answers) for _ in row.pending])
             left = [row for row in asking if row.result is None]
             if self._progress is not None and len(left) < len(asking):
                 self._progress(len(asking) - len(left))
             asking = left
         return rows
-
-    def _one(self, live: "_Live", items: Sequence[int]) -> RankedCandidates:
-        assert live.result is not None
-        order = live.result.order
-        return RankedCandidates(tuple(items[place] for place in order), tuple(live.result.scores[place] for place in order), live.tally)
 
     def _answers(self, questions: Sequence[tuple["_Live", Question]]) -> list[Said]:
         """What is said to all of them, as many side by side as suits the model."""
@@ -122,17 +132,24 @@ class PromptedRanker:
             conversation = self._policy.converse(prompts, temperature=self._settings.temperature, seeds=seeds)
             if self._settings.answers == "likelihoods":
                 said += self._weighed(conversation, part, labels)
+                for (row, _), prompt in zip(part, prompts, strict=True):
+                    row.note(prompt, "", read=len(self._policy.encode(prompt)), written=0)
             else:
                 replies = conversation.reply(range(len(part)), (), [self._settings.reply_tokens] * len(part))
                 said += [row.read(question, reply, label) for (row, question), reply, label in zip(part, replies, labels, strict=True)]
                 for (row, _), prompt, reply in zip(part, prompts, replies, strict=True):
-                    row.tally["read"] += len(self._policy.encode(prompt))
-                    row.tally["written"] += len(reply.tokens)
+                    row.note(prompt, reply.text, read=len(self._policy.encode(prompt)), written=len(reply.tokens))
         return said
 
     def _prompt(self, row: "_Live", question: Question, labels: tuple[str, str]) -> str:
-        strategy = {Whole: self._settings.strategy, Pair: "pair", Point: "point"}[type(question)]
-        return self._prompts.render(strategy, self._settings.words, row.slots(question, labels), needs=NEEDS[type(question)])
+        settings = self._settings
+        strategy = {Whole: settings.strategy, Pair: "pair", Point: "point"}[type(question)]
+        needs = NEEDS[type(question)] if settings.answers == "words" or not isinstance(question, Whole) else ()
+
+        def filled(history: Sequence[str]) -> str:
+            return self._prompts.render(strategy, settings.words, row.slots(question, labels, history), needs=needs)
+
+        return within(row.shown, filled, name=strategy, most=settings.prompt_tokens, count=lambda text: len(self._policy.encode(text)))
 
     def _weighed(
         self, conversation: Conversation, part: Sequence[tuple["_Live", Question]], labels: Sequence[tuple[str, str]]
@@ -149,18 +166,36 @@ class _Live:
     def __init__(self, case: Case, items: Sequence[int], catalog: Catalog, settings: RankerSettings) -> None:
         if not items:
             raise ModelError(f"the case of user {case.user} has no candidates to be put in order")
+        self._user = case.user
         self._titles = [catalog.title(item) for item in items]
         self._settings = settings
         # Of the person and what they are shown, never of the place in a batch and never of what came next.
         mark = crc32(repr((case.user, case.history, tuple(items))).encode())
         self._draw = np.random.default_rng([settings.seed, mark])
-        self._shown = [catalog.title(item) for item in _shown(case, catalog, settings, self._draw)]
+        self.shown = [catalog.title(item) for item in _shown(case, catalog, settings, self._draw)]
         self._seeds = np.random.default_rng([settings.seed, mark, 1])
         self._way: Way = WAYS[settings.way](len(items), settings.asking, self._draw)
         self.tally: Counter[str] = Counter()
         self.result: Ordered | None = None
         self.pending: Sequence[Question] = ()
+        self._first: tuple[str, str] | None = None
+        self.seconds = 0.0
         self._go_on(None)
+
+    def ranked(self, items: Sequence[int]) -> RankedCandidates:
+        """What came out, with `items` in the places."""
+        assert self.result is not None
+        order, scores = self.result.order, self.result.scores
+        prompt, reply = self._first or ("", "")
+        ordered = tuple(items[place] for place in order)
+        told = tuple(scores[place] for place in order)
+        return RankedCandidates(self._user, ordered, told, dict(self.tally), prompt, reply, self.seconds)
+
+    def note(self, prompt: str, reply: str, *, read: int, written: int) -> None:
+        """A question that was asked, and what it cost."""
+        self._first = self._first or (prompt, reply)
+        self.tally["read"] += read
+        self.tally["written"] += written
 
     def send(self, said: Sequence[Said]) -> None:
         """Go on with the answers to what was pending."""
@@ -183,12 +218,12 @@ class _Live:
         first, second = self._draw.choice(len(string.ascii_uppercase), size=2, replace=False).tolist()
         return string.ascii_uppercase[first], string.ascii_uppercase[second]
 
-    def slots(self, question: Question, labels: tuple[str, str]) -> dict[str, str]:
-        """What the prompt is filled with."""
+    def slots(self, question: Question, labels: tuple[str, str], history: Sequence[str]) -> dict[str, str]:
+        """What the prompt is filled with, of so much of the history."""
         slots = dict.fromkeys(("candidates", "count", "candidate", "first", "second"), "")
         slots |= {"first_label": labels[0], "second_label": labels[1]}
-        slots |= {"history": numbered(self._shown), "earlier": numbered(self._shown[:-1]), "latest": self._shown[-1] if self._shown else ""}
-        slots["lines"] = "".join(f"{title}\n" for title in self._shown)
+        slots |= {"history": numbered(history), "earlier": numbered(history[:-1]), "latest": history[-1] if history else ""}
+        slots["lines"] = "\n".join(history)
         match question:
             case Whole(shown):
                 return slots | {"candidates": numbered([self._titles[place] for place in shown]), "count": str(len(shown))}

@@ -12,9 +12,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from fathom.agents.protocol import Count, ProtocolSettings, history_lines, within
+from fathom.agents.protocol import ProtocolSettings, history_lines
 from fathom.data.titles import single_line
 from fathom.errors import ConfigError, suggestion
+from fathom.language.prompt import Count, within
 from fathom.records import Case, Catalog
 from fathom.settings import Settings
 

@@ -23,7 +23,15 @@ GOOD: dict[str, Json] = {
     "versions": {"numpy": "2.4.6"},
     "machine": {"cores": "2"},
     "seed": 1,
-    "dataset": {"name": "world", "fingerprint": "f00", "users": 3, "items": 5, "interactions": 9, "split": "leave-one-out"},
+    "dataset": {
+        "name": "world",
+        "fingerprint": "f00",
+        "users": 3,
+        "items": 5,
+        "interactions": 9,
+        "split": "leave-one-out",
+        "ranked": "full ranking",
+    },
     "rows": [
         {
             "model": "popularity",

@@ -42,7 +42,7 @@ def fit_serving_retriever(work: DeepRecWorkshop) -> None:
 def fit_first_language_model(work: DeepRecWorkshop) -> None:
     """The built-in model from random weights, or one from outside: catalogue text and histories without their held-out ends."""
     recipe = work.recipe.language
-    policy = first_policy(work, lambda: _corpus(work), MARKERS)
+    policy = first_policy(work, recipe, lambda: _corpus(work), MARKERS, vectors=lambda: work.vectors)
     pretrain(
         policy,
         work.histories(work.fit_part),

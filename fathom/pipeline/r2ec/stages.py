@@ -39,7 +39,7 @@ from fathom.training.run import progress
 def fit_first_language_model(work: R2ecWorkshop) -> None:
     """The built-in model from random weights, or one from outside: catalogue text and histories without their held-out ends."""
     recipe = work.recipe.language
-    policy = first_policy(work, lambda: _corpus(work), (THOUGHTS, PERHAPS, READOUT, READ_TOKEN))
+    policy = first_policy(work, recipe, lambda: _corpus(work), (THOUGHTS, PERHAPS, READOUT, READ_TOKEN), vectors=lambda: work.vectors)
     pretrain(
         policy,
         work.histories(work.fit_part),

@@ -59,9 +59,8 @@ def judge_models(work: SequentialWorkshop) -> None:
     judge_all(SequentialTable(work), command=work.command)
 
 
-def stages_of(recipe: SequentialRecipe) -> Sequence[Stage[SequentialWorkshop]]:
-    """The stages in order: data, models in the order of the table, results."""
-    names = recipe.models.names
+def fits_of(recipe: SequentialRecipe) -> Sequence[Stage[SequentialWorkshop]]:
+    """Data, and models in the order of the table."""
     fits = [
         Stage(
             name,
@@ -71,7 +70,13 @@ def stages_of(recipe: SequentialRecipe) -> Sequence[Stage[SequentialWorkshop]]:
             partial(fit_model, kind=name),
             alone=not model_of(name).by_gradients,
         )
-        for name in names
+        for name in recipe.models.names
     ]
+    return [DATASET, *fits]
+
+
+def stages_of(recipe: SequentialRecipe) -> Sequence[Stage[SequentialWorkshop]]:
+    """The stages in order: data, models in the order of the table, results."""
+    names = recipe.models.names
     results = Stage("results", "every model is asked the same test cases", names, ("test_users",), judge_models, leaves=("ranks", "guests"))
-    return [DATASET, *fits, results]
+    return [*fits_of(recipe), results]

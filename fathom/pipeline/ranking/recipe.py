@@ -1,0 +1,74 @@
+"""What a recipe of ranked candidates says: which lists, which named models, which language model, and how it is asked."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from fathom.errors import suggestion
+from fathom.language.remote_settings import RemoteSettings
+from fathom.pipeline.recipe import LanguageSettings
+from fathom.pipeline.sequential.recipe import SequentialRecipe
+from fathom.prompting.rank import RankerSettings
+from fathom.settings import Settings
+
+
+class CandidateSettings(Settings):
+    """Where the lists come from."""
+
+    protocol: Literal["stored", "has-target", "retrieved"] = "stored"
+    """'stored': the lists beside the source. 'has-target': what came next among random items. 'retrieved': what `retrievers` find, with
+    the target or without it, as in service."""
+    size: int = Field(default=20, ge=2)
+    """Items of a list, unless it is stored."""
+    retrievers: tuple[str, ...] = ()
+    """Of 'retrieved': rows of `models` whose lists are fused by reciprocal rank."""
+    depth: int = Field(default=100, ge=1)
+    """Of 'retrieved': so many items of each are looked at."""
+
+
+class AskedSettings(RankerSettings):
+    """One row of the table: the language model, asked in one way."""
+
+    users: int = Field(default=0, ge=0)
+    """So many of the test users, drawn by the recipe's seed, are asked; 0: all."""
+
+
+class RankingRecipe(SequentialRecipe):
+    """Named models and a language model put the same lists in order."""
+
+    method: Literal["ranking"] = "ranking"  # type: ignore[assignment]
+    """Which method it is a recipe of."""
+    candidates: CandidateSettings = CandidateSettings()
+    """Where the lists come from."""
+    language: LanguageSettings | None = None
+    """A language model here: the built-in one, pretrained on the training histories, or one from outside."""
+    encoder: str = "minilm"
+    """Of the built-in one's title vectors: minilm, hashing, or st:NAME for any sentence-transformers model."""
+    endpoint: RemoteSettings | None = None
+    """One behind an OpenAI-compatible address; either this or `language`."""
+    asked: dict[str, AskedSettings] = Field(default_factory=dict)
+    """Row -> how the language model is asked for it."""
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        if self.windows is not None:
+            raise ValueError("windows of time and candidate lists do not go together: leave windows out")
+        if self.language is not None and self.endpoint is not None:
+            raise ValueError("language and endpoint are both there: a recipe asks one language model, leave one of them out")
+        if self.asked and self.language is None and self.endpoint is None:
+            raise ValueError("asked has rows, but nobody to ask: write language: {} for the built-in model, or endpoint: {base_url, model}")
+        for name, settings in self.asked.items():
+            if name in self.models.names or name == OFFERED:
+                raise ValueError(f"asked.{name}: another row has this name")
+            if settings.answers == "likelihoods" and self.endpoint is not None:
+                raise ValueError(f"asked.{name}: an endpoint tells no likelihoods: write answers: words")
+        for name in self.candidates.retrievers:
+            if name not in self.models.names:
+                raise ValueError(f"candidates.retrievers names '{name}'{suggestion(name, list(self.models.names))}")
+        if (self.candidates.protocol == "retrieved") != bool(self.candidates.retrievers):
+            raise ValueError("candidates.retrievers and protocol: retrieved go together: write both or none of them")
+        return self
+
+
+OFFERED = "as-offered"
+"""The row of the lists as they are shown."""

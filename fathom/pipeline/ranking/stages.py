@@ -1,0 +1,96 @@
+"""Named models are fitted, a language model is made ready, lists are laid out, and everybody puts them in order."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from fathom.data import candidates
+from fathom.errors import ConfigError
+from fathom.items.text import item_texts
+from fathom.pipeline.groundwork import DATA, first_policy
+from fathom.pipeline.judge import judge_all
+from fathom.pipeline.ranking.recipe import RankingRecipe
+from fathom.pipeline.ranking.table import RankingTable
+from fathom.pipeline.ranking.workshop import RankingWorkshop
+from fathom.pipeline.sequential.stages import fits_of
+from fathom.pipeline.stages import Stage
+from fathom.pipeline.workshop import data_folder, whole_histories
+from fathom.recommenders.mix import shortlist
+from fathom.training.pretrain import pretrain
+
+
+def fit_language_model(work: RankingWorkshop) -> None:
+    """The built-in model from random weights, or one from outside: catalogue text and the training histories."""
+    settings = work.recipe.language
+    assert settings is not None
+    titles = work.catalog.titles
+    policy = first_policy(work, settings, lambda: [*titles, *item_texts(work.catalog)], (), vectors=lambda: work.vectors)
+    if settings.pretrain.epochs:
+        pretrain(
+            policy,
+            [[f"{titles[item - 1]}\n" for item in case.history] for case in whole_histories(work.split.train)],
+            texts=item_texts(work.catalog),
+            text_share=settings.texts,
+            windows=settings.windows,
+            settings=settings.pretrain,
+            run=work.run,
+            stage="lm",
+        )
+    work.keep(policy, "lm")
+
+
+def lay_out(work: RankingWorkshop) -> None:
+    """The list of each test case."""
+    settings, cases = work.recipe.candidates, work.test_cases
+    if settings.protocol == "stored":
+        source = work.recipe.source
+        if source is None:
+            raise ConfigError("candidates.protocol 'stored' needs a source that has lists: write has-target for the built-in world")
+        there = candidates.stored(data_folder(source.name) / candidates.FILE, work.dataset)
+        if missing := [case.user for case in cases if case.user not in there]:
+            user = work.dataset.interactions.users[missing[0]]
+            raise ConfigError(
+                f"{len(missing):,} of {len(cases):,} test users have no stored list (the first is '{user}'): is split: given meant?"
+            )
+        lists = {case.user: there[case.user] for case in cases}
+    elif settings.protocol == "has-target":
+        lists = candidates.drawn(cases, work.catalog.n_items, negatives=settings.size - 1, seed=work.recipe.seed)
+    else:
+        found = [work.model(name).recommend(cases, settings.depth).items.tolist() for name in settings.retrievers]
+        lists = {
+            case.user: shortlist([[item for item in rows[place] if item] for rows in found], seen=set(case.history), size=settings.size)
+            for place, case in enumerate(cases)
+        }
+    candidates.save(lists, work.lists_file)
+    share = candidates.ceiling(cases, lists)
+    mean = sum(map(len, lists.values())) / len(lists)
+    told = f"{len(lists):,} lists of {mean:.1f} items; {share:.1%} hold what came next: the ceiling of whoever ranks them"
+    Console().print(f"  {told}", highlight=False)
+
+
+def judge_rankers(work: RankingWorkshop) -> None:
+    """Everybody is given the same lists."""
+    judge_all(RankingTable(work), command=work.command)
+
+
+def stages_of(recipe: RankingRecipe) -> Sequence[Stage[Any]]:
+    """Data and named models as for sequences; then the language model, the lists, the results."""
+    before = fits_of(recipe)
+    names = recipe.models.names
+    cut = (*DATA, "split", "seed", "test_users")
+    lists = Stage(
+        "candidates", "the lists to be put in order", ("dataset", *recipe.candidates.retrievers), (*cut, "candidates"), lay_out, alone=True
+    )
+    language = Stage("lm", "the language model reads", ("dataset",), (*DATA, "split", "seed", "language", "encoder"), fit_language_model)
+    speaking = [language] if recipe.language is not None else []
+    needs = (*names, *(stage.name for stage in speaking), "candidates")
+    results = Stage(
+        "results",
+        "everybody puts the same lists in order",
+        needs,
+        ("test_users", "asked", "endpoint"),
+        judge_rankers,
+        leaves=("ranks", "guests", "asked"),
+    )
+    return [*before, *speaking, lists, results]

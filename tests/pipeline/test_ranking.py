@@ -1,0 +1,196 @@
+"""Candidate lists go their whole way: named models and a language model put them in order; what was said is kept, ties are evened out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from fathom.cli import app
+from fathom.data import candidates
+from fathom.errors import ConfigError
+from fathom.evaluation.evaluate import Evaluation, evaluate
+from fathom.evaluation.results import Results, read
+from fathom.metrics import ndcg
+from fathom.pipeline.methods import opened, recipe_at
+from fathom.pipeline.ranking.workshop import RankingWorkshop
+from fathom.recommenders.among import Kept
+from fathom.records import Case
+
+LANGUAGE = {
+    "builtin": {"parameters": 2.0e6, "vocabulary": 1024, "context": 512},
+    "pretrain": {"epochs": 1, "batch_size": 16, "precision": "float32"},
+}
+RECIPE: dict[str, object] = {
+    "method": "ranking",
+    "name": "tiny",
+    "world": {"films": 60, "users": 40, "events": 9},
+    "valid_users": 4,
+    "candidates": {"protocol": "has-target", "size": 10},
+    "models": {"popularity": None, "bm25": None, "item-knn": {"neighbours": 7}},
+    "encoder": "hashing",
+    "language": LANGUAGE,
+    "asked": {
+        "titles": {"prompts": "compact", "answers": "likelihoods"},
+        "words": {"users": 5, "reply_tokens": 12, "prompt_tokens": 400, "asking": {"rounds": 2}},
+        "pairs": {"users": 3, "prompts": "compact", "answers": "likelihoods", "way": "heapsort"},
+    },
+}
+
+
+def written(folder: Path, **changes: object) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(RECIPE | changes), encoding="utf-8")
+    return path
+
+
+def ran(recipe: Path, folder: Path) -> Results:
+    told = CliRunner().invoke(app, ["run", str(recipe), "--out", str(folder), "--processes", "1"], catch_exceptions=False)
+    assert told.exit_code == 0
+    return read(folder / "results.json")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ranking")
+    ran(written(folder), folder / "run")
+    return folder / "run"
+
+
+def opened_run(folder: Path) -> RankingWorkshop:
+    work = opened(folder)
+    assert isinstance(work, RankingWorkshop)
+    return work
+
+
+def test_everybody_is_given_the_same_lists_and_the_table_says_which(run: Path) -> None:
+    results, work = read(run / "results.json"), opened_run(run)
+    assert [row.model for row in results.rows][:4] == ["as-offered", "popularity", "bm25", "item-knn"]
+    assert {row.model: row.users for row in results.rows if row.model in ("titles", "words", "pairs")} == {
+        "titles": 40,
+        "words": 5,
+        "pairs": 3,
+    }
+    assert results.dataset.ranked.startswith("10 candidates (what came next among random items; 100.0% of the lists hold what came next)")
+    assert "seen items excluded" not in results.dataset.split
+    for name in ("popularity", "titles"):
+        evaluation = Evaluation.load(run / "ranks" / f"{name}.parquet")
+        for user, items in zip(evaluation.users.tolist(), evaluation.items.tolist(), strict=True):
+            assert {item for item in items if item} == set(work.lists[user])
+    compared = {(one.a, one.b) for one in results.comparisons}
+    assert {("titles", "popularity"), ("titles", "as-offered"), ("words", "bm25"), ("bm25", "popularity")} <= compared
+
+
+def test_popularity_among_candidates_is_worked_out_by_hand_and_ties_are_evened_out(run: Path) -> None:
+    work, counts = opened_run(run), opened_run(run).counts
+    by_hand = []
+    for case in work.test_cases:
+        own = counts[case.target]
+        above = sum(counts[item] > own for item in work.lists[case.user])
+        tied = sum(counts[item] == own for item in work.lists[case.user])
+        by_hand.append(np.mean([ndcg(np.array([above + place]), 10)[0] for place in range(1, tied + 1)]))
+    row = read(run / "results.json").row("popularity")
+    assert row is not None
+    assert row.metrics["ndcg@10"] == pytest.approx(float(np.mean(by_hand)))
+
+
+def test_what_was_said_is_kept_and_what_it_cost_is_told(run: Path) -> None:
+    work, results = opened_run(run), read(run / "results.json")
+    words, row = work.said("words"), results.row("words")
+    assert row is not None
+    assert len(words) == 5
+    assert all("can be recommended next:" in one.prompt and one.tally["questions"] == 2 for one in words)
+    assert row.metrics["questions"] == 2
+    assert row.metrics["tokens"] <= 24 < row.metrics["context_tokens"]
+    assert 0 <= row.metrics["compliant"] <= row.metrics["unreadable"] + row.metrics["compliant"] <= 1
+    assert {"ndcg@10/shown=0", "ndcg@10/shown=5", "popularity/rank=1", "popularity/rank=10", "popularity/target"} <= set(row.metrics) | {
+        name for other in results.rows for name in other.metrics
+    }
+    titles = results.row("titles")
+    assert titles is not None
+    assert (titles.metrics["questions"], titles.metrics["tokens"], titles.metrics["compliant"]) == (1, 0, 1)
+
+
+def test_a_judgement_that_was_stopped_asks_for_the_rest_alone(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (run / "results.json").read_bytes()
+    [file] = run.glob("asked/titles@*.gz")
+    kept = file.read_bytes()
+    (run / "ranks" / "titles.parquet").unlink()
+    monkeypatch.setattr("fathom.prompting.rank.PromptedRanker.rank", lambda *given: pytest.fail("nothing is asked twice"))
+    again = CliRunner().invoke(app, ["evaluate", str(run), "--model", "titles"], catch_exceptions=False)
+    assert again.exit_code == 0, again.stdout
+    assert file.read_bytes() == kept
+    assert read(run / "results.json").rows == Results.model_validate_json(before).rows
+
+
+def test_retrieved_lists_hold_what_the_retrievers_find_and_nothing_seen(tmp_path: Path) -> None:
+    retrieved = {"protocol": "retrieved", "retrievers": ["bm25", "popularity"], "size": 8}
+    results = ran(written(tmp_path, candidates=retrieved, asked={}, language=None), tmp_path / "run")
+    work = opened_run(tmp_path / "run")
+    best = {name: work.model(name).recommend(work.test_cases, 100).items for name in ("bm25", "popularity")}
+    for place, case in enumerate(work.test_cases):
+        items = work.lists[case.user]
+        assert len(set(items)) == 8
+        assert not set(items) & set(case.history)
+        assert best["bm25"][place, 0] in items
+        assert best["popularity"][place, 0] in items
+    share = candidates.ceiling(work.test_cases, work.lists)
+    assert f"what bm25 and popularity find; {share:.1%} of the lists hold" in results.dataset.ranked
+    assert all(row.metrics["recall@10"] <= share + 1e-9 for row in results.rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"language": None}, "asked has rows, but nobody to ask"),
+        ({"endpoint": {"base_url": "http://localhost:1/v1", "model": "m"}}, "language and endpoint are both there"),
+        (
+            {"language": None, "endpoint": {"base_url": "http://localhost:1/v1", "model": "m"}},
+            r"asked\.\w+: an endpoint tells no likelihoods: write answers: words",
+        ),
+        ({"asked": {"bm25": {}}}, "asked.bm25: another row has this name"),
+        ({"asked": {"mine": {"stratgy": "x"}}}, "unknown setting 'asked.mine.stratgy'; did you mean 'strategy'"),
+        ({"candidates": {"protocol": "retrieved", "retrievers": ["bm52"]}}, "candidates.retrievers names 'bm52'; did you mean 'bm25'"),
+        ({"candidates": {"protocol": "retrieved"}}, "candidates.retrievers and protocol: retrieved go together"),
+        ({"windows": {}}, "windows of time and candidate lists do not go together"),
+    ],
+)
+def test_recipes_that_cannot_be(change: dict[str, object], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        recipe_at(written(tmp_path, **change))
+
+
+@pytest.mark.parametrize(
+    ("lists", "said"),
+    [({}, "needs a source that has lists"), ({"protocol": "has-target", "size": 60}, "59 negatives for user 0, but only")],
+)
+def test_lists_that_cannot_be(lists: dict[str, object], said: str, tmp_path: Path) -> None:
+    words = ["run", str(written(tmp_path, candidates=lists, asked={}, language=None)), "--out", str(tmp_path / "run"), "--processes", "1"]
+    with pytest.raises(ConfigError, match=said):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+def test_ties_are_means_over_all_their_orders() -> None:
+    cases = [Case(0, (), 3), Case(1, (), 3), Case(2, (), 9)]
+    orders = dict.fromkeys(range(3), ((5, 3, 4, 6), (2.0, 1.0, 1.0, 0.0)))
+    told = evaluate(Kept(orders), cases, depth=10, even_ties=True)
+    assert told.ranks.tolist() == [2, 2, 0]
+    assert told.ties is not None
+    assert told.ties.tolist() == [2, 2, 0]
+    expected = (1 / np.log2(3) + 1 / np.log2(4)) / 2
+    assert told.per_case("ndcg@10").tolist() == pytest.approx([expected, expected, 0.0])
+    assert told.per_case("recall@2").tolist() == [0.5, 0.5, 0.0]
+    plain = evaluate(Kept(orders), cases, depth=10)
+    assert plain.ties is None
+    assert plain.per_case("ndcg@10").tolist() == pytest.approx([1 / np.log2(3)] * 2 + [0.0])
+
+
+def test_ties_are_kept_in_files_parts_and_joins(tmp_path: Path) -> None:
+    cases = [Case(user, (), 3) for user in range(4)]
+    told = evaluate(Kept(dict.fromkeys(range(4), ((1, 3), (0.0, 0.0)))), cases, depth=10, even_ties=True)
+    told.save(tmp_path / "ranks.parquet")
+    loaded = Evaluation.load(tmp_path / "ranks.parquet")
+    joined = Evaluation.joined([loaded.subset(np.array([0, 1])), loaded.subset(np.array([2, 3]))])
+    for one in (loaded, joined):
+        assert one.per_case("ndcg@10").tolist() == told.per_case("ndcg@10").tolist() == pytest.approx([(1 + 1 / np.log2(3)) / 2] * 4)
