@@ -18,6 +18,10 @@ from fathom.records import Case
 from fathom.settings import Settings
 
 
+WORD = r"(?u)\b\w+\b"
+"""What is a word. A single letter or digit is one, too: it is what tells Halo 2 from Halo 3."""
+
+
 class BM25Settings(Settings):
     """The weights of words, and how a history becomes a query."""
 
@@ -50,7 +54,7 @@ class BM25(TensorModel[BM25Settings]):
             import bm25s
         except ImportError as error:
             raise ConfigError("bm25 needs the package bm25s: pip install 'fathom-rec[classic]'") from error
-        texts = bm25s.tokenize(item_texts(data.catalog), return_ids=False, show_progress=False)
+        texts = bm25s.tokenize(item_texts(data.catalog), token_pattern=WORD, return_ids=False, show_progress=False)
         index = bm25s.BM25(k1=settings.saturation, b=settings.normalisation)
         index.index(texts, show_progress=False)
         known, found = index.vocab_dict, index.scores

@@ -41,6 +41,13 @@ def test_bm25_is_the_formula_of_its_paper(tmp_path: Path) -> None:
     assert row[1:] == pytest.approx(expected, rel=1e-5)
 
 
+def test_bm25_reads_single_digits_and_letters(tmp_path: Path) -> None:
+    catalog = Catalog(("a", "b", "c"), ("Halo 2", "Halo 3", "Portal 2"))
+    [row] = BM25.fit(data(tmp_path, catalog=catalog), BM25Settings()).score(cases_of([(1,)])).tolist()
+    assert row[3] > 0
+    assert row[1] > row[2] >= row[3]
+
+
 def test_als_places_everybody_by_the_least_squares_of_the_history(tmp_path: Path) -> None:
     settings = ALSSettings(factors=8, confidence=5.0, regularisation=0.1)
     model = ALS.fit(data(tmp_path), settings)
