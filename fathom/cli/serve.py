@@ -43,3 +43,39 @@ def retrieval(
         raise MissingExtraError(error.name or "fastapi", "serve") from error
 
     uvicorn.run(retrieval_app(work.episode_retriever if training else work.retriever, work.catalog), host=host, port=port, log_level="info")
+
+
+@app.command()
+def llm(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A language model: its folder in a run, such as runs/demo/lm, or any of transformers' own.", show_default=False
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8_700,
+    name: Annotated[str, typer.Option(help="What clients call the model.")] = "fathom",
+    key_variable: Annotated[
+        str, typer.Option(help="Environment variable with the key that clients must bring; none is needed without.")
+    ] = "",
+) -> None:
+    """Serve a language model to whatever speaks with OpenAI's. Clients take http://HOST:PORT/v1 as their base address."""
+    import os
+
+    from fathom.errors import ConfigError, MissingExtraError
+    from fathom.training.processes import processes
+
+    key = os.environ.get(key_variable, "") if key_variable else ""
+    if key_variable and not key:
+        raise ConfigError(f"--key-variable {key_variable}: there is no such environment variable, or it is empty")
+    try:
+        import uvicorn
+
+        from fathom.language.policy import LocalPolicy
+        from fathom.serving.language import language_app
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "fastapi", "serve") from error
+
+    policy = LocalPolicy.load(model, device=processes().device)
+    uvicorn.run(language_app(policy, name=name, key=key), host=host, port=port, log_level="info")

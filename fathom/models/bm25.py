@@ -17,7 +17,6 @@ from fathom.models.searching import Range, SearchSpace
 from fathom.records import Case
 from fathom.settings import Settings
 
-
 WORD = r"(?u)\b\w+\b"
 """What is a word. A single letter or digit is one, too: it is what tells Halo 2 from Halo 3."""
 
