@@ -170,6 +170,8 @@ class Reply:
     """How many trailing `tokens` the model did not sample: they stand for the part, up to the stop string, of a token that ran past it."""
     barred: tuple[int, ...] = ()
     """The ids that were not among those it was sampled from."""
+    usage: tuple[int, int] | None = None
+    """Tokens read and written as an endpoint counts them; None for a model that gives its ids."""
 
 
 @dataclass(frozen=True, slots=True)

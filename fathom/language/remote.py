@@ -8,31 +8,39 @@ import hashlib
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from fathom.contracts import Over
-from fathom.errors import MissingExtraError, ModelError
-from fathom.files import read_json, write_json
+from fathom.errors import MissingExtraError, ModelError, suggestion
+from fathom.files import write_json
 from fathom.language.remote_settings import RemoteSettings
 from fathom.language.sampled import SampledElsewhere
 from fathom.records import Reply
 
 try:
     import openai
+    from openai.types import CompletionUsage
     from openai.types.chat import ChatCompletionMessageParam
 except ModuleNotFoundError as error:
     raise MissingExtraError("openai", "llm") from error
+
+WAITING = 64
+"""For each request under way so many may wait."""
 
 BYTES_PER_TOKEN = 4
 """How many bytes of UTF-8 count as one token where the endpoint reports no usage."""
 
 
 class BudgetError(ModelError):
-    """The token budget is used up; whatever was answered by then is kept in the cache."""
+    """A budget of tokens or money is used up; whatever was answered by then is kept in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,36 +51,55 @@ class Piece:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What requests took."""
+
+    requests: int = 0
+    read: int = 0
+    written: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Read and written."""
+        return self.read + self.written
+
+    def money(self, settings: RemoteSettings) -> float:
+        """By the settings' prices."""
+        return (self.read * settings.price_read + self.written * settings.price_written) / 1e6
+
+    def __add__(self, other: "Bill") -> "Bill":
+        return Bill(self.requests + other.requests, self.read + other.read, self.written + other.written)
+
+
 class RemotePolicy:
     """Keeps the `Policy` seam without token ids: `encode` gives none, `Reply.tokens` are empty."""
 
     def __init__(self, settings: RemoteSettings, *, cache: Path | None = None) -> None:
         self._settings = settings
         self._cache = cache
+        self._key = os.environ.get(settings.api_key_variable, "")
         self._client = openai.OpenAI(
-            base_url=settings.base_url,
-            api_key=os.environ.get(settings.api_key_variable, "none"),
-            timeout=settings.timeout,
-            max_retries=settings.retries,
+            base_url=settings.base_url, api_key=self._key or "none", timeout=settings.timeout, max_retries=settings.retries
         )
         self._lock = threading.Lock()
-        self._spent = 0
-        self._used = 0
+        self._paid = Bill()
+        self._due = Bill()
 
     @property
-    def spent(self) -> int:
-        """Tokens, read and written, of the requests sent so far, as the endpoint reports them; where it does not, one for every 4 bytes."""
-        return self._spent
+    def paid(self) -> Bill:
+        """What the requests sent so far took, as the endpoint reports it; where it does not, a token for every 4 bytes."""
+        return self._paid
 
     @property
-    def used(self) -> int:
-        """The same with the answers that came from the cache: what all of it would have cost without one."""
-        return self._used
+    def due(self) -> Bill:
+        """The same with the answers that came from the cache: what all of it would have taken without one."""
+        return self._due
 
     @property
     def at_once(self) -> int:
-        """As many conversations as may ask side by side."""
-        return self._settings.parallel
+        """Many more than may ask side by side, so that nobody waits for the slowest of a few."""
+        return WAITING * self._settings.parallel
 
     def encode(self, text: str) -> tuple[int, ...]:
         """No ids: the endpoint keeps its tokenizer to itself."""
@@ -103,68 +130,148 @@ class RemotePolicy:
         digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode("utf-8")).hexdigest()
         path = None if self._cache is None else self._cache / digest[:2] / f"{digest}.json"
         if path is not None and path.is_file():
-            known = read_json(path)
-            if isinstance(known, dict) and isinstance(known.get("text"), str) and isinstance(known.get("tokens"), int):
-                stop, tokens = known.get("stop"), int(str(known["tokens"]))
-                with self._lock:
-                    self._used += tokens
-                return Reply(text=str(known["text"]), stop=stop if isinstance(stop, str) else None)
-            raise ModelError(f"{path}: not a cached answer; remove the file")
-        reply, tokens = self._written(pieces, stops, limit=limit, temperature=temperature, seed=seed)
+            try:
+                known = _KEPT.validate_json(path.read_bytes())
+            except ValidationError as error:
+                raise ModelError(f"{path}: not a cached answer; remove the file") from error
+            with self._lock:
+                self._due += Bill(1, known.read, known.written)
+            return Reply(text=known.text, stop=known.stop, usage=(known.read, known.written))
+        self._refuse_beyond_budgets()
+        kept = self._asked(pieces, stops, limit=limit, temperature=temperature, seed=seed)
         with self._lock:
-            self._spent += tokens
-            self._used += tokens
+            self._paid += Bill(1, kept.read, kept.written)
+            self._due += Bill(1, kept.read, kept.written)
         if path is not None:
-            write_json(path, {"text": reply.text, "stop": reply.stop, "tokens": tokens})
-        return reply
+            write_json(path, {"text": kept.text, "stop": kept.stop, "read": kept.read, "written": kept.written})
+        return Reply(text=kept.text, stop=kept.stop, usage=(kept.read, kept.written))
 
-    def _written(self, pieces: Sequence[Piece], stops: Sequence[str], *, limit: int, temperature: float, seed: int) -> tuple[Reply, int]:
-        """Ask the endpoint; cut the stream at the first stop string. Returns the tokens that it took as well."""
-        budget = self._settings.token_budget
-        if budget is not None and self._spent >= budget:
-            raise BudgetError(f"the token budget of {budget:,} is used up ({self._spent:,} spent): raise token_budget to go on")
-        text, reported, stop = "", 0, None
+    def _refuse_beyond_budgets(self) -> None:
+        settings, paid = self._settings, self._paid
+        if settings.token_budget is not None and paid.tokens >= settings.token_budget:
+            raise BudgetError(
+                f"the token budget of {settings.token_budget:,} is used up ({paid.tokens:,} spent): raise token_budget to go on"
+            )
+        if settings.money_budget is not None and paid.money(settings) >= settings.money_budget:
+            spent = f"{paid.money(settings):.4g} spent"
+            raise BudgetError(f"the money budget of {settings.money_budget:g} is used up ({spent}): raise money_budget to go on")
+
+    def _asked(self, pieces: Sequence[Piece], stops: Sequence[str], *, limit: int, temperature: float, seed: int) -> "_Kept":
+        """Ask the endpoint, once more after each half answer; a mistake that stays is named."""
+        for pause in [0.5 * 2**attempt for attempt in range(self._settings.retries)] + [0.0]:
+            try:
+                return self._written(pieces, stops, limit=limit, temperature=temperature, seed=seed)
+            except _HalfAnswerError as half:
+                told = str(half)
+            except openai.APIError as error:  # the client itself has tried as often as it was told
+                raise ModelError(self._named(error)) from error
+            time.sleep(pause)
+        raise ModelError(f"{self._settings.base_url} ends its answers half way, {self._settings.retries + 1} times in a row ({told})")
+
+    def _named(self, error: openai.APIError) -> str:
+        """What went wrong and what to do, without the key, which endpoints like to repeat."""
+        settings, told = self._settings, str(error)
+        if self._key:
+            told = told.replace(self._key, "***")
+        match error:
+            case openai.APITimeoutError():
+                why = f"it said nothing for {settings.timeout:g} s: raise timeout, or lower parallel"
+            case openai.APIConnectionError():
+                why = "it cannot be reached: is it running, and is base_url right?"
+            case openai.AuthenticationError() | openai.PermissionDeniedError():
+                key = "the key in" if self._key else "no key:"
+                why = f"it refuses {key} the environment variable {settings.api_key_variable}"
+            case openai.NotFoundError():
+                why = f"it has no model '{settings.model}', or base_url lacks a part such as /v1{self._models()}"
+            case openai.RateLimitError():
+                why = f"it asks to wait, still after {settings.retries} retries: lower parallel, or raise retries"
+            case _:
+                why = "it refuses the request" if isinstance(error, openai.APIStatusError) else "it fails"
+        return f"{settings.base_url} does not answer for model '{settings.model}': {why} ({told})"
+
+    def _models(self) -> str:
+        """Which model may be meant, where the endpoint says which ones it has."""
+        with suppress(openai.OpenAIError, ValueError):
+            return suggestion(self._settings.model, [model.id for model in self._client.with_options(max_retries=0).models.list()])
+        return ""
+
+    def _written(self, pieces: Sequence[Piece], stops: Sequence[str], *, limit: int, temperature: float, seed: int) -> "_Kept":
+        """Ask the endpoint once; cut the stream at the first stop string."""
+        text, reported, stop, ended = "", None, None, False
         try:
-            for part, usage in self._stream(pieces, limit=limit, temperature=temperature, seed=seed):
+            for part in self._stream(pieces, limit=limit, temperature=temperature, seed=seed):
                 before = len(text)
-                text += part
-                reported = max(reported, usage)
+                text += part.text
+                reported, ended = part.usage or reported, ended or part.ends
                 found = [(at, word) for word in stops if (at := text.find(word, max(0, before - len(word) + 1))) >= 0]
                 if found:
                     at, stop = min(found)
                     text = text[: at + len(stop)]
                     break
-        except openai.APIError as error:
-            raise ModelError(f"{self._settings.base_url} does not answer for model '{self._settings.model}': {error}") from error
-        guess = (sum(len(piece.text.encode("utf-8")) for piece in pieces) + len(text.encode("utf-8"))) // BYTES_PER_TOKEN
-        return Reply(text=text, stop=stop), reported or guess
+        except openai.APIStatusError:
+            raise
+        except (openai.APIConnectionError, ValueError) as error:
+            if text:
+                raise _HalfAnswerError(" ".join(str(error).split())) from error
+            if isinstance(error, openai.APIError):
+                raise
+            raise ModelError(f"{self._settings.base_url} does not speak as OpenAI's do: {error}") from error
+        if stop is None and not ended:
+            raise _HalfAnswerError("the stream ended without a reason")
+        asked = sum(len(piece.text.encode("utf-8")) for piece in pieces)
+        read, written = reported or (asked // BYTES_PER_TOKEN, len(text.encode("utf-8")) // BYTES_PER_TOKEN)
+        return _Kept(text, stop, read, written)
 
-    def _stream(self, pieces: Sequence[Piece], *, limit: int, temperature: float, seed: int) -> Iterator[tuple[str, int]]:
-        """Texts as they come, and the tokens used in all where the endpoint says so."""
+    def _stream(self, pieces: Sequence[Piece], *, limit: int, temperature: float, seed: int) -> "Iterator[_Part]":
+        """Texts as they come, why they end, and the tokens used where the endpoint says so."""
+        how: Any = {
+            "model": self._settings.model,
+            "max_tokens": limit,
+            "temperature": temperature,
+            "seed": seed,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
         if self._settings.kind == "chat":
-            with self._client.chat.completions.create(
-                model=self._settings.model,
-                messages=_messages(pieces),
-                max_tokens=limit,
-                temperature=temperature,
-                seed=seed,
-                stream=True,
-                stream_options={"include_usage": True},
-            ) as chats:
+            with self._client.chat.completions.create(messages=_messages(pieces), **how) as chats:
                 for chat in chats:
-                    yield (chat.choices[0].delta.content or "") if chat.choices else "", chat.usage.total_tokens if chat.usage else 0
+                    text = (chat.choices[0].delta.content or "") if chat.choices else ""
+                    yield _Part(text, bool(chat.choices and chat.choices[0].finish_reason), _usage(chat.usage))
             return
-        with self._client.completions.create(
-            model=self._settings.model,
-            prompt="".join(piece.text for piece in pieces),
-            max_tokens=limit,
-            temperature=temperature,
-            seed=seed,
-            stream=True,
-            stream_options={"include_usage": True},
-        ) as chunks:
+        with self._client.completions.create(prompt="".join(piece.text for piece in pieces), **how) as chunks:
             for chunk in chunks:
-                yield chunk.choices[0].text if chunk.choices else "", chunk.usage.total_tokens if chunk.usage else 0
+                text = chunk.choices[0].text if chunk.choices else ""
+                yield _Part(text, bool(chunk.choices and chunk.choices[0].finish_reason), _usage(chunk.usage))
+
+
+class _HalfAnswerError(Exception):
+    """A stream that broke off."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An answer as it lies in the cache."""
+
+    text: str
+    stop: str | None
+    read: int
+    written: int
+
+
+_KEPT = TypeAdapter(_Kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A piece of a stream."""
+
+    text: str
+    ends: bool
+    usage: tuple[int, int] | None
+
+
+def _usage(told: CompletionUsage | None) -> tuple[int, int] | None:
+    return None if told is None else (told.prompt_tokens, told.completion_tokens)
 
 
 def _messages(pieces: Sequence[Piece]) -> list[ChatCompletionMessageParam]:

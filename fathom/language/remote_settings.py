@@ -1,8 +1,8 @@
 """Which OpenAI-compatible endpoint plays; free of its client, so that a recipe can be read without it."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fathom.settings import Settings
 
@@ -26,3 +26,15 @@ class RemoteSettings(Settings):
     """Requests under way at the same time."""
     token_budget: int | None = Field(None, ge=1)
     """Tokens, read and written, after which no more requests are sent; cached answers are free."""
+    price_read: float = Field(0.0, ge=0)
+    """Of a million tokens read, in whatever money the bill comes in."""
+    price_written: float = Field(0.0, ge=0)
+    """Of a million tokens written."""
+    money_budget: float | None = Field(None, gt=0)
+    """Money, by these prices, after which no more requests are sent."""
+
+    @model_validator(mode="after")
+    def _prices(self) -> Self:
+        if self.money_budget is not None and not (self.price_read or self.price_written):
+            raise ValueError(f"money_budget is {self.money_budget:g}, but nothing costs anything: write price_read and price_written")
+        return self

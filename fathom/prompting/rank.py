@@ -138,7 +138,8 @@ class PromptedRanker:
                 replies = conversation.reply(range(len(part)), (), [self._settings.reply_tokens] * len(part))
                 said += [row.read(question, reply, label) for (row, question), reply, label in zip(part, replies, labels, strict=True)]
                 for (row, _), prompt, reply in zip(part, prompts, replies, strict=True):
-                    row.note(prompt, reply.text, read=len(self._policy.encode(prompt)), written=len(reply.tokens))
+                    read, written = reply.usage or (len(self._policy.encode(prompt)), len(reply.tokens))
+                    row.note(prompt, reply.text, read=read, written=written)
         return said
 
     def _prompt(self, row: "_Live", question: Question, labels: tuple[str, str]) -> str:

@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
@@ -7,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 from listening import listening
+from pydantic import ValidationError
 
 from fathom.errors import ModelError
 from fathom.language.remote import BudgetError, RemotePolicy
@@ -20,16 +22,24 @@ class Endpoint(BaseHTTPRequestHandler):
 
     asked: ClassVar[list[dict[str, object]]] = []
     failures = 0
+    status: ClassVar[int] = 503
     usage = True
+    half: ClassVar[bool] = False
+    pause: ClassVar[float] = 0.0
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if type(self).failures > 0:
             type(self).failures -= 1
-            self.send_response(503)
-            self.send_header("Content-Length", "0")
+            told = json.dumps({"error": {"message": f"no: {self.headers['Authorization']}", "code": "no"}}).encode()
+            self.send_response(self.status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(told)))
             self.end_headers()
+            self.wfile.write(told)
             return
+        if self.pause:
+            time.sleep(self.pause)
         type(self).asked.append(body)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -38,9 +48,20 @@ class Endpoint(BaseHTTPRequestHandler):
         for word in WORDS[: body["max_tokens"]]:
             choice = {"index": 0, "delta": {"content": word}} if chat else {"index": 0, "text": word, "logprobs": None}
             self.send({"choices": [{**choice, "finish_reason": None}]}, chat=chat)
+        last = {"index": 0, "delta": {}} if chat else {"index": 0, "text": "", "logprobs": None}
+        if not self.half:
+            self.send({"choices": [{**last, "finish_reason": "stop"}]}, chat=chat)
         if self.usage:
             self.send({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}}, chat=chat)
         self.wfile.write(b"data: [DONE]\n\n")
+
+    def do_GET(self) -> None:
+        told = json.dumps({"object": "list", "data": [{"id": "gpt-small", "object": "model", "created": 0, "owned_by": "me"}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(told)))
+        self.end_headers()
+        self.wfile.write(told)
 
     def send(self, values: dict[str, object], *, chat: bool) -> None:
         kind = "chat.completion.chunk" if chat else "text_completion"
@@ -55,6 +76,7 @@ class Endpoint(BaseHTTPRequestHandler):
 @pytest.fixture
 def url() -> Iterator[str]:
     Endpoint.asked, Endpoint.failures, Endpoint.usage = [], 0, True
+    Endpoint.status, Endpoint.half, Endpoint.pause = 503, False, 0.0
     with listening(Endpoint) as address:
         yield f"{address}/v1"
 
@@ -90,7 +112,7 @@ def test_an_answer_is_asked_for_once(url: str, tmp_path: Path) -> None:
     def play() -> tuple[list[str], int, int]:
         policy = RemotePolicy(settings(url), cache=tmp_path)
         talk = policy.converse(["A", "B"], temperature=0.0, seeds=[1, 2])
-        return [reply.text for reply in talk.reply([0, 1], [], [9, 9])], policy.spent, policy.used
+        return [reply.text for reply in talk.reply([0, 1], [], [9, 9])], policy.paid.tokens, policy.due.tokens
 
     assert play() == (["".join(WORDS)] * 2, 24, 24)
     assert play() == (["".join(WORDS)] * 2, 0, 24)
@@ -110,7 +132,7 @@ def test_the_token_budget_ends_the_run_with_a_word(url: str) -> None:
     talk = policy.converse(["A"], temperature=0.0, seeds=[1])
     talk.reply([0], [], [9])
     talk.reply([0], [], [9])
-    assert policy.spent == 24
+    assert policy.paid.tokens == 24
     with pytest.raises(BudgetError, match="the token budget of 20 is used up"):
         talk.reply([0], [], [9])
 
@@ -119,7 +141,7 @@ def test_usage_that_is_not_reported_is_estimated(url: str) -> None:
     Endpoint.usage = False
     policy = RemotePolicy(settings(url))
     policy.converse(["A" * 400], temperature=0.0, seeds=[1]).reply([0], [], [1])
-    assert policy.spent == (400 + len(WORDS[0])) // 4
+    assert policy.paid.tokens == 400 // 4 + len(WORDS[0]) // 4
 
 
 def test_an_endpoint_has_no_ids_and_no_likelihoods(url: str) -> None:
@@ -130,3 +152,71 @@ def test_an_endpoint_has_no_ids_and_no_likelihoods(url: str) -> None:
         policy.decode([1])
     with pytest.raises(ModelError, match="no scored finish"):
         policy.converse(["A"], temperature=0.0, seeds=[1]).score([0], [["B"]])
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, "it refuses the key in the environment variable FATHOM_TEST_KEY"),
+        (404, "it has no model 'gpt-smal', or base_url lacks a part such as /v1; did you mean 'gpt-small'?"),
+        (429, "it asks to wait, still after 1 retries: lower parallel, or raise retries"),
+        (400, "it refuses the request"),
+        (500, "it refuses the request"),
+    ],
+)
+def test_what_an_endpoint_refuses_is_told_with_what_to_do_and_without_the_key(
+    url: str, status: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FATHOM_TEST_KEY", "sk-very-secret")
+    Endpoint.failures, Endpoint.status = 99, status
+    policy = RemotePolicy(settings(url, retries=1, model="gpt-smal", api_key_variable="FATHOM_TEST_KEY"), cache=tmp_path)
+    with pytest.raises(ModelError) as told:
+        policy.converse(["A"], temperature=0.0, seeds=[1]).reply([0], [], [9])
+    assert said in str(told.value)
+    assert "sk-very-secret" not in str(told.value)
+    assert "***" in str(told.value)
+    assert not list(tmp_path.rglob("*.json"))
+    Endpoint.failures = 0
+    policy.converse(["A"], temperature=0.0, seeds=[1]).reply([0], [], [9])
+    assert all(b"sk-very-secret" not in path.read_bytes() for path in tmp_path.rglob("*.json"))
+
+
+def test_an_endpoint_that_is_not_there_or_slow_is_told(url: str) -> None:
+    gone = RemotePolicy(settings("http://127.0.0.1:9/v1", retries=0))
+    with pytest.raises(ModelError, match="it cannot be reached: is it running, and is base_url right"):
+        gone.converse(["A"], temperature=0.0, seeds=[1]).reply([0], [], [9])
+    Endpoint.pause = 1.0
+    slow = RemotePolicy(settings(url, retries=0, timeout=0.2))
+    with pytest.raises(ModelError, match=r"it said nothing for 0\.2 s: raise timeout, or lower parallel"):
+        slow.converse(["A"], temperature=0.0, seeds=[1]).reply([0], [], [9])
+
+
+def test_half_an_answer_is_none_and_is_asked_for_again(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Endpoint.half = True
+    pauses: list[float] = []
+
+    def mended(seconds: float) -> None:
+        pauses.append(seconds)
+        Endpoint.half = len(pauses) < 2
+
+    monkeypatch.setattr("fathom.language.remote.time.sleep", mended)
+    policy = RemotePolicy(settings(url), cache=tmp_path)
+    assert policy.converse(["A"], temperature=0.0, seeds=[1]).reply([0], [], [9])[0].text == "".join(WORDS)
+    assert (pauses, len(Endpoint.asked)) == ([0.5, 1.0], 3)
+    Endpoint.half = True
+    monkeypatch.setattr("fathom.language.remote.time.sleep", lambda seconds: None)
+    with pytest.raises(ModelError, match=r"ends its answers half way, 3 times in a row \(the stream ended without a reason\)"):
+        policy.converse(["B"], temperature=0.0, seeds=[1]).reply([0], [], [9])
+    assert len(list(tmp_path.rglob("*.json"))) == 1
+
+
+def test_money_is_counted_and_ends_the_run_with_a_word(url: str) -> None:
+    policy = RemotePolicy(settings(url, price_read=1e6, price_written=2e6, money_budget=30.0))
+    talk = policy.converse(["A"], temperature=0.0, seeds=[1])
+    assert talk.reply([0], [], [9])[0].usage == (7, 5)
+    assert policy.paid.money(policy._settings) == 7 + 2 * 5
+    talk.reply([0], [], [9])
+    with pytest.raises(BudgetError, match=r"the money budget of 30 is used up \(34 spent\): raise money_budget to go on"):
+        talk.reply([0], [], [9])
+    with pytest.raises(ValidationError, match="money_budget is 3, but nothing costs anything: write price_read and price_written"):
+        settings(url, money_budget=3.0)

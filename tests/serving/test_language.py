@@ -119,7 +119,7 @@ def test_fathom_s_own_remote_policy_speaks_with_it(url: str, policy: LocalPolicy
     conversation = remote.converse(["Emma\n", "Doom\n"], temperature=0.0, seeds=[1, 2])
     said = conversation.reply([0, 1], (), [6, 6])
     assert [reply.text for reply in said] == [at_home(policy, prompt, 6) for prompt in ("Emma\n", "Doom\n")]
-    assert remote.spent == sum(len(policy.encode(prompt)) + 6 for prompt in ("Emma\n", "Doom\n"))
+    assert remote.paid.tokens == sum(len(policy.encode(prompt)) + 6 for prompt in ("Emma\n", "Doom\n"))
 
 
 def test_who_asks_at_the_same_time_changes_nothing(url: str, policy: LocalPolicy) -> None:

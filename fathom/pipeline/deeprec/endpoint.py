@@ -75,7 +75,7 @@ def played(work: DeepRecWorkshop, settings: EndpointSettings, *, progress: Calla
             Console().print(f"  {len(finished)} of {len(cases)} users: {error}", highlight=False, markup=False)
             break
         finished.update(zip(chosen, episodes, strict=True))
-        tokens = policy.used
+        tokens = policy.due.tokens
         progress(len(chosen))
     return [finished[index] for index in sorted(finished)], tokens
 
