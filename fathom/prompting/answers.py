@@ -18,6 +18,7 @@ _NUMBERED = re.compile(
     r"^\W{0,4}?(?:rank|no\.?|number|#)?\s*\(?(?P<number>\d{1,3})(?:st|nd|rd|th)?\s*(?:\*\*|__)?\s*[.):\]\-–—|]+\s*(?P<rest>.*)$",
     re.IGNORECASE,
 )
+_FENCE = re.compile(r"```\w*")
 _BULLET = re.compile(r"^\s*[-*•–—·▪‣o]\s+(?P<rest>.*)$")
 _MARKS = re.compile(r"\*\*|__|`|(?<!\w)[*_]|[*_](?!\w)")
 _BARE = re.compile(r"^\W*(?:item|candidate|option|movie|game|book|no\.?|number|#)?\W*(?P<number>\d{1,3})\W*$", re.IGNORECASE)
@@ -89,6 +90,25 @@ def read_order(reply: str, titles: Sequence[str]) -> Answer:
     return best if best.order else Answer(_named_in_prose(said, titles), len(titles))
 
 
+def read_titles(reply: str) -> list[tuple[str, ...]]:
+    """What a reply lists out of its own head: of each line the readings that may be a title, the longest first.
+
+    Of several lists the longest counts, of equal ones the last; a single line is split where there is no list.
+
+    >>> [readings[-1] for readings in read_titles("Sure!\\n1. **Heat** - a heist\\n2. Alien")]
+    ['Heat', 'Alien']
+    """
+    said = spoken(reply)
+    after = len(said) + 1
+    lists = [(after + end, entries) for end, entries in _lists_of_json(said)] or list(_lists_of_lines(said, Titles(())))
+    if not lists and (lines := [line for _, line in _lines(said)]):
+        lists = list(_lists_in_lines(lines[-1])) if len(lines) == 1 else [(0, [_Entry(line, line) for line in lines])]
+    if not lists:
+        return [(line.strip(),) for _, line in _lines(said)]
+    entries = max(lists, key=lambda one: (len(one[1]), one[0]))[1]
+    return [tuple(dict.fromkeys(text.strip() for text in _readings(entry)[1:] if text.strip())) for entry in entries]
+
+
 def spoken(reply: str) -> str:
     """What is left of a reply without what was thought before."""
     text = _THOUGHT.sub("\n", reply)
@@ -118,16 +138,12 @@ def _place(entry: _Entry, known: Titles, taken: Sequence[int]) -> int | None:
     return None
 
 
-def _readings(entry: _Entry) -> Iterator[str]:
+def _readings(entry: _Entry) -> list[str]:
     """What a line may name, the longest first."""
-    yield entry.whole
-    yield entry.rest
     plain = _MARKS.sub("", entry.rest).strip()
-    yield plain
-    if told := _EMPHASISED.match(entry.rest):
-        yield told["bold"] or told["quoted"]
-    for cut in reversed(list(_ASIDE.finditer(plain))):
-        yield plain[: cut.start()]
+    told = _EMPHASISED.match(entry.rest)
+    emphasised = [told["bold"] or told["quoted"]] if told else []
+    return [entry.whole, entry.rest, plain, *emphasised, *(plain[: cut.start()] for cut in reversed(list(_ASIDE.finditer(plain))))]
 
 
 def _lists_of_lines(text: str, known: Titles) -> Iterator[tuple[int, list[_Entry]]]:
@@ -191,7 +207,9 @@ def _lists_of_json(text: str) -> Iterator[tuple[int, list[_Entry]]]:
         except ValueError:
             at = start + 1
             continue
-        if entries := _json_entries(value):
+        entries = _json_entries(value)
+        # '[1996]' behind a title is no list, unless there is nothing else.
+        if len(entries) > 1 or (entries and not re.search(r"\w", _FENCE.sub("", text[:start] + text[at:]))):
             yield at, entries
 
 

@@ -1,6 +1,7 @@
 """Which title a piece of text names: exactly, by an alias, or nearly; never by a part of it."""
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from enum import StrEnum
@@ -27,7 +28,7 @@ class Way(StrEnum):
     EXACT = "exact"
     """Letter for letter, but for quotes and white space."""
     ALIAS = "alias"
-    """But for case, punctuation, a moved article, or a year that one of the two leaves out."""
+    """But for case, accents, punctuation, a moved article, or a year that one of the two leaves out."""
     FUZZY = "fuzzy"
     """But for some letters."""
 
@@ -69,12 +70,13 @@ def form_of(title: str) -> Form:
 
 
 def words_of(text: str) -> str:
-    """The words of a text in lower case, one blank between them.
+    """The words of a text in lower case and without accents, one blank between them.
 
-    >>> words_of("Tom & Jerry's  GREATEST!")
-    'tom and jerrys greatest'
+    >>> words_of("Tom & Jerry's  AMÉLIE!")
+    'tom and jerrys amelie'
     """
-    return " ".join(_WORD.findall(canonical(text).replace("&", " and ").replace("'", "").replace("’", "")))
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", canonical(text)) if not unicodedata.combining(letter))
+    return " ".join(_WORD.findall(plain.replace("&", " and ").replace("'", "").replace("’", "")))
 
 
 class Titles:

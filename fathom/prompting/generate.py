@@ -1,0 +1,194 @@
+"""A language model names what comes next out of its own head; what it names is grounded in the catalogue, and the list is filled up.
+
+No title that the catalogue does not have is ever shown. Twice as many titles are asked for as are wanted, since some name nothing, some
+are seen, and some come twice.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from zlib import crc32
+
+import numpy as np
+from pydantic import Field
+
+from fathom.contracts import Policy, Recommender
+from fathom.errors import ConfigError
+from fathom.language.prompt import within
+from fathom.prompting.answers import read_titles, spoken
+from fathom.prompting.ground import Grounded, Grounder
+from fathom.prompting.prompts import Words, numbered, prompts_of
+from fathom.recommenders.among import ranking_of_lists
+from fathom.records import PAD, Case, Catalog, Floats, Ranking, Reply
+from fathom.settings import Settings
+
+
+class GeneratorSettings(Settings):
+    """What the model is shown, how much it is asked for."""
+
+    prompts: str = "next"
+    """The prompts that come with Fathom, or a file of one's own."""
+    words: Words = Words()
+    """What things of the catalogue are called."""
+    history_length: int = Field(default=50, ge=1)
+    """The latest events of the history that are shown."""
+    shuffled: bool = False
+    """The history is shown in a drawn order: does it matter?"""
+    intent: bool = False
+    """First the model is asked what the person is after; its answer stands in the second question."""
+    spare: float = Field(default=2.0, ge=1)
+    """So many times as many titles are asked for as are wanted."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy."""
+    prompt_tokens: int = Field(default=4096, ge=1)
+    """Tokens of a question; the oldest events of the history are left out until it fits. Endpoints do not say how many there are."""
+    reply_tokens: int = Field(default=512, ge=1)
+    """Tokens of an answer."""
+    seed: int = Field(default=42, ge=0)
+    """Of sampling and of drawn orders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What came out for a case."""
+
+    user: int
+    items: tuple[Grounded, ...]
+    """Best first: what the model named, then what fills the list."""
+    reasons: tuple[str, ...]
+    """Of each item, the titles of the history to which its text is nearest; '' without a history or texts."""
+    intent: str
+    """What the person is after, by the model; '' where it was not asked."""
+    tally: Mapping[str, int]
+    """Lines that the model `named`; of them `unknown`, `repeated`, `seen`; items that were `filled`; tokens `read` and `written`."""
+    prompt: str = ""
+    reply: str = field(default="")
+
+
+class Generator:
+    """Keeps the `Recommender` seam by free generation."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        catalog: Catalog,
+        grounder: Grounder,
+        fallback: Recommender,
+        settings: GeneratorSettings,
+        *,
+        vectors: Floats | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """`fallback` fills what is empty still; `vectors` (n_items + 1, d) of the items' texts say which of a history is a reason."""
+        self._policy = policy
+        self._catalog = catalog
+        self._grounder = grounder
+        self._fallback = fallback
+        self._settings = settings
+        self._vectors = vectors
+        self._prompts = prompts_of(settings.prompts, "next")
+        self._progress = progress
+
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        """The k items of each case; what is in the history is never among them."""
+        if not exclude_history:
+            raise ConfigError("what is asked for is new: a list with items of the history is none that a model was asked for")
+        lists = [[one.item for one in told.items] for told in self.generate(cases, k)]
+        return ranking_of_lists(lists, [[-float(place) for place in range(len(items))] for items in lists], k)
+
+    def generate(self, cases: Sequence[Case], k: int) -> list[Generated]:
+        """k items for each case, in order, with what led to them."""
+        told: list[Generated] = []
+        for start in range(0, len(cases), self._policy.at_once):
+            part = cases[start : start + self._policy.at_once]
+            shown = [self._shown(case) for case in part]
+            intents = [""] * len(part)
+            costs: list[tuple[int, int]] = [(0, 0)] * len(part)
+            if self._settings.intent:
+                asked, replies = self._asked("intent", part, shown, intents, k)
+                intents = [" ".join(spoken(reply.text).split()) for reply in replies]
+                costs = [self._cost(prompt, reply) for prompt, reply in zip(asked, replies, strict=True)]
+            asked, replies = self._asked("next", part, shown, intents, k)
+            filling = self._fallback.recommend(part, 2 * k).items.tolist()
+            for row, case in enumerate(part):
+                cost = self._cost(asked[row], replies[row])
+                spent = (costs[row][0] + cost[0], costs[row][1] + cost[1])
+                told.append(self._one(case, replies[row], asked[row], filling[row], intents[row], k, spent))
+            if self._progress is not None:
+                self._progress(len(part))
+        return told
+
+    def _one(self, case: Case, reply: Reply, prompt: str, filling: Sequence[int], intent: str, k: int, spent: tuple[int, int]) -> Generated:
+        listed = read_titles(reply.text)
+        named, strangers, counts = self._grounder.find(listed, hidden=set(case.history))
+        named = named[:k]
+        taken = {*case.history, *(one.item for one in named)}
+        near = self._grounder.neighbours(strangers, k - len(named), hidden=taken)
+        taken |= {one.item for one in near}
+        rest = [Grounded(item, "retriever", 0.0, "") for item in filling if item != PAD and item not in taken]
+        items = (*named, *near, *rest[: k - len(named) - len(near)])
+        tally = {"named": len(listed), **counts, "filled": len(items) - len(named), "read": spent[0], "written": spent[1]}
+        return Generated(case.user, items, self._reasons(case, items), intent, tally, prompt, reply.text)
+
+    def _asked(
+        self, strategy: str, cases: Sequence[Case], shown: Sequence[Sequence[str]], intents: Sequence[str], k: int
+    ) -> tuple[list[str], list[Reply]]:
+        count = str(int(np.ceil(self._settings.spare * k)))
+
+        def prompt(titles: Sequence[str], intent: str) -> str:
+            def filled(kept: Sequence[str]) -> str:
+                slots = {"history": numbered(kept), "earlier": numbered(kept[:-1]), "latest": kept[-1] if kept else ""}
+                slots |= {"lines": "\n".join(kept), "count": count, "intent": intent}
+                return self._prompts.render(strategy, self._settings.words, slots, needs=("count",) if strategy == "next" else ())
+
+            most = self._settings.prompt_tokens
+            return within(titles, filled, name=strategy, most=most, count=lambda text: len(self._policy.encode(text)))
+
+        prompts = [prompt(titles, intent) for titles, intent in zip(shown, intents, strict=True)]
+        seeds = [crc32(repr((self._settings.seed, strategy, case.user, case.history)).encode()) for case in cases]
+        conversation = self._policy.converse(prompts, temperature=self._settings.temperature, seeds=seeds)
+        return prompts, conversation.reply(range(len(cases)), (), [self._settings.reply_tokens] * len(cases))
+
+    def _shown(self, case: Case) -> list[str]:
+        latest = case.history[-self._settings.history_length :]
+        if self._settings.shuffled:
+            draw = np.random.default_rng([self._settings.seed, crc32(repr((case.user, case.history)).encode())])
+            latest = tuple(draw.permutation(latest).tolist())
+        return [self._catalog.title(item) for item in latest]
+
+    def _cost(self, prompt: str, reply: Reply) -> tuple[int, int]:
+        return reply.usage or (len(self._policy.encode(prompt)), len(reply.tokens))
+
+    def _reasons(self, case: Case, items: Sequence[Grounded]) -> tuple[str, ...]:
+        """Of each item the one or two of the history whose texts are nearest to its own."""
+        if self._vectors is None or not case.history or not items:
+            return ("",) * len(items)
+        cosines = self._vectors[[one.item for one in items]] @ self._vectors[list(case.history)].T
+        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :2]
+        return tuple(" and ".join(self._catalog.title(case.history[place]) for place in row) for row in nearest.tolist())
+
+
+def generated_figures(told: Sequence[Generated]) -> dict[str, float]:
+    """Shares of the lines that were named: `hallucinated` (they name nothing), `duplicate_items`, `seen_items`; `filled`, the share of the
+    items that nobody named; `named`, `tokens` and `context_tokens` for each person; `by/<how>`, the share of items that were found so."""
+    lines = max(sum(one.tally["named"] for one in told), 1)
+    items = [grounded for one in told for grounded in one.items]
+    ways = {way: sum(grounded.by == way for grounded in items) / max(len(items), 1) for way in sorted({grounded.by for grounded in items})}
+    return {
+        "named": lines / len(told),
+        "hallucinated": sum(one.tally["unknown"] for one in told) / lines,
+        "duplicate_items": sum(one.tally["repeated"] for one in told) / lines,
+        "seen_items": sum(one.tally["seen"] for one in told) / lines,
+        "filled": sum(one.tally["filled"] for one in told) / max(len(items), 1),
+        "tokens": sum(one.tally["written"] for one in told) / len(told),
+        "context_tokens": sum(one.tally["read"] + one.tally["written"] for one in told) / len(told),
+        **{f"by/{way}": share for way, share in ways.items()},
+    }
+
+
+def order_sensitivity(straight: Sequence[Generated], shuffled: Sequence[Generated]) -> float:
+    """How much of a list changes when the history is shown in another order: the mean share of items that are not in both, 0 to 1."""
+    changed = []
+    for one, other in zip(straight, shuffled, strict=True):
+        first, second = ({grounded.item for grounded in told.items} for told in (one, other))
+        changed.append(1 - len(first & second) / max(len(first | second), 1))
+    return float(np.mean(changed))
