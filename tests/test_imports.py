@@ -30,6 +30,7 @@ FLOW = [
     "training",
     "networks",
     "models",
+    "conversation",
     "evaluation",
     "reports",
     "serving",

@@ -10,15 +10,12 @@ from pydantic import Field
 from scipy import sparse
 from torch import Tensor
 
-from fathom.errors import ConfigError
+from fathom.items.lexical import index_of, words_of_texts
 from fathom.items.text import item_texts
 from fathom.models.model import TensorModel, TrainingData, ranked_scores, sparse_matrix, sparse_tensors, taste
 from fathom.models.searching import Range, SearchSpace
 from fathom.records import Case
 from fathom.settings import Settings
-
-WORD = r"(?u)\b\w+\b"
-"""What is a word. A single letter or digit is one, too: it is what tells Halo 2 from Halo 3."""
 
 
 class BM25Settings(Settings):
@@ -49,13 +46,8 @@ class BM25(TensorModel[BM25Settings]):
     @classmethod
     def fit(cls, data: TrainingData, settings: BM25Settings) -> Self:
         """The words of all items, and what each is worth in each."""
-        try:
-            import bm25s
-        except ImportError as error:
-            raise ConfigError("bm25 needs the package bm25s: pip install 'fathom-rec[classic]'") from error
-        texts = bm25s.tokenize(item_texts(data.catalog), token_pattern=WORD, return_ids=False, show_progress=False)
-        index = bm25s.BM25(k1=settings.saturation, b=settings.normalisation)
-        index.index(texts, show_progress=False)
+        texts = words_of_texts(item_texts(data.catalog))
+        index = index_of(texts, saturation=settings.saturation, normalisation=settings.normalisation)
         known, found = index.vocab_dict, index.scores
         n_items, words = data.catalog.n_items, len(found["indptr"]) - 1
         counts = [(item, known[word], count) for item, text in enumerate(texts, start=1) for word, count in Counter(text).items()]
