@@ -149,6 +149,23 @@ def recommend(
 
 
 @app.command()
+def chat(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run, or of a data set that 'fathom data import' made.", show_default=False)],
+    user: Annotated[
+        str, typer.Option(help="Name of somebody whose history is known; a stranger where not given.", show_default=False)
+    ] = "",
+    transcript: Annotated[
+        Path | None, typer.Option(help="JSON file in which the conversation is kept, and from which it goes on.", show_default=False)
+    ] = None,
+    encoder: Annotated[str, typer.Option(help="Of texts: minilm, hashing, or st:NAME.")] = "minilm",
+) -> None:
+    """Recommend in conversation: wishes, filters, 'more like this', 'swap the second one', 'undo'. Needs no language model."""
+    from fathom.pipeline.chat import chat as talk
+
+    talk(folder, user=user, transcript=transcript, encoder_name=encoder)
+
+
+@app.command()
 def index(
     folder: RunFolder,
     model: Annotated[str, typer.Option(help="A model that ranks by products, such as sasrec+.", show_default=False)],

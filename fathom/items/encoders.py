@@ -99,7 +99,9 @@ class SentenceEncoder:
         """The model, from memory after the first time."""
         if self._model is None:
             from sentence_transformers import SentenceTransformer
+            from transformers.utils.logging import disable_progress_bar
 
+            disable_progress_bar()  # weights that lie on the disk are read in a moment
             try:
                 self._model = SentenceTransformer(self._source)
             except (OSError, ValueError) as error:

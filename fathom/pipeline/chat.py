@@ -1,0 +1,74 @@
+"""`fathom chat`: recommendations in conversation, over the catalogue of a run or of a data set."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from fathom.conversation.assistant import Assistant
+from fathom.conversation.shelves import Shelves
+from fathom.conversation.state import Answer, State, load, save
+from fathom.data.dataset import Dataset
+from fathom.errors import ConfigError, suggestion
+from fathom.items.embed import cache_folder, item_vectors
+from fathom.items.encoders import encoder
+from fathom.records import Catalog
+
+GREETING = (
+    "Say what you are after, in your own words: a kind, a time, a price, something like something else. 'undo' and 'start again' help."
+)
+
+
+def chat(folder: Path, *, user: str, transcript: Path | None, encoder_name: str) -> None:
+    """Talk until the input ends. With `transcript` the conversation is kept there after every turn, and goes on from there."""
+    dataset = Dataset.load(folder / "dataset" if (folder / "dataset").is_dir() else folder)
+    words = encoder(encoder_name)
+    counts = np.bincount(dataset.interactions.items, minlength=dataset.catalog.n_items + 1).astype(np.int64)
+    shelves = Shelves(dataset.catalog, words, item_vectors(dataset.catalog, words, cache_folder()), counts)
+    assistant, console = Assistant(shelves), Console(highlight=False)
+    state = load(transcript) if transcript is not None and transcript.exists() else State(history_of(dataset, user))
+    console.print(GREETING)
+    for said in _lines(console):
+        state, answer = assistant.reply(state, said)
+        show(answer, dataset.catalog, console)
+        if transcript is not None:
+            save(state, transcript)
+    if transcript is not None and state.turns:
+        console.print(f"kept in {transcript}")
+
+
+def history_of(dataset: Dataset, user: str) -> tuple[int, ...]:
+    """What a user of the data set took, oldest first; nothing for nobody. An unknown name is a `ConfigError`."""
+    if not user:
+        return ()
+    users = dataset.interactions.users
+    if user not in users:
+        raise ConfigError(f"--user {user}: the data set has no such user{suggestion(user, users) if len(users) < 20_000 else ''}")
+    return tuple(dataset.interactions.history(users.index(user)).tolist())
+
+
+def show(answer: Answer, catalog: Catalog, console: Console) -> None:
+    """Print what is said back."""
+    console.print(answer.text)
+    if not answer.items:
+        return
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for place, item in enumerate(answer.items, start=1):
+        reason = answer.reasons[place - 1] if answer.reasons else ""
+        about = ", ".join(catalog.values(item)[:4])
+        table.add_row(f"{place}.", f"[bold]{catalog.title(item)}[/]", f"[dim]{about}[/]", reason)
+    console.print(table)
+
+
+def _lines(console: Console) -> Iterator[str]:
+    """What is typed, line by line; from a pipe what stands there."""
+    while True:
+        try:
+            said = console.input("[bold]> [/]") if sys.stdin.isatty() else input()
+        except EOFError:
+            return
+        if said.strip():
+            yield said
