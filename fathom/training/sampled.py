@@ -33,8 +33,9 @@ class SampledTraining(Settings):
     """How the true item is set against the drawn ones."""
     negatives: int = Field(default=1, ge=1)
     """Items drawn; with as many as there are, all of them, once each."""
-    drawn_for: Literal["event", "batch"] = "event"
-    """Whether each event has its own, or all of a batch the same: many are cheap only then."""
+    drawn_for: Literal["event", "window", "batch"] = "event"
+    """Whether each event has its own, all events of a window the same, or all of a batch: many are cheap only then. A batch's few rivals
+    are pushed away by all of its events at once, and others not at all: a loss that is no softmax does not bear that."""
     exponent: float = Field(default=0.0, ge=0, le=1)
     """Of the counts by which they are drawn: 0 all alike, 1 by popularity."""
     calibration: float = Field(default=0.75, ge=0, le=1)
@@ -48,8 +49,8 @@ class GSASRecTraining(SampledTraining):
     """How the true item is set against the drawn ones."""
     negatives: int = Field(default=256, ge=1)
     """Items drawn."""
-    drawn_for: Literal["event", "batch"] = "batch"
-    """Whether each event has its own, or all of a batch the same: many are cheap only then."""
+    drawn_for: Literal["event", "window", "batch"] = "window"
+    """Whether each event has its own, all events of a window the same, or all of a batch."""
 
 
 class Drawing(Sequence[Windows]):
@@ -73,10 +74,10 @@ class Drawing(Sequence[Windows]):
     def __getitem__(self, index: int | slice) -> Windows | Sequence[Windows]:
         assert isinstance(index, int)
         windows = self._windows[index]
+        events = {"event": tuple(windows.ids.shape), "window": tuple(windows.ids.shape[:1]), "batch": ()}[self._settings.drawn_for]
         if self._all:
             every = torch.arange(1, len(self._steps))
-            return replace(windows, drawn=every.expand(*windows.ids.shape, -1) if self._settings.drawn_for == "event" else every)
-        events = windows.ids.shape if self._settings.drawn_for == "event" else ()
+            return replace(windows, drawn=every.expand(*events, -1))
         luck = np.random.default_rng((self._seed, index)).random((*events, self._settings.negatives))
         return replace(windows, drawn=torch.from_numpy(np.searchsorted(self._steps, luck, side="right").clip(1, len(self._steps) - 1)))
 
@@ -134,6 +135,10 @@ def sampled_loss(model: SequenceNetwork, batch: Windows, compare: RankingLoss, *
             own, far = table[torch.cat([chosen, drawn])].split([len(chosen), len(drawn)])
             true, logits = (states[asked] * own).sum(dim=1), states[asked] @ far.T
             counts, rivals = ~held(targets, drawn.expand(len(ids), -1))[asked.nonzero()[:, 0]], drawn.expand(len(true), -1)
+        elif drawn.ndim == 2:
+            rows = asked.nonzero()[:, 0]
+            true, logits = (states[asked] * table[chosen]).sum(dim=1), (states @ table[drawn].mT)[asked]
+            counts, rivals = ~held(targets, drawn)[rows], drawn[rows]
         else:
             rivals = drawn[asked]
             true = (states[asked] * table[chosen]).sum(dim=1)

@@ -60,7 +60,7 @@ class Windows:
     places: Tensor
     """(B, T) index of each target among all events; 0 where nothing is asked."""
     drawn: Tensor | None = None
-    """(n,) items drawn for all of it, or (B, T, n) for each event, where the loss is not over all of them."""
+    """(n,) items drawn for all of it, (B, n) for each window, or (B, T, n) for each event, where the loss is not over all of them."""
 
     def rows(self, piece: slice) -> "Windows":
         """Some of the windows."""

@@ -92,6 +92,27 @@ def test_a_search_that_was_stopped_tries_what_it_would_have_tried(tuned: Path, t
         tune_file(recipe(tmp_path), minutes=1, models=["item-knn"], out=tmp_path / "out", overrides=["seed=1"], command="fathom tune")
 
 
+def test_what_is_tried_follows_from_the_recipe_s_own_settings_too_and_from_the_model(tmp_path: Path) -> None:
+    made = recipe_at(
+        recipe(tmp_path, models={"item-knn": {"neighbours": 40, "shrink": 2.0, "decay": 0.6}, "item-knn_b": {"neighbours": 5}})
+    )
+    assert isinstance(made, SequentialRecipe)
+    work = tune.SequentialWorkshop(made, Run(tmp_path / "out"))
+    searches = {name: tune.Search(work, name, users=0) for name in made.models.names}
+    own = {"neighbours": 40, "shrink": 2.0, "decay": 0.6}
+    assert searches["item-knn"]._own_params() == own
+    nothing = {"settings": {}, "value": 0.1, "seconds": 1.0, "curve": {}}
+    for search in searches.values():
+        search.trials = [nothing, {"settings": own | {"decay": 0.9}, "value": 0.2, "seconds": 1.0, "curve": {}}]
+    tried = {name: search._next() for name, search in searches.items()}
+    assert tried["item-knn"] != tried["item-knn_b"], "another model, another draw"
+    before = tried["item-knn"]
+    searches["item-knn"].trials[0] = nothing | {"value": 0.9}
+    assert searches["item-knn"]._next() != before, "how good the recipe's own are counts"
+    searches["item-knn_b"].trials[0] = nothing | {"value": 0.9}
+    assert searches["item-knn_b"]._next() == tried["item-knn_b"], "they lie outside of what is searched: five neighbours are too few"
+
+
 def test_networks_are_tuned_too_and_what_has_nothing_to_search_is_tried_once(tmp_path: Path) -> None:
     tune_file(recipe(tmp_path), minutes=0.5, models=[], out=tmp_path / "out", overrides=(), command="fathom tune")
     assert len(trials(tmp_path / "out", "popularity")) == 1

@@ -87,7 +87,7 @@ def test_a_softmax_over_all_others_is_the_full_one_but_for_what_was_taken() -> N
     assert int(count) == 7
 
 
-@pytest.mark.parametrize("drawn_for", ["event", "batch"])
+@pytest.mark.parametrize("drawn_for", ["event", "window", "batch"])
 @pytest.mark.parametrize("loss", [*RANKING_LOSSES.values(), partial(gbce, exponent=0.4)], ids=[*RANKING_LOSSES, "gbce"])
 def test_cutting_a_batch_changes_nothing_and_what_was_taken_is_no_rival(drawn_for: str, loss: RankingLoss) -> None:
     model, batch, counts = windows()
@@ -148,7 +148,7 @@ def test_the_corrected_softmax_is_at_rest_where_logits_are_the_logarithms_of_wha
     assert slopes[0] < 0.1 * slopes[1]
 
 
-@pytest.mark.parametrize("drawn_for", ["event", "batch"])
+@pytest.mark.parametrize("drawn_for", ["event", "window", "batch"])
 def test_as_many_rivals_as_there_are_items_make_the_full_softmax(drawn_for: str) -> None:
     items = np.array([4, 9, 2, 9, 7], dtype=np.int64)
     log = Interactions(("a", "b", "c", "d", "e"), np.arange(6, dtype=np.int64), items)  # nobody took two: nothing is no rival

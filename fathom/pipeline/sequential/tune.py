@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -42,6 +43,9 @@ from fathom.training.sequential import figures
 
 FIGURE = "ndcg@10"
 """What is searched for, on the recipe's validation cases."""
+
+STARTUP = 2
+"""After so many trials, the recipe's own among them, what is tried follows from them: there are few, and most are known to be good."""
 
 EARLIER = 2
 """A trial that is worse at one of its validations than half of so many earlier ones, or more, were at theirs is stopped there."""
@@ -226,15 +230,26 @@ class Search:
         optuna = _optuna()
         space = {name: _distribution(optuna, what) for name, what in self._space.items()}
         # A new study each time, told what is known: what is tried next follows from the trials, not from how often one was interrupted.
-        study = optuna.create_study(
-            direction="maximize", sampler=optuna.samplers.TPESampler(seed=self._work.recipe.seed + len(self.trials))
-        )
+        luck = crc32(f"{self._work.recipe.seed} {self._name} {len(self.trials)}".encode())
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=luck, n_startup_trials=STARTUP))
         for trial in self.trials:
-            if trial["settings"]:
+            params = trial["settings"] or self._own_params()
+            if all(_inside(params[name], what) for name, what in self._space.items()):
                 broke = {"state": optuna.trial.TrialState.FAIL} if trial["value"] is None else {"value": trial["value"]}
-                study.add_trial(optuna.trial.create_trial(params=trial["settings"], distributions=space, **broke))
+                study.add_trial(optuna.trial.create_trial(params=params, distributions=space, **broke))
         asked: dict[str, Any] = study.ask(space).params
         return asked
+
+    def _own_params(self) -> dict[str, Any]:
+        """What the recipe itself says of the settings that are searched."""
+        values = self._own.model_dump(mode="json")
+        found: dict[str, Any] = {}
+        for name in self._space:
+            inner: Any = values
+            for part in name.split("."):
+                inner = inner[part]
+            found[name] = inner
+        return found
 
     def _asked(self) -> dict[str, Any]:
         """What the trials' figures depend on beside their settings."""
@@ -269,6 +284,13 @@ def _distribution(optuna: Any, what: Range | tuple[float | str, ...]) -> Any:
     if isinstance(what.low, int) and isinstance(what.high, int):
         return optuna.distributions.IntDistribution(what.low, what.high, log=what.log)
     return optuna.distributions.FloatDistribution(what.low, what.high, log=what.log)
+
+
+def _inside(value: object, what: Range | tuple[float | str, ...]) -> bool:
+    """Whether the search could have come upon the value."""
+    if isinstance(what, tuple):
+        return value in what
+    return isinstance(value, int | float) and what.low <= value <= what.high
 
 
 def _put(values: dict[str, Any], settings: Mapping[str, Any]) -> None:
