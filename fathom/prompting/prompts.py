@@ -19,6 +19,7 @@ FAMILIES: Mapping[str, frozenset[str]] = {
     "ranking": frozenset(
         ("history", "earlier", "latest", "lines", "candidates", "count", "candidate", "first", "second", "first_label", "second_label")
     ),
+    "rating": frozenset(("history", "candidate", "lowest", "best", "examples")),
     "next": frozenset(("history", "earlier", "latest", "lines", "count", "intent")),
 }
 """Family -> what a case can fill in, beside the words of the domain."""

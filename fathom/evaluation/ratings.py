@@ -1,0 +1,60 @@
+"""How far foretold ratings are off, case by case, so that intervals and paired tests come from the same numbers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fathom.errors import DataError
+from fathom.evaluation.compare import interval
+from fathom.records import Ints
+
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ratings:
+    """What was foretold, and what was given."""
+
+    users: Ints
+    foretold: Numbers
+    given: Numbers
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number: nobody is left out of a mean."""
+        for name, values in (("foretold", self.foretold), ("given", self.given)):
+            if (missing := int((~np.isfinite(values)).sum())) > 0:
+                raise DataError(f"{missing:,} of {len(values):,} ratings that were {name} are no numbers: every case needs one")
+
+    @property
+    def squared(self) -> Numbers:
+        """(n,) squared errors."""
+        return (self.foretold - self.given) ** 2
+
+    @property
+    def absolute(self) -> Numbers:
+        """(n,) absolute errors."""
+        return np.abs(self.foretold - self.given)
+
+    def figures(self, *, liked: float = 4.0, seed: int = 0) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+        """RMSE, MAE and the AUC of telling ratings from `liked` on from lower ones; and the 95 % intervals of the first two."""
+        square, plain = interval(self.squared, self.users, seed=seed), interval(self.absolute, self.users, seed=seed)
+        means = {"rmse": float(np.sqrt(square.mean)), "mae": plain.mean}
+        if (found := auc(self.foretold, self.given >= liked)) is not None:
+            means["auc"] = found
+        low = {"rmse": float(np.sqrt(min(square.low, square.mean))), "mae": min(plain.low, plain.mean)}
+        return means, low, {"rmse": float(np.sqrt(max(square.high, square.mean))), "mae": max(plain.high, plain.mean)}
+
+
+def auc(scores: Numbers, positive: npt.NDArray[np.bool_]) -> float | None:
+    """The chance that a positive case has a higher score than another one, ties counting half; None where all are of one kind.
+
+    >>> auc(np.array([1.0, 2.0, 2.0, 3.0]), np.array([False, False, True, True]))
+    0.875
+    """
+    ups, downs = int(positive.sum()), int((~positive).sum())
+    if not ups or not downs:
+        return None
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts - 1) / 2  # the mean rank of each distinct score, from 1
+    return float((middle[inverse][positive].sum() - ups * (ups + 1) / 2) / (ups * downs))

@@ -1,0 +1,143 @@
+"""A language model foretells ratings: from what it writes, or from how likely it would write each of them.
+
+What cannot be read falls back to the person's own mean, or to everybody's, and is counted; nobody is left out.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal
+from zlib import crc32
+
+import numpy as np
+from pydantic import Field
+
+from fathom.contracts import Policy
+from fathom.language.prompt import within
+from fathom.prompting.prompts import Words, prompts_of
+from fathom.prompting.ratings import expected_rating, read_rating
+from fathom.recommenders.raters import Numbers, rated
+from fathom.records import Case, Catalog
+from fathom.settings import Settings
+
+
+class RaterSettings(Settings):
+    """What the model is shown, and how its answers are read."""
+
+    prompts: str = "rating"
+    """The prompts that come with Fathom, or a file of one's own."""
+    words: Words = Words()
+    """What things of the catalogue are called."""
+    history_length: int = Field(default=20, ge=1)
+    """The latest rated events of the history that are shown."""
+    examples: int = Field(default=0, ge=0)
+    """So many other people, drawn for each case, are shown with what they gave next: few-shot."""
+    lowest: float = 1.0
+    """The scale's worst."""
+    best: float = 5.0
+    """The scale's best."""
+    step: float = Field(default=1.0, gt=0)
+    """From one rating to the next; of answers by likelihoods."""
+    answers: Literal["words", "likelihoods"] = "words"
+    """How answers are read: from what the model writes, or as the expectation over how likely each rating is; that needs a local model."""
+    temperature: float = Field(default=0.0, ge=0)
+    """Of what it writes; 0 is greedy."""
+    prompt_tokens: int = Field(default=4096, ge=1)
+    """Tokens of a question; the oldest events are left out until it fits."""
+    reply_tokens: int = Field(default=256, ge=1)
+    """Tokens of an answer, thoughts included."""
+    seed: int = Field(default=42, ge=0)
+    """Of drawn examples and of sampling."""
+
+
+class PromptedRater:
+    """Keeps the `Rater` seam by asking a language model."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        catalog: Catalog,
+        settings: RaterSettings,
+        *,
+        mean: float,
+        others: Sequence[tuple[Case, float]] = (),
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """`mean` is everybody's; `others` are training cases and how their targets were rated: what examples are drawn from."""
+        self._policy = policy
+        self._catalog = catalog
+        self._settings = settings
+        self._mean = mean
+        self._others = others
+        self._prompts = prompts_of(settings.prompts, "rating")
+        self._progress = progress
+        self.tally: Counter[str] = Counter()
+        """Of all calls: `questions`, `unreadable` answers, tokens `read` and `written`."""
+
+    def rate(self, cases: Sequence[Case]) -> Numbers:
+        """(B,) the rating that each person would give to `case.target`, within the scale."""
+        found: list[float] = []
+        for start in range(0, len(cases), self._policy.at_once):
+            part = cases[start : start + self._policy.at_once]
+            prompts = [self._prompt(case) for case in part]
+            seeds = [crc32(repr((self._settings.seed, case.user, case.history, case.target)).encode()) for case in part]
+            conversation = self._policy.converse(prompts, temperature=self._settings.temperature, seeds=seeds)
+            if self._settings.answers == "likelihoods":
+                scale = self.scale
+                weights = conversation.score(range(len(part)), [[f"{rating:g}" for rating in scale]] * len(part))
+                found += [expected_rating(logprobs.tolist(), scale) for logprobs in weights]
+                self.tally["read"] += sum(len(self._policy.encode(prompt)) for prompt in prompts)
+            else:
+                replies = conversation.reply(range(len(part)), (), [self._settings.reply_tokens] * len(part))
+                for case, prompt, reply in zip(part, prompts, replies, strict=True):
+                    rating = read_rating(reply.text, lowest=self._settings.lowest, best=self._settings.best)
+                    self.tally["unreadable"] += rating is None
+                    found.append(self._fallback(case) if rating is None else rating)
+                    read, written = reply.usage or (len(self._policy.encode(prompt)), len(reply.tokens))
+                    self.tally.update(read=read, written=written)
+            self.tally["questions"] += len(part)
+            if self._progress is not None:
+                self._progress(len(part))
+        return np.array(found)
+
+    @property
+    def scale(self) -> list[float]:
+        """Every rating there is, the worst first."""
+        settings = self._settings
+        return [settings.lowest + place * settings.step for place in range(round((settings.best - settings.lowest) / settings.step) + 1)]
+
+    def _fallback(self, case: Case) -> float:
+        _, ratings = rated(case)
+        return float(ratings.mean()) if len(ratings) else self._mean
+
+    def _prompt(self, case: Case) -> str:
+        settings = self._settings
+        slots = {"lowest": f"{settings.lowest:g}", "best": f"{settings.best:g}", "candidate": self._catalog.title(case.target)}
+        slots["examples"] = "\n\n".join(self._example(*one) for one in self._drawn(case))
+
+        def filled(events: Sequence[str]) -> str:
+            return self._prompts.render("rating", settings.words, slots | {"history": "\n".join(events)}, needs=("candidate",))
+
+        count = settings.prompt_tokens
+        return within(self._events(case), filled, name="rating", most=count, count=lambda text: len(self._policy.encode(text)))
+
+    def _events(self, case: Case) -> list[str]:
+        items, ratings = rated(case)
+        latest = list(zip(items.tolist(), ratings.tolist(), strict=True))[-self._settings.history_length :]
+        return [f"- {self._catalog.title(item)}: {rating:g}" for item, rating in latest]
+
+    def _example(self, case: Case, given: float) -> str:
+        return "\n".join([*self._events(case)[-5:], f"next {self._catalog.title(case.target)}: {given:g}"])
+
+    def _drawn(self, case: Case) -> list[tuple[Case, float]]:
+        """Other people than this one."""
+        count = self._settings.examples
+        if not count or not self._others:
+            return []
+        draw = np.random.default_rng([self._settings.seed, crc32(repr((case.user, case.history)).encode())])
+        places = (
+            draw.permutation(len(self._others))
+            if len(self._others) < 4 * count
+            else np.unique(draw.integers(len(self._others), size=4 * count))
+        )
+        others = [self._others[place] for place in draw.permutation(places).tolist()]
+        return [one for one in others if one[0].user != case.user][:count]
