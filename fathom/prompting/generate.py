@@ -6,45 +6,31 @@ are seen, and some come twice.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from zlib import crc32
 
 import numpy as np
 from pydantic import Field
 
 from fathom.contracts import Policy, Recommender
 from fathom.errors import ConfigError
-from fathom.language.prompt import within
 from fathom.prompting.answers import read_titles, spoken
+from fathom.prompting.asking import Answered, AskingSettings, asked, fitted, mark_of
 from fathom.prompting.ground import Grounded, Grounder
-from fathom.prompting.prompts import Words, numbered, prompts_of
+from fathom.prompting.prompts import numbered, prompts_of
 from fathom.recommenders.among import ranking_of_lists
-from fathom.records import PAD, Case, Catalog, Floats, Ranking, Reply
-from fathom.settings import Settings
+from fathom.records import PAD, Case, Catalog, Floats, Ranking
 
 
-class GeneratorSettings(Settings):
+class GeneratorSettings(AskingSettings):
     """What the model is shown, how much it is asked for."""
 
     prompts: str = "next"
     """The prompts that come with Fathom, or a file of one's own."""
-    words: Words = Words()
-    """What things of the catalogue are called."""
-    history_length: int = Field(default=50, ge=1)
-    """The latest events of the history that are shown."""
     shuffled: bool = False
     """The history is shown in a drawn order: does it matter?"""
     intent: bool = False
     """First the model is asked what the person is after; its answer stands in the second question."""
     spare: float = Field(default=2.0, ge=1)
     """So many times as many titles are asked for as are wanted."""
-    temperature: float = Field(default=0.0, ge=0)
-    """0 is greedy."""
-    prompt_tokens: int = Field(default=4096, ge=1)
-    """Tokens of a question; the oldest events of the history are left out until it fits. Endpoints do not say how many there are."""
-    reply_tokens: int = Field(default=512, ge=1)
-    """Tokens of an answer."""
-    seed: int = Field(default=42, ge=0)
-    """Of sampling and of drawn orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +88,21 @@ class Generator:
             part = cases[start : start + self._policy.at_once]
             shown = [self._shown(case) for case in part]
             intents = [""] * len(part)
-            costs: list[tuple[int, int]] = [(0, 0)] * len(part)
+            first = [Answered("", 0, 0)] * len(part)
             if self._settings.intent:
-                asked, replies = self._asked("intent", part, shown, intents, k)
-                intents = [" ".join(spoken(reply.text).split()) for reply in replies]
-                costs = [self._cost(prompt, reply) for prompt, reply in zip(asked, replies, strict=True)]
-            asked, replies = self._asked("next", part, shown, intents, k)
+                _, first = self._asked("intent", part, shown, intents, k)
+                intents = [" ".join(spoken(answer.text).split()) for answer in first]
+            prompts, answers = self._asked("next", part, shown, intents, k)
             filling = self._fallback.recommend(part, 2 * k).items.tolist()
-            for row, case in enumerate(part):
-                cost = self._cost(asked[row], replies[row])
-                spent = (costs[row][0] + cost[0], costs[row][1] + cost[1])
-                told.append(self._one(case, replies[row], asked[row], filling[row], intents[row], k, spent))
+            for row, (case, answer) in enumerate(zip(part, answers, strict=True)):
+                whole = Answered(answer.text, first[row].read + answer.read, first[row].written + answer.written)
+                told.append(self._one(case, whole, prompts[row], filling[row], intents[row], k))
             if self._progress is not None:
                 self._progress(len(part))
         return told
 
-    def _one(self, case: Case, reply: Reply, prompt: str, filling: Sequence[int], intent: str, k: int, spent: tuple[int, int]) -> Generated:
-        listed = read_titles(reply.text)
+    def _one(self, case: Case, answer: Answered, prompt: str, filling: Sequence[int], intent: str, k: int) -> Generated:
+        listed = read_titles(answer.text)
         named, strangers, counts = self._grounder.find(listed, hidden=set(case.history))
         named = named[:k]
         taken = {*case.history, *(one.item for one in named)}
@@ -126,12 +110,12 @@ class Generator:
         taken |= {one.item for one in near}
         rest = [Grounded(item, "retriever", 0.0, "") for item in filling if item != PAD and item not in taken]
         items = (*named, *near, *rest[: k - len(named) - len(near)])
-        tally = {"named": len(listed), **counts, "filled": len(items) - len(named), "read": spent[0], "written": spent[1]}
-        return Generated(case.user, items, self._reasons(case, items), intent, tally, prompt, reply.text)
+        tally = {"named": len(listed), **counts, "filled": len(items) - len(named), "read": answer.read, "written": answer.written}
+        return Generated(case.user, items, self._reasons(case, items), intent, tally, prompt, answer.text)
 
     def _asked(
         self, strategy: str, cases: Sequence[Case], shown: Sequence[Sequence[str]], intents: Sequence[str], k: int
-    ) -> tuple[list[str], list[Reply]]:
+    ) -> tuple[list[str], list[Answered]]:
         count = str(int(np.ceil(self._settings.spare * k)))
 
         def prompt(titles: Sequence[str], intent: str) -> str:
@@ -140,23 +124,18 @@ class Generator:
                 slots |= {"lines": "\n".join(kept), "count": count, "intent": intent}
                 return self._prompts.render(strategy, self._settings.words, slots, needs=("count",) if strategy == "next" else ())
 
-            most = self._settings.prompt_tokens
-            return within(titles, filled, name=strategy, most=most, count=lambda text: len(self._policy.encode(text)))
+            return fitted(titles, filled, self._policy, self._settings, name=strategy)
 
         prompts = [prompt(titles, intent) for titles, intent in zip(shown, intents, strict=True)]
-        seeds = [crc32(repr((self._settings.seed, strategy, case.user, case.history)).encode()) for case in cases]
-        conversation = self._policy.converse(prompts, temperature=self._settings.temperature, seeds=seeds)
-        return prompts, conversation.reply(range(len(cases)), (), [self._settings.reply_tokens] * len(cases))
+        seeds = [mark_of(self._settings.seed, strategy, case.user, case.history) for case in cases]
+        return prompts, asked(self._policy, prompts, self._settings, seeds)
 
     def _shown(self, case: Case) -> list[str]:
         latest = case.history[-self._settings.history_length :]
         if self._settings.shuffled:
-            draw = np.random.default_rng([self._settings.seed, crc32(repr((case.user, case.history)).encode())])
+            draw = np.random.default_rng([self._settings.seed, mark_of(case.user, case.history)])
             latest = tuple(draw.permutation(latest).tolist())
         return [self._catalog.title(item) for item in latest]
-
-    def _cost(self, prompt: str, reply: Reply) -> tuple[int, int]:
-        return reply.usage or (len(self._policy.encode(prompt)), len(reply.tokens))
 
     def _reasons(self, case: Case, items: Sequence[Grounded]) -> tuple[str, ...]:
         """Of each item the one or two of the history whose texts are nearest to its own."""

@@ -11,21 +11,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
-from zlib import crc32
 
 import numpy as np
 from pydantic import Field
 
 from fathom.contracts import Conversation, Policy
 from fathom.errors import ConfigError, ModelError
-from fathom.language.prompt import within
 from fathom.prompting.answers import read_order, spoken
+from fathom.prompting.asking import Answered, AskingSettings, asked, fitted, mark_of, opened
 from fathom.prompting.matching import Titles
 from fathom.prompting.orders import WAYS, Ordered, Pair, Point, Question, Said, Way, WaySettings, Whole
-from fathom.prompting.prompts import Words, numbered, prompts_of
+from fathom.prompting.prompts import numbered, prompts_of
 from fathom.prompting.ratings import expected_rating, read_rating
-from fathom.records import Case, Catalog, Reply
-from fathom.settings import Settings
+from fathom.records import Case, Catalog
 
 BEST = 10
 """A single candidate is rated from 0 to this."""
@@ -34,7 +32,7 @@ NEEDS: Mapping[type[Question], tuple[str, ...]] = {Whole: ("candidates",), Pair:
 """What a prompt must show of a question."""
 
 
-class RankerSettings(Settings):
+class RankerSettings(AskingSettings):
     """What the model is shown, how it is asked, how its answers are read."""
 
     prompts: str = "ranking"
@@ -45,22 +43,14 @@ class RankerSettings(Settings):
     """How the order comes about: listwise, sliding, pairwise, heapsort, passes or pointwise."""
     asking: WaySettings = WaySettings()
     """How often and how much at a time is asked."""
-    words: Words = Words()
-    """What things of the catalogue are called."""
     history: Literal["true", "shuffled", "fake", "none"] = "true"
     """What the model sees: the person's own history, the same in an order drawn for each person, one of drawn items, or none."""
-    history_length: int = Field(default=50, ge=1)
-    """The latest events of the history that are shown."""
     answers: Literal["words", "likelihoods"] = "words"
     """How answers are read: from what the model writes, or from how likely it would write each of them; the latter needs a local model."""
     temperature: float = Field(default=0.2, ge=0)
-    """Of what it writes; 0 is greedy."""
-    prompt_tokens: int = Field(default=4096, ge=1)
-    """Tokens of a question; the oldest events of the history are left out until it fits. Endpoints do not say how many there are."""
+    """Of what the model writes; 0 is greedy."""
     reply_tokens: int = Field(default=1024, ge=1)
     """Tokens of an answer, thoughts included."""
-    seed: int = Field(default=42, ge=0)
-    """Of drawn orders and of sampling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +119,15 @@ class PromptedRanker:
             labels = [row.labels(question) for row, question in part]
             prompts = [self._prompt(row, question, label) for (row, question), label in zip(part, labels, strict=True)]
             seeds = [row.next_seed() for row, _ in part]
-            conversation = self._policy.converse(prompts, temperature=self._settings.temperature, seeds=seeds)
             if self._settings.answers == "likelihoods":
-                said += self._weighed(conversation, part, labels)
+                said += self._weighed(opened(self._policy, prompts, self._settings, seeds), part, labels)
                 for (row, _), prompt in zip(part, prompts, strict=True):
-                    row.note(prompt, "", read=len(self._policy.encode(prompt)), written=0)
-            else:
-                replies = conversation.reply(range(len(part)), (), [self._settings.reply_tokens] * len(part))
-                said += [row.read(question, reply, label) for (row, question), reply, label in zip(part, replies, labels, strict=True)]
-                for (row, _), prompt, reply in zip(part, prompts, replies, strict=True):
-                    read, written = reply.usage or (len(self._policy.encode(prompt)), len(reply.tokens))
-                    row.note(prompt, reply.text, read=read, written=written)
+                    row.note(prompt, Answered("", len(self._policy.encode(prompt)), 0))
+                continue
+            answers = asked(self._policy, prompts, self._settings, seeds)
+            for (row, question), prompt, answer, label in zip(part, prompts, answers, labels, strict=True):
+                said.append(row.read(question, answer.text, label))
+                row.note(prompt, answer)
         return said
 
     def _prompt(self, row: "_Live", question: Question, labels: tuple[str, str]) -> str:
@@ -150,7 +138,7 @@ class PromptedRanker:
         def filled(history: Sequence[str]) -> str:
             return self._prompts.render(strategy, settings.words, row.slots(question, labels, history), needs=needs)
 
-        return within(row.shown, filled, name=strategy, most=settings.prompt_tokens, count=lambda text: len(self._policy.encode(text)))
+        return fitted(row.shown, filled, self._policy, settings, name=strategy)
 
     def _weighed(
         self, conversation: Conversation, part: Sequence[tuple["_Live", Question]], labels: Sequence[tuple[str, str]]
@@ -171,7 +159,7 @@ class _Live:
         self._titles = [catalog.title(item) for item in items]
         self._settings = settings
         # Of the person and what they are shown, never of the place in a batch and never of what came next.
-        mark = crc32(repr((case.user, case.history, tuple(items))).encode())
+        mark = mark_of(case.user, case.history, tuple(items))
         self._draw = np.random.default_rng([settings.seed, mark])
         self.shown = [catalog.title(item) for item in _shown(case, catalog, settings, self._draw)]
         self._seeds = np.random.default_rng([settings.seed, mark, 1])
@@ -192,11 +180,11 @@ class _Live:
         told = tuple(scores[place] for place in order)
         return RankedCandidates(self._user, ordered, told, dict(self.tally), prompt, reply, self.seconds)
 
-    def note(self, prompt: str, reply: str, *, read: int, written: int) -> None:
+    def note(self, prompt: str, answer: Answered) -> None:
         """A question that was asked, and what it cost."""
-        self._first = self._first or (prompt, reply)
-        self.tally["read"] += read
-        self.tally["written"] += written
+        self._first = self._first or (prompt, answer.text)
+        self.tally["read"] += answer.read
+        self.tally["written"] += answer.written
 
     def send(self, said: Sequence[Said]) -> None:
         """Go on with the answers to what was pending."""
@@ -235,12 +223,12 @@ class _Live:
             case _:
                 assert_never(question)
 
-    def read(self, question: Question, reply: Reply, labels: tuple[str, str]) -> Said:
+    def read(self, question: Question, reply: str, labels: tuple[str, str]) -> Said:
         """What a reply says."""
         self.tally["questions"] += 1
         match question:
             case Whole(shown):
-                answer = read_order(reply.text, [self._titles[place] for place in shown])
+                answer = read_order(reply, [self._titles[place] for place in shown])
                 self.tally["unreadable"] += not answer.order
                 self.tally["compliant"] += answer.compliant
                 self.tally["lines"] += len(shown)
@@ -249,10 +237,10 @@ class _Live:
                 self.tally["missing"] += len(answer.missing)
                 return [shown[place] for place in answer.order]
             case Pair(first, second):
-                chosen = read_choice(reply.text, labels, (self._titles[first], self._titles[second]))
+                chosen = read_choice(reply, labels, (self._titles[first], self._titles[second]))
                 return self._counted(None if chosen is None else 1.0 - chosen, otherwise=0.5)
             case Point(_):
-                return self._counted(read_rating(reply.text, lowest=0, best=BEST), otherwise=BEST / 2)
+                return self._counted(read_rating(reply, lowest=0, best=BEST), otherwise=BEST / 2)
             case _:
                 assert_never(question)
 

@@ -6,27 +6,23 @@ What cannot be read falls back to the person's own mean, or to everybody's, and 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
-from zlib import crc32
 
 import numpy as np
 from pydantic import Field
 
 from fathom.contracts import Policy
-from fathom.language.prompt import within
-from fathom.prompting.prompts import Words, prompts_of
+from fathom.prompting.asking import AskingSettings, asked, fitted, mark_of, opened
+from fathom.prompting.prompts import prompts_of
 from fathom.prompting.ratings import expected_rating, read_rating
 from fathom.recommenders.raters import Numbers, rated
 from fathom.records import Case, Catalog
-from fathom.settings import Settings
 
 
-class RaterSettings(Settings):
+class RaterSettings(AskingSettings):
     """What the model is shown, and how its answers are read."""
 
     prompts: str = "rating"
     """The prompts that come with Fathom, or a file of one's own."""
-    words: Words = Words()
-    """What things of the catalogue are called."""
     history_length: int = Field(default=20, ge=1)
     """The latest rated events of the history that are shown."""
     examples: int = Field(default=0, ge=0)
@@ -39,14 +35,6 @@ class RaterSettings(Settings):
     """From one rating to the next; of answers by likelihoods."""
     answers: Literal["words", "likelihoods"] = "words"
     """How answers are read: from what the model writes, or as the expectation over how likely each rating is; that needs a local model."""
-    temperature: float = Field(default=0.0, ge=0)
-    """Of what it writes; 0 is greedy."""
-    prompt_tokens: int = Field(default=4096, ge=1)
-    """Tokens of a question; the oldest events are left out until it fits."""
-    reply_tokens: int = Field(default=256, ge=1)
-    """Tokens of an answer, thoughts included."""
-    seed: int = Field(default=42, ge=0)
-    """Of drawn examples and of sampling."""
 
 
 class PromptedRater:
@@ -79,21 +67,19 @@ class PromptedRater:
         for start in range(0, len(cases), self._policy.at_once):
             part = cases[start : start + self._policy.at_once]
             prompts = [self._prompt(case) for case in part]
-            seeds = [crc32(repr((self._settings.seed, case.user, case.history, case.target)).encode()) for case in part]
-            conversation = self._policy.converse(prompts, temperature=self._settings.temperature, seeds=seeds)
+            seeds = [mark_of(self._settings.seed, case.user, case.history, case.target) for case in part]
             if self._settings.answers == "likelihoods":
                 scale = self.scale
+                conversation = opened(self._policy, prompts, self._settings, seeds)
                 weights = conversation.score(range(len(part)), [[f"{rating:g}" for rating in scale]] * len(part))
                 found += [expected_rating(logprobs.tolist(), scale) for logprobs in weights]
                 self.tally["read"] += sum(len(self._policy.encode(prompt)) for prompt in prompts)
             else:
-                replies = conversation.reply(range(len(part)), (), [self._settings.reply_tokens] * len(part))
-                for case, prompt, reply in zip(part, prompts, replies, strict=True):
-                    rating = read_rating(reply.text, lowest=self._settings.lowest, best=self._settings.best)
+                for case, answer in zip(part, asked(self._policy, prompts, self._settings, seeds), strict=True):
+                    rating = read_rating(answer.text, lowest=self._settings.lowest, best=self._settings.best)
                     self.tally["unreadable"] += rating is None
                     found.append(self._fallback(case) if rating is None else rating)
-                    read, written = reply.usage or (len(self._policy.encode(prompt)), len(reply.tokens))
-                    self.tally.update(read=read, written=written)
+                    self.tally.update(read=answer.read, written=answer.written)
             self.tally["questions"] += len(part)
             if self._progress is not None:
                 self._progress(len(part))
@@ -117,8 +103,7 @@ class PromptedRater:
         def filled(events: Sequence[str]) -> str:
             return self._prompts.render("rating", settings.words, slots | {"history": "\n".join(events)}, needs=("candidate",))
 
-        count = settings.prompt_tokens
-        return within(self._events(case), filled, name="rating", most=count, count=lambda text: len(self._policy.encode(text)))
+        return fitted(self._events(case), filled, self._policy, settings, name="rating")
 
     def _events(self, case: Case) -> list[str]:
         items, ratings = rated(case)
@@ -133,7 +118,7 @@ class PromptedRater:
         count = self._settings.examples
         if not count or not self._others:
             return []
-        draw = np.random.default_rng([self._settings.seed, crc32(repr((case.user, case.history)).encode())])
+        draw = np.random.default_rng([self._settings.seed, mark_of(case.user, case.history)])
         places = (
             draw.permutation(len(self._others))
             if len(self._others) < 4 * count
