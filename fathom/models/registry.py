@@ -19,6 +19,7 @@ from fathom.models.sasrec import GSASRec, PlainSASRec, SASRecPlus
 from fathom.models.sasrec_text import SASRecText
 from fathom.models.session_knn import STAN, VSTAN, VSkNN
 from fathom.models.ssept import SSEPT
+from fathom.models.text import Text
 from fathom.models.transformers4rec import Transformers4Rec
 from fathom.models.xlnet import XLNetCLM, XLNetMLM, XLNetPLM, XLNetRTD
 
@@ -27,6 +28,7 @@ MODELS: Mapping[str, type[AnyModel]] = {
     for model in (
         Popularity,
         BM25,
+        Text,
         ItemKNN,
         EASE,
         ALS,

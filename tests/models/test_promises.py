@@ -23,6 +23,7 @@ NETWORK: dict[str, Any] = {
 ROWS: dict[str, Any] = {"width": 32, "length": 16, "input_dropout": 0.0, "fit": NETWORK["fit"] | {"epochs": 25, "learning_rate": 0.006}}
 SMALL: dict[str, dict[str, Any]] = {
     "prod2vec": {"width": 16, "fit": {"epochs": 20, "batch_size": 512, "learning_rate": 0.02}},
+    "text": {"encoder": "hashing"},
     "gru4rec": {"width": 32, "negatives": 20, "fit": {"epochs": 30, "batch_size": 16, "learning_rate": 0.01, "precision": "float32"}},
     "attrec": {"width": 32, "fit": {"epochs": 40, "batch_size": 256, "learning_rate": 0.01}},
     "afm": {"width": 16, "fit": {"epochs": 20, "batch_size": 128, "learning_rate": 0.01}},

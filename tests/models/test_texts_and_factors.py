@@ -12,6 +12,7 @@ from fathom.models.bm25 import BM25, BM25Settings
 from fathom.models.factors import ALS, BPR, ALSSettings, BPRSettings
 from fathom.models.model import TrainingData
 from fathom.models.prod2vec import Prod2Vec, Prod2VecSettings, _pairs
+from fathom.models.text import Text, TextSettings
 from fathom.records import Case, Catalog, Interactions, cases_of
 from fathom.training.run import Run
 from fathom.training.supervised import FitSettings
@@ -117,3 +118,15 @@ def test_a_person_and_an_item_that_the_log_does_not_know_are_strangers(tmp_path:
     [absent, nobody] = model.score([Case(1, (1, 2), 0), Case(-1, (1, 2), 0)])
     assert torch.equal(absent, nobody)
     assert float(absent[10]) == float(absent[1:].min())
+
+
+def test_text_ranks_items_that_nobody_has_taken_as_soon_as_they_are_there(tmp_path: Path) -> None:
+    model = Text.fit(data(tmp_path), TextSettings(encoder="hashing", weighting="last"))
+    new = Catalog(("n1", "n2"), ("Red thing 3", "Something quite different"), {"colour": (("red",), ("mauve",))})
+    before = model.score(cases_of([(4,)]))
+    assert list(model.add_items(new)) == [N_ITEMS + 1, N_ITEMS + 2]
+    ranking = model.recommend(cases_of([(4,)]), 3)
+    assert ranking.items[0, 0] == N_ITEMS + 1, "it is called as item 4 is"
+    assert torch.equal(model.score(cases_of([(4,)]))[:, : N_ITEMS + 1], before)
+    model.save(tmp_path / "text")
+    assert Text.load(tmp_path / "text").recommend(cases_of([(4,)]), 3).items.tolist() == ranking.items.tolist()

@@ -38,6 +38,7 @@ OWN = {
     "prod2vec": {"fit": FIT},
     **dict.fromkeys(("sasrec", "gsasrec", "sasrec+"), NETWORK),
     "sasrec-text": NETWORK | {"encoder": "hashing"},
+    "text": {"encoder": "hashing"},
     "item-knn": {"neighbours": 7},
     **dict.fromkeys(("bert4rec", "xlnet-clm", "xlnet-mlm", "xlnet-plm", "xlnet-rtd"), ROWS),
     "attrec": {"width": 8, "fit": FIT},

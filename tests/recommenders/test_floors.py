@@ -10,7 +10,7 @@ from fathom.contracts import Recommender
 from fathom.errors import ConfigError, DataError, ModelError
 from fathom.models.popularity import Popularity
 from fathom.recommenders.ranked import Ranked
-from fathom.recommenders.textual import TextRecommender
+from fathom.recommenders.textual import TextRecommender, Weighting
 from fathom.records import PAD, Case, Interactions, cases_of
 
 VECTORS = np.array([[0, 0], [1, 0], [0.8, 0.6], [0, 1], [-1, 0], [0, 0]], dtype=np.float32)
@@ -116,3 +116,34 @@ def test_text_refuses_vectors_that_are_not_finite() -> None:
         TextRecommender(broken)
     with pytest.raises(ConfigError, match="half_life 0"):
         TextRecommender(VECTORS, half_life=0)
+
+
+@pytest.mark.parametrize(
+    ("weighting", "weights"),
+    [
+        ("decay", [0.25, 0.5, 1.0]),
+        ("constant", [1.0, 1.0, 1.0]),
+        ("linear", [1 / 3, 2 / 3, 1.0]),
+        ("quadratic", [1 / 9, 4 / 9, 1.0]),
+        ("last", [0.0, 0.0, 1.0]),
+    ],
+)
+def test_a_taste_is_the_weighted_mean_of_its_texts(weighting: Weighting, weights: list[float]) -> None:
+    text = TextRecommender(VECTORS, weighting=weighting, half_life=1.0)
+    mean = sum(weight * text.vectors[item] for weight, item in zip(weights, (1, 3, 2), strict=True))
+    assert torch.allclose(text.users(cases_of([[1, 3, 2]]))[0], mean / mean.norm(), atol=1e-6)
+
+
+def test_a_free_text_asks_alone_or_beside_a_taste() -> None:
+    text = TextRecommender(VECTORS)
+    query = VECTORS[2] * 3.0
+    case = cases_of([[1, 4]])
+    alone = text.asked(query, case, 3, weight=1.0)
+    assert alone.items[0, 0] == 2
+    assert text.asked(query, case, 3, weight=0.0).items.tolist() == text.recommend(case, 3).items.tolist()
+    taste = text.users(case)[0] + torch.from_numpy(VECTORS[2]) / np.linalg.norm(VECTORS[2])
+    scores = text.vectors @ taste
+    scores[[0, 1, 4]] = -torch.inf
+    assert text.asked(query, case, 1, weight=0.5).items[0, 0] == int(scores.argmax())
+    with pytest.raises(ConfigError, match=r"weight is 1\.5: write 0 for the taste alone"):
+        text.asked(query, case, 1, weight=1.5)
