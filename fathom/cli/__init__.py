@@ -157,7 +157,7 @@ def chat(
     transcript: Annotated[
         Path | None, typer.Option(help="JSON file in which the conversation is kept, and from which it goes on.", show_default=False)
     ] = None,
-    encoder: Annotated[str, typer.Option(help="Of texts: minilm, hashing, or st:NAME.")] = "minilm",
+    encoder: Annotated[str, typer.Option(help="Of texts: minilm, hashing, st:NAME, lm:FOLDER or http://HOST/v1#MODEL.")] = "minilm",
 ) -> None:
     """Recommend in conversation: wishes, filters, 'more like this', 'swap the second one', 'undo'. Needs no language model."""
     from fathom.pipeline.chat import chat as talk

@@ -164,36 +164,9 @@ class RemotePolicy:
             except _HalfAnswerError as half:
                 told = str(half)
             except openai.APIError as error:  # the client itself has tried as often as it was told
-                raise ModelError(self._named(error)) from error
+                raise ModelError(refusal(error, self._settings, self._key, self._client)) from error
             time.sleep(pause)
         raise ModelError(f"{self._settings.base_url} ends its answers half way, {self._settings.retries + 1} times in a row ({told})")
-
-    def _named(self, error: openai.APIError) -> str:
-        """What went wrong and what to do, without the key, which endpoints like to repeat."""
-        settings, told = self._settings, str(error)
-        if self._key:
-            told = told.replace(self._key, "***")
-        match error:
-            case openai.APITimeoutError():
-                why = f"it said nothing for {settings.timeout:g} s: raise timeout, or lower parallel"
-            case openai.APIConnectionError():
-                why = "it cannot be reached: is it running, and is base_url right?"
-            case openai.AuthenticationError() | openai.PermissionDeniedError():
-                key = "the key in" if self._key else "no key:"
-                why = f"it refuses {key} the environment variable {settings.api_key_variable}"
-            case openai.NotFoundError():
-                why = f"it has no model '{settings.model}', or base_url lacks a part such as /v1{self._models()}"
-            case openai.RateLimitError():
-                why = f"it asks to wait, still after {settings.retries} retries: lower parallel, or raise retries"
-            case _:
-                why = "it refuses the request" if isinstance(error, openai.APIStatusError) else "it fails"
-        return f"{settings.base_url} does not answer for model '{settings.model}': {why} ({told})"
-
-    def _models(self) -> str:
-        """Which model may be meant, where the endpoint says which ones it has."""
-        with suppress(openai.OpenAIError, ValueError):
-            return suggestion(self._settings.model, [model.id for model in self._client.with_options(max_retries=0).models.list()])
-        return ""
 
     def _written(self, pieces: Sequence[Piece], stops: Sequence[str], *, limit: int, temperature: float, seed: int) -> "_Kept":
         """Ask the endpoint once; cut the stream at the first stop string."""
@@ -242,6 +215,32 @@ class RemotePolicy:
             for chunk in chunks:
                 text = chunk.choices[0].text if chunk.choices else ""
                 yield _Part(text, bool(chunk.choices and chunk.choices[0].finish_reason), _usage(chunk.usage))
+
+
+def refusal(error: openai.APIError, settings: RemoteSettings, key: str, client: openai.OpenAI) -> str:
+    """What went wrong and what to do, without the key, which endpoints like to repeat."""
+    told = str(error).replace(key, "***") if key else str(error)
+    match error:
+        case openai.APITimeoutError():
+            why = f"it said nothing for {settings.timeout:g} s: raise timeout, or lower parallel"
+        case openai.APIConnectionError():
+            why = "it cannot be reached: is it running, and is base_url right?"
+        case openai.AuthenticationError() | openai.PermissionDeniedError():
+            why = f"it refuses {'the key in' if key else 'no key:'} the environment variable {settings.api_key_variable}"
+        case openai.NotFoundError():
+            why = f"it has no model '{settings.model}', or base_url lacks a part such as /v1{_meant(settings.model, client)}"
+        case openai.RateLimitError():
+            why = f"it asks to wait, still after {settings.retries} retries: lower parallel, or raise retries"
+        case _:
+            why = "it refuses the request" if isinstance(error, openai.APIStatusError) else "it fails"
+    return f"{settings.base_url} does not answer for model '{settings.model}': {why} ({told})"
+
+
+def _meant(model: str, client: openai.OpenAI) -> str:
+    """Which model may be meant, where the endpoint says which ones it has."""
+    with suppress(openai.OpenAIError, ValueError):
+        return suggestion(model, [other.id for other in client.with_options(max_retries=0).models.list()])
+    return ""
 
 
 class _HalfAnswerError(Exception):

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from fathom.items.embed import cache_folder, item_vectors
-from fathom.items.encoders import encoder
+from fathom.language.encoding import text_encoder
 from fathom.models.model import TrainingData
 from fathom.models.network_model import NetworkModel
 from fathom.models.searching import FIT, Range, SearchSpace
@@ -24,7 +24,7 @@ class SASRecTextTraining(SASRecTraining):
     """SASRec over texts and how it is trained."""
 
     encoder: str = "minilm"
-    """Makes vectors of item texts: minilm, hashing, or st:NAME for any sentence-transformers model."""
+    """Makes vectors of item texts: minilm, hashing, st:NAME, lm:FOLDER or http://HOST/v1#MODEL."""
     experts: int = Field(default=8, ge=1)
     """Linear maps in the mixture that takes text vectors to the space of items."""
     text_dropout: float = Field(default=0.2, ge=0, lt=1)
@@ -45,7 +45,7 @@ class SASRecText(NetworkModel[SASRecTextTraining]):
     @classmethod
     def fit(cls, data: TrainingData, settings: SASRecTextTraining) -> Self:
         """The network fitted to the data by the full softmax."""
-        vectors = torch.from_numpy(item_vectors(data.catalog, encoder(settings.encoder), cache_folder()))
+        vectors = torch.from_numpy(item_vectors(data.catalog, text_encoder(settings.encoder), cache_folder()))
         with noise_from(settings.fit.seed):
             network = cls._over(vectors, settings)
         cls.train(network, data, settings)
@@ -61,7 +61,7 @@ class SASRecText(NetworkModel[SASRecTextTraining]):
         """Take `items` behind the present ones, known by their texts, so that they can be recommended; returns their ids."""
         assert isinstance(self.network.items, TextItems)
         first = self.n_items + 1
-        self.network.items.add(torch.from_numpy(item_vectors(items, encoder(self.settings.encoder), cache_folder()))[1:])
+        self.network.items.add(torch.from_numpy(item_vectors(items, text_encoder(self.settings.encoder), cache_folder()))[1:])
         self.n_items = self.network.n_items = first + items.n_items - 1
         return range(first, self.n_items + 1)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fathom.items.embed import cache_folder, item_vectors
-from fathom.items.encoders import encoder
+from fathom.language.encoding import text_encoder
 from fathom.models.model import TensorModel, TrainingData, refuse_unknown
 from fathom.models.searching import Range, SearchSpace
 from fathom.recommenders.textual import TextRecommender, Weighting
@@ -21,7 +21,7 @@ class TextSettings(Settings):
     """What of an item is read, by whom, and how a history becomes a query."""
 
     encoder: str = "minilm"
-    """Makes vectors of item texts: minilm, hashing, or st:NAME for any sentence-transformers model."""
+    """Makes vectors of item texts: minilm, hashing, st:NAME, lm:FOLDER or http://HOST/v1#MODEL."""
     template: str | None = None
     """What of an item is read, such as '{title} by {director}'; left out: title, attributes and description."""
     weighting: Weighting = "decay"
@@ -46,7 +46,7 @@ class Text(TensorModel[TextSettings]):
     @classmethod
     def fit(cls, data: TrainingData, settings: TextSettings) -> Self:
         """The vectors of all items."""
-        vectors = item_vectors(data.catalog, encoder(settings.encoder), cache_folder(), template=settings.template)
+        vectors = item_vectors(data.catalog, text_encoder(settings.encoder), cache_folder(), template=settings.template)
         return cls(data.catalog.n_items, settings, {"vectors": torch.from_numpy(vectors)})
 
     def score(self, cases: Sequence[Case]) -> Tensor:
@@ -57,7 +57,7 @@ class Text(TensorModel[TextSettings]):
     def add_items(self, items: Catalog) -> range:
         """Take `items` behind the present ones, known by their texts; returns their ids."""
         first = self.n_items + 1
-        new = item_vectors(items, encoder(self.settings.encoder), cache_folder(), template=self.settings.template)[1:]
+        new = item_vectors(items, text_encoder(self.settings.encoder), cache_folder(), template=self.settings.template)[1:]
         self.tensors["vectors"] = torch.cat([self.tensors["vectors"], torch.from_numpy(new)])
         self.n_items += items.n_items
         self.__dict__.pop("_recommender", None)

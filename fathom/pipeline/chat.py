@@ -14,7 +14,7 @@ from fathom.conversation.state import Answer, State, load, save
 from fathom.data.dataset import Dataset
 from fathom.errors import ConfigError, suggestion
 from fathom.items.embed import cache_folder, item_vectors
-from fathom.items.encoders import encoder
+from fathom.language.encoding import text_encoder
 from fathom.records import Catalog
 
 GREETING = (
@@ -25,7 +25,7 @@ GREETING = (
 def chat(folder: Path, *, user: str, transcript: Path | None, encoder_name: str) -> None:
     """Talk until the input ends. With `transcript` the conversation is kept there after every turn, and goes on from there."""
     dataset = Dataset.load(folder / "dataset" if (folder / "dataset").is_dir() else folder)
-    words = encoder(encoder_name)
+    words = text_encoder(encoder_name)
     counts = np.bincount(dataset.interactions.items, minlength=dataset.catalog.n_items + 1).astype(np.int64)
     shelves = Shelves(dataset.catalog, words, item_vectors(dataset.catalog, words, cache_folder()), counts)
     assistant, console = Assistant(shelves), Console(highlight=False)

@@ -126,7 +126,7 @@ class LanguageRecipe(Recipe):
     """What the recipes of language models that recommend have in common."""
 
     encoder: str = "minilm"
-    """Makes vectors of item texts and preferences: minilm, hashing, or st:NAME for any sentence-transformers model."""
+    """Makes vectors of item texts and preferences: minilm, hashing, st:NAME, lm:FOLDER or http://HOST/v1#MODEL."""
     hold_out: HoldOutSettings = HoldOutSettings()
     """Which training events are kept back for reinforcement learning."""
     sasrec: SASRecTraining = SASRecTraining()

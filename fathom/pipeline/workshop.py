@@ -15,7 +15,7 @@ from fathom.data.titles import TitleIndex
 from fathom.data.world_oracle import Oracle
 from fathom.errors import DataError, suggestion
 from fathom.items.embed import cache_folder, item_vectors
-from fathom.items.encoders import encoder
+from fathom.language.encoding import text_encoder
 from fathom.pipeline.recipe import LanguageRecipe, Recipe
 from fathom.recommenders.sasrec import SASRec
 from fathom.records import PAD, Case, Catalog, Floats, Interactions, Ints, Split
@@ -112,7 +112,7 @@ class LanguageWorkshop(Workshop):
     @cached_property
     def encoder(self) -> TextEncoder:
         """Makes vectors of item texts and of preferences."""
-        return encoder(self.recipe.encoder)
+        return text_encoder(self.recipe.encoder)
 
     @cached_property
     def vectors(self) -> Floats:

@@ -3,6 +3,7 @@
     GET  /v1/models
     POST /v1/chat/completions  {"model": "fathom", "messages": [{"role": "user", "content": "..."}], "max_tokens": 64}
     POST /v1/completions       {"model": "fathom", "prompt": "...", "max_tokens": 64, "stop": ["\\n"]}
+    POST /v1/embeddings        {"model": "fathom", "input": ["...", "..."]}
     GET  /healthz
 
 What arrives at the same time is written in one batch. A stream sends its text in one piece: the model writes for many at once. What
@@ -23,6 +24,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from fathom.language.encoding import mean_states
 from fathom.language.policy import LocalPolicy
 from fathom.records import Reply
 
@@ -69,6 +71,16 @@ class ChatBody(_Body):
     max_completion_tokens: int | None = Field(default=None, ge=1)
 
 
+class EmbeddingBody(BaseModel):
+    """What POST /v1/embeddings takes."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str
+    input: str | list[str] = Field(min_length=1)
+    encoding_format: Literal["float"] = "float"
+
+
 class Refused(Exception):
     """A request that cannot be answered."""
 
@@ -103,6 +115,12 @@ class Writers:
         batch, place = self._batch, len(self._gathered)
         self._gathered.append(question)
         return (await asyncio.shield(batch))[place]  # shielded: a client that goes away must not take the others' replies with it
+
+    async def vectors(self, texts: Sequence[str]) -> list[list[float]]:
+        """The mean of the hidden states of each text; nothing is written meanwhile."""
+        async with self._one_at_a_time:
+            found: list[list[float]] = (await asyncio.to_thread(mean_states, self._policy, texts)).tolist()
+        return found
 
     async def _run(self) -> list[Reply]:
         async with self._one_at_a_time:
@@ -144,9 +162,12 @@ def language_app(policy: LocalPolicy, *, name: str = "fathom", key: str = "") ->
         if key and request.headers.get("authorization", "") != f"Bearer {key}":
             raise Refused(401, "the key is missing or not the server's: send it as 'Authorization: Bearer KEY'", code="invalid_api_key")
 
+    def known(model: str) -> None:
+        if model != name:
+            raise Refused(404, f"there is no model '{model}' here: ask for '{name}'", code="model_not_found", param="model")
+
     def question(body: _Body, prompt: str, limit: int) -> _Question:
-        if body.model != name:
-            raise Refused(404, f"there is no model '{body.model}' here: ask for '{name}'", code="model_not_found", param="model")
+        known(body.model)
         tokens = len(policy.encode(prompt))
         if not 0 < tokens < policy.context:
             most = f"this model's context is {policy.context} tokens, the reply among them"
@@ -184,6 +205,15 @@ def language_app(policy: LocalPolicy, *, name: str = "fathom", key: str = "") ->
     async def chat(body: ChatBody) -> Response:
         limit = body.max_completion_tokens or body.max_tokens
         return await answered(body, question(body, chat_text(policy, body.messages), limit), chat=True)
+
+    @app.post("/v1/embeddings", dependencies=[Depends(with_key)])
+    async def embed(body: EmbeddingBody) -> dict[str, object]:
+        known(body.model)
+        texts = [body.input] if isinstance(body.input, str) else body.input
+        vectors = await writers.vectors(texts)
+        data = [{"object": "embedding", "index": place, "embedding": vector} for place, vector in enumerate(vectors)]
+        read = sum(len(policy.encode(text)) for text in texts)
+        return {"object": "list", "data": data, "model": name, "usage": {"prompt_tokens": read, "total_tokens": read}}
 
     return app
 

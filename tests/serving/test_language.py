@@ -5,10 +5,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
+import numpy as np
 import openai
 import pytest
+import torch
 import uvicorn
 from outside import save_tiny_qwen2
 from typer.testing import CliRunner
@@ -16,6 +19,7 @@ from worlds import film_catalog
 
 from fathom.cli.serve import app
 from fathom.errors import ConfigError, ModelError
+from fathom.language.encoding import text_encoder
 from fathom.language.policy import LocalPolicy
 from fathom.language.remote import RemotePolicy
 from fathom.language.remote_settings import RemoteSettings
@@ -176,3 +180,29 @@ def test_the_command_says_what_it_cannot_serve() -> None:
     told = CliRunner().invoke(app, ["llm", "./nowhere", "--key-variable", "FATHOM_NO_SUCH_KEY"])
     assert isinstance(told.exception, ConfigError)
     assert "--key-variable FATHOM_NO_SUCH_KEY: there is no such environment variable" in str(told.exception)
+
+
+def test_embeddings_are_the_means_of_hidden_states_here_and_there(url: str, policy: LocalPolicy, tmp_path: Path) -> None:
+    texts = ["Emma", "Doom Eternal and more", "", "Heat"]
+    policy.save(tmp_path / "lm")
+    here, there = text_encoder(f"lm:{tmp_path / 'lm'}"), text_encoder(f"{url}#fathom")
+    mine = here.encode(texts)
+    assert mine.shape == (4, here.width) == (4, there.width)
+    assert np.linalg.norm(mine, axis=1) == pytest.approx([1, 1, 0, 1], abs=1e-5)
+    assert np.abs(there.encode(texts) - mine).max() < 1e-5
+    assert np.abs(here.encode(texts[1:2]) - mine[1:2]).max() < 1e-5, "batch mates and padding change nothing"
+    states = policy.hidden(torch.tensor([policy.encode("Emma")]))[0].mean(dim=0)
+    assert torch.allclose(torch.from_numpy(mine[0]), states / states.norm(), atol=1e-5)
+    assert here.name.startswith("lm-mean@")
+    assert there.name == f"{url}#fathom"
+
+
+def test_encoders_that_cannot_be_are_told(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"encoder 'lm:\./nowhere': there is no such folder"):
+        text_encoder("lm:./nowhere")
+    with pytest.raises(ConfigError, match="write the address, '#', and the endpoint's name of the model"):
+        text_encoder(url)
+    with pytest.raises(ModelError, match="it has no model 'gpt', or base_url lacks a part such as /v1"):
+        text_encoder(f"{url}#gpt").encode(["a"])
+    with pytest.raises(ConfigError, match="unknown text encoder 'minilmm'"):
+        text_encoder("minilmm")

@@ -43,7 +43,7 @@ class RankingRecipe(SequentialRecipe):
     language: LanguageSettings | None = None
     """A language model here: the built-in one, pretrained on the training histories, or one from outside."""
     encoder: str = "minilm"
-    """Of the built-in one's title vectors: minilm, hashing, or st:NAME for any sentence-transformers model."""
+    """Of the built-in one's title vectors: minilm, hashing, st:NAME, lm:FOLDER or http://HOST/v1#MODEL."""
     endpoint: RemoteSettings | None = None
     """One behind an OpenAI-compatible address; either this or `language`."""
     asked: dict[str, AskedSettings] = Field(default_factory=dict)

@@ -9,7 +9,7 @@ from fathom.contracts import Policy
 from fathom.data import candidates
 from fathom.evaluation.said import load_said
 from fathom.items.embed import cache_folder, item_vectors
-from fathom.items.encoders import encoder
+from fathom.language.encoding import text_encoder
 from fathom.models.model import AnyModel
 from fathom.models.registry import model_of
 from fathom.pipeline.ranking.recipe import RankingRecipe
@@ -39,7 +39,7 @@ class RankingWorkshop(SequentialWorkshop):
     @cached_property
     def vectors(self) -> Floats:
         """(n_items + 1, d) unit text vectors, row 0 zero."""
-        return item_vectors(self.catalog, encoder(self.recipe.encoder), cache_folder())
+        return item_vectors(self.catalog, text_encoder(self.recipe.encoder), cache_folder())
 
     def scorer(self, name: str) -> AnyModel:
         """The named model."""
