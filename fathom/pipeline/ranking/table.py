@@ -15,6 +15,7 @@ from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import Difference, Row
 from fathom.evaluation.rows import make_comparisons, make_row
 from fathom.evaluation.said import save_said
+from fathom.language.remote_settings import RemoteSettings
 from fathom.pipeline.ranking.recipe import OFFERED
 from fathom.pipeline.ranking.workshop import RankingWorkshop
 from fathom.pipeline.sequential.table import SequentialTable
@@ -23,7 +24,7 @@ from fathom.pipeline.workshop import sampled
 from fathom.prompting.rank import PromptedRanker, RankedCandidates
 from fathom.recommenders.among import Among, Kept
 from fathom.records import Case
-from fathom.training.processes import processes
+from fathom.training.processes import in_shares, processes
 from fathom.training.run import progress
 
 PIECE = 128
@@ -85,7 +86,7 @@ class RankingTable(SequentialTable):
             row = make_row(name, evaluation, seed=work.recipe.seed)
             figures = self._by_place(evaluation) | self._by_rank(evaluation)
             if name in work.recipe.asked:
-                figures |= asked_figures(work.said(name), evaluation.seconds)
+                figures |= asked_figures(work.said(name), evaluation.seconds, work.recipe.endpoint)
             rows.append(row.model_copy(update={"metrics": row.metrics | figures}))
         return rows, self._of_some(evaluations)
 
@@ -122,23 +123,36 @@ class RankingTable(SequentialTable):
         return found | {"popularity/target": float(counts[evaluation.next_items].mean())}
 
     def _ask(self, name: str) -> None:
-        """Ask for every list; what was said is kept piece by piece, so that a stopped run asks for the rest alone."""
-        work, settings = self.work, self.work.recipe.asked[name]
+        """Ask for every list; what was said is kept piece by piece, so that a stopped run asks for the rest alone.
+
+        Several processes share a model that is here. An endpoint is asked by the main one, which knows how many questions are under way.
+        """
+        work, settings, together = self.work, self.work.recipe.asked[name], processes()
         cases = sampled(work.test_cases, settings.users, seed=work.recipe.seed)
-        if not processes().is_main_process:
+        files = [(start, work.folder("asked") / f"{name}@{start:07}.jsonl.gz") for start in range(0, len(cases), PIECE)]
+        missing = [(start, file) for start, file in files if not file.is_file()]
+        together.wait_for_everyone()  # all have looked before the first one is written
+        alone = work.recipe.endpoint is not None
+        if alone and not together.is_main_process:
             return
-        ranker = PromptedRanker(work.who_is_asked, work.catalog, settings)
+        ranker = PromptedRanker(work.who_is_asked, work.catalog, settings) if missing else None
+
+        def share(part: Sequence[Case]) -> list[RankedCandidates]:
+            assert ranker is not None
+            return ranker.rank(part, [work.lists[case.user] for case in part])
+
         with progress(f"asking {name}", len(cases)) as advance:
-            for start in range(0, len(cases), PIECE):
-                file = work.folder("asked") / f"{name}@{start:07}.jsonl.gz"
+            advance(len(cases) - sum(len(cases[start : start + PIECE]) for start, _ in missing))
+            for start, file in missing:
                 part = cases[start : start + PIECE]
-                if not file.is_file():
-                    save_said(file, ranker.rank(part, [work.lists[case.user] for case in part]))
+                said = share(part) if alone else in_shares(share, part)
+                if together.is_main_process:
+                    save_said(file, said)
                 advance(len(part))
-        said = work.said(name)
-        orders = {one.user: (one.items, one.scores) for one in said}
-        evaluation = evaluate(Kept(orders), cases, even_ties=True)
-        replace(evaluation, seconds=sum(one.seconds for one in said)).save(work.folder("ranks") / f"{name}.parquet")
+        if together.is_main_process:
+            told = work.said(name)
+            evaluation = evaluate(Kept({one.user: (one.items, one.scores) for one in told}), cases, even_ties=True)
+            replace(evaluation, seconds=sum(one.seconds for one in told)).save(work.folder("ranks") / f"{name}.parquet")
 
     def trace(self, name: str, case: Case, *, tokens: bool) -> list[RenderableType]:
         del tokens
@@ -152,10 +166,13 @@ class RankingTable(SequentialTable):
         return [told.prompt, told.reply or "(no words: by likelihoods)", "\n".join(titles)]
 
 
-def asked_figures(said: Sequence[RankedCandidates], seconds: float) -> dict[str, float]:
-    """What the answers are like, and what they cost for each person: `questions`, `tokens` written, `context_tokens` read and written,
-    `seconds_per_user`; shares of answers: `compliant`, `unreadable`; of the lines there should be: `invalid_items`, `duplicate_items`,
-    `missing_items`."""
+def asked_figures(said: Sequence[RankedCandidates], seconds: float, endpoint: RemoteSettings | None) -> dict[str, float]:
+    """What the answers are like, and what they cost.
+
+    For each person `questions`, `tokens` written, `context_tokens` read and written, `seconds_per_user`, `money` by the endpoint's prices.
+    Shares of all answers: `compliant`, `unreadable`; of the lines that there should be: `invalid_items`, `duplicate_items`,
+    `missing_items`.
+    """
     total: Counter[str] = Counter()
     for one in said:
         total.update(one.tally)
@@ -168,6 +185,8 @@ def asked_figures(said: Sequence[RankedCandidates], seconds: float) -> dict[str,
         "context_tokens": (total["read"] + total["written"]) / users,
         "seconds_per_user": seconds / users,
     }
+    if endpoint is not None:
+        figures["money"] = (total["read"] * endpoint.price_read + total["written"] * endpoint.price_written) / 1e6 / users
     if total["lines"]:
         figures |= {
             f"{name}_items": total[key] / lines for name, key in (("invalid", "unknown"), ("duplicate", "repeated"), ("missing", "missing"))
