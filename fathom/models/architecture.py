@@ -15,12 +15,14 @@ from fathom.data.batches import pad_right
 from fathom.files import Json
 from fathom.models.event_columns import ColumnSettings, EventColumns
 from fathom.models.model import ProductModel, TrainingData, refuse_unknown
+from fathom.models.network_model import shaped_for, with_texts
 from fathom.models.searching import FIT, Range, SearchSpace
 from fathom.networks.block import BlockSettings
 from fathom.networks.features import FeatureSettings
 from fathom.networks.heads import NextItemSettings
 from fathom.networks.masking import LISTENERS, MaskingSettings, Objective, refuse_two_questions
 from fathom.networks.network import Network, NetworkSettings
+from fathom.recommenders.text_vectors import TextVectorSettings
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Interactions
 from fathom.settings import Settings
@@ -51,6 +53,8 @@ class ArchitectureSettings(ColumnSettings):
     """How items are scored, and how the true one is set against the others."""
     last_only: bool = False
     """Training asks for the last event of each row alone."""
+    texts: TextVectorSettings | None = None
+    """Item vectors from item texts; left out: they are drawn."""
     aggregation: Literal["concat", "sum", "multiply"] = "concat"
     """How what is read of an event is joined."""
     fit: SequenceFit = SequenceFit()
@@ -138,6 +142,7 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         with noise_from(settings.fit.seed):
             counts = torch.bincount(torch.from_numpy(data.interactions.items), minlength=data.catalog.n_items + 1)
             whole = Whole(EventColumns.of(data, settings), cls._parts(settings), counts=counts)
+            with_texts(whole.network.features.items, data.catalog, settings.texts)
         made = cls(whole, settings)
         made._train(data)
         return made
@@ -163,7 +168,9 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
         columns = EventColumns.from_facts(facts, int(str(facts["n_items"])), settings)
         # By how often items are drawn as rivals is among the weights: any counts will do until they are read.
         whole = Whole(columns, cls._parts(settings), counts=torch.ones(columns.schema.item.cardinality, dtype=torch.long))
-        put_weights(whole, read_tensors(folder), folder)
+        tensors = read_tensors(folder)
+        shaped_for(whole, whole.network.features.items, settings.texts, tensors)
+        put_weights(whole, tensors, folder)
         return cls(whole, settings)
 
     @property

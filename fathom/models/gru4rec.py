@@ -21,8 +21,10 @@ from torch.nn.functional import elu
 
 from fathom.data.batches import pad_right
 from fathom.models.model import ProductModel, TrainingData, refuse_unknown
+from fathom.models.network_model import shaped_for, with_texts
 from fathom.models.searching import Range, SearchSpace
 from fathom.recommenders.encoders import Dropout
+from fathom.recommenders.text_vectors import TextVectorSettings
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Interactions, Ints
 from fathom.settings import Settings
@@ -59,6 +61,8 @@ class GRU4RecSettings(Settings):
     """Of `bpr_max`: what the squares of rivals' scores cost (lambda)."""
     elu: float = Field(default=0.0, ge=0)
     """Scores below zero end at minus this; 0: they are left as they are."""
+    texts: TextVectorSettings | None = None
+    """Item vectors from item texts; left out: they are drawn."""
     fit: FitSettings = FitSettings(epochs=10, batch_size=128, learning_rate=2e-3, schedule="cosine", weight_decay=0.0)
     """How it is fitted; one example of `batch_size` is a lane."""
 
@@ -154,6 +158,7 @@ class GRU4Rec(ProductModel[GRU4RecSettings]):
         """The weights of the best validation. What came before a step is known to it, but no gradient goes back there."""
         with noise_from(settings.fit.seed):
             made = cls(Network(data.catalog.n_items, settings))
+            with_texts(made.network.items, data.catalog, settings.texts)
         made._train(data)
         return made
 
@@ -201,8 +206,10 @@ class GRU4Rec(ProductModel[GRU4RecSettings]):
     def load(cls, folder: Path) -> Self:
         """The network saved in `folder`."""
         facts = read_facts(folder, cls.kind)
-        network = Network(int(str(facts["n_items"])), recorded(facts, GRU4RecSettings, folder))
-        put_weights(network, read_tensors(folder) | {"lanes": network.lanes}, folder)
+        settings, tensors = recorded(facts, GRU4RecSettings, folder), read_tensors(folder)
+        network = Network(int(str(facts["n_items"])), settings)
+        shaped_for(network, network.items, settings.texts, tensors)
+        put_weights(network, tensors | {"lanes": network.lanes}, folder)
         return cls(network)
 
 

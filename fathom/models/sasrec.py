@@ -9,10 +9,27 @@ from fathom.models.network_model import BuiltModel
 from fathom.models.searching import FIT, Range, SearchSpace
 from fathom.recommenders.sasrec import SASRec
 from fathom.recommenders.sequence import SequenceNetwork
+from fathom.recommenders.text_vectors import TextVectorSettings
 from fathom.training.sampled import GSASRecTraining, SampledTraining, fit_sampled
 from fathom.training.sequential import SASRecTraining, fit_full_softmax
 
-Training = TypeVar("Training", bound=SampledTraining | SASRecTraining)
+
+class SASRecPlusTraining(SASRecTraining):
+    """SASRec and how it is trained by a softmax."""
+
+    texts: TextVectorSettings | None = None
+    """Item vectors from item texts; left out: they are drawn."""
+    negatives: int = Field(default=0, ge=0)
+    """Rivals drawn for each batch, for catalogues of which not all items can be; 0: all items."""
+
+    @model_validator(mode="after")
+    def _smoothed_over_all(self) -> Self:
+        if self.negatives and self.smoothing:
+            raise ValueError(f"smoothing {self.smoothing:g} spreads over all items, but negatives draws {self.negatives}: leave one out")
+        return self
+
+
+Training = TypeVar("Training", bound=SampledTraining | SASRecPlusTraining)
 
 
 class _OfSASRec(BuiltModel[Training], Generic[Training]):
@@ -22,6 +39,11 @@ class _OfSASRec(BuiltModel[Training], Generic[Training]):
     def build(cls, n_items: int, settings: Training) -> SequenceNetwork:
         """A SASRec."""
         return SASRec(n_items, settings.model)
+
+    @classmethod
+    def texts(cls, settings: Training) -> TextVectorSettings | None:
+        """As the settings say."""
+        return settings.texts
 
     @classmethod
     def seed(cls, settings: Training) -> int:
@@ -57,19 +79,6 @@ class GSASRec(_OfSASRec[GSASRecTraining]):
     def train(cls, network: SequenceNetwork, data: TrainingData, settings: GSASRecTraining) -> None:
         """Against drawn rivals."""
         fit_sampled(network, data.interactions, data.valid, settings=settings, run=data.run, stage=data.stage)
-
-
-class SASRecPlusTraining(SASRecTraining):
-    """SASRec and how it is trained by a softmax."""
-
-    negatives: int = Field(default=0, ge=0)
-    """Rivals drawn for each batch, for catalogues of which not all items can be; 0: all items."""
-
-    @model_validator(mode="after")
-    def _smoothed_over_all(self) -> Self:
-        if self.negatives and self.smoothing:
-            raise ValueError(f"smoothing {self.smoothing:g} spreads over all items, but negatives draws {self.negatives}: leave one out")
-        return self
 
 
 class SASRecPlus(_OfSASRec[SASRecPlusTraining]):

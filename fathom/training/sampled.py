@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fathom.recommenders.sasrec import SASRecSettings
 from fathom.recommenders.sequence import SequenceNetwork
+from fathom.recommenders.text_vectors import TextVectorSettings
 from fathom.records import PAD, Case, Interactions, Ints
 from fathom.settings import Settings
 from fathom.training.ranking_losses import RankingLoss, ranking_loss
@@ -29,6 +30,8 @@ class SampledTraining(Settings):
     """The size of the model."""
     fit: SequenceFit = SequenceFit()
     """How it is fitted."""
+    texts: TextVectorSettings | None = None
+    """Item vectors from item texts; left out: they are drawn."""
     loss: Literal["bce", "gbce", "sampled_softmax", "bpr", "top1", "top1_max", "bpr_max"] = "bce"
     """How the true item is set against the drawn ones."""
     negatives: int = Field(default=1, ge=1)
