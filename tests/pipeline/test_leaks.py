@@ -14,7 +14,7 @@ from fathom.models.popularity import Popularity
 from fathom.pipeline.deeprec import stages
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe
 from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
-from fathom.records import Case, Interactions, Ranking
+from fathom.records import Case, EventColumn, Interactions, Ranking
 from fathom.training.run import Run
 
 WORLD = WorldSettings(films=60, users=40, events=12)
@@ -85,7 +85,12 @@ def learned_from(dataset: Dataset, folder: Path, split: str) -> dict[str, object
 
 @pytest.fixture(scope="module")
 def world() -> Dataset:
-    return build_world(WORLD).dataset
+    """With a column that says which part each event is of: everybody's last one is asked for, and the one before it."""
+    made = build_world(WORLD).dataset
+    log = made.interactions
+    left = np.repeat(log.offsets[1:], np.diff(log.offsets)) - np.arange(log.n_events)
+    parts = EventColumn(np.choose(np.minimum(left, 3), [0, 3, 2, 1]).astype(np.float32), ("train", "valid", "test"))
+    return replace(made, interactions=replace(log, columns={"part": parts}))
 
 
 @pytest.fixture
