@@ -132,6 +132,8 @@ def _read(entries: Sequence[_Entry], known: Titles, titles: Sequence[str]) -> An
 
 def _place(entry: _Entry, known: Titles, taken: Sequence[int]) -> int | None:
     """What a line names: as a whole, without its number, without its marks, without what is said about it."""
+    if match := known.exact(entry.whole, taken) or known.exact(entry.rest, taken):  # as most lines are written
+        return match.place
     for text in _readings(entry):
         if match := known.find(text, taken):
             return match.place
