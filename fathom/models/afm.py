@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fathom.files import Json
-from fathom.models.model import Model, TrainingData, in_batches, numbered, refuse_unknown
+from fathom.models.model import Model, TrainingData, among, in_batches, numbered, refuse_unknown
 from fathom.models.searching import Range, SearchSpace
 from fathom.recommenders.encoders import Dropout
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
@@ -137,7 +137,7 @@ class AFM(Model[AFMSettings]):
         def loss(_: nn.Module, chosen: Ints) -> tuple[Tensor, Tensor]:
             device = network.start.device
             drawn = torch.randint(1, n_items + 1, (len(chosen), settings.negatives))
-            counts = ~torch.from_numpy(np.isin(owners[chosen][:, None] * (n_items + 1) + drawn.numpy(), taken))
+            counts = ~torch.from_numpy(among(owners[chosen][:, None] * (n_items + 1) + drawn.numpy(), taken))
             items = torch.cat([torch.from_numpy(log.items[chosen])[:, None], drawn], dim=1).to(device)
             said = network(torch.from_numpy(owners[chosen] + 1).to(device), torch.from_numpy(last[chosen]).to(device), items).float()
             return bce(said[:, 0], said[:, 1:], counts.to(device)).sum(), torch.tensor(len(chosen), device=device)

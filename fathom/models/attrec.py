@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fathom.data.batches import pad_right
 from fathom.files import Json
-from fathom.models.model import ProductModel, TrainingData, in_batches, refuse_unknown
+from fathom.models.model import ProductModel, TrainingData, among, in_batches, refuse_unknown
 from fathom.models.searching import Range, SearchSpace
 from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded, save_weights
 from fathom.records import PAD, Case, Interactions, Ints
@@ -150,7 +150,7 @@ class AttRec(ProductModel[AttRecSettings]):
             given = before(log, places, settings.latest), owners[places], log.items[places]
             ids, users, true = (torch.from_numpy(part).to(device) for part in given)
             drawn = torch.randint(1, n_items + 1, (len(places), settings.negatives), device=device)
-            known = np.isin(owners[places][:, None] * (n_items + 1) + drawn.cpu().numpy(), taken)
+            known = among(owners[places][:, None] * (n_items + 1) + drawn.cpu().numpy(), taken)
             counts = ~torch.from_numpy(known).to(device)
             people = clipped(network.people(users))
             with torch.autocast(device.type, enabled=False):
