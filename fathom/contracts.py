@@ -32,6 +32,14 @@ class Recommender(Protocol):
         ...
 
 
+class Rater(Protocol):
+    """Foretells ratings. Batch mates never change a row."""
+
+    def rate(self, cases: Sequence[Case]) -> npt.NDArray[np.float64]:
+        """(B,) the rating that each person would give to `case.target`."""
+        ...
+
+
 class Retrieve(Protocol):
     """Answers calls in batches."""
 

@@ -111,6 +111,21 @@ def reciprocal_rank(ranks: Ints, k: int) -> Values:
     return best
 
 
+def area_under_curve(scores: Values, positive: npt.NDArray[np.bool_]) -> float:
+    """The chance that a positive case has a higher score than another one, ties for a half (Mann and Whitney); NaN where all are of a kind.
+
+    >>> area_under_curve(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, True, False, True]))
+    0.875
+    """
+    from scipy.stats import rankdata  # half a second that nobody else who counts ranks has to wait
+
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if not positives or not negatives:
+        return float("nan")
+    return float((rankdata(scores)[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
 METRICS: Mapping[str, Metric] = {
     "ndcg": ndcg,
     "recall": recall,

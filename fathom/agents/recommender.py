@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from fathom.agents.play import Finish, play
 from fathom.agents.protocol import ProtocolSettings
 from fathom.contracts import Policy, Recommender, Tool
 from fathom.data.titles import TitleIndex
+from fathom.recommenders.among import ranking_of
 from fathom.records import PAD, Case, Catalog, Episode, Ranking
 
 
@@ -94,13 +93,3 @@ def own_list(episode: Episode, finish: Finish, *, exclude_history: bool = True) 
     named: Sequence[int | None] = episode.scored if finish == "scored" else episode.answer
     hidden = set(episode.case.history) if exclude_history else set()
     return [item for item in dict.fromkeys(named) if item is not None and item not in hidden]
-
-
-def ranking_of(lists: Sequence[Sequence[int]], k: int) -> Ranking:
-    """Lists of at most k items as a `Ranking` with the scores 0, -1, -2, ..."""
-    items = np.full((len(lists), k), PAD, dtype=np.int64)
-    scores = np.full((len(lists), k), -np.inf, dtype=np.float32)
-    for row, best in enumerate(lists):
-        items[row, : len(best)] = best
-        scores[row, : len(best)] = -np.arange(len(best), dtype=np.float32)
-    return Ranking(items, scores)

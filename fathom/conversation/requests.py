@@ -85,11 +85,6 @@ class Request:
     words: str = ""
     """What is left, without what says nothing."""
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing was asked for."""
-        return self == Request()
-
 
 class Language:
     """The words that a catalogue gives to people: its titles and the values of its attributes."""

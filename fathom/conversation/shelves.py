@@ -117,7 +117,7 @@ def _year_of(title: str) -> float:
 
 def _first_number(catalog: Catalog, name: str, item: int) -> float:
     """The number that an attribute of the item says; NaN where there is none."""
-    for value in catalog.attributes.get(name, ((),) * catalog.n_items)[item - 1]:
+    for value in catalog.attributes[name][item - 1] if name in catalog.attributes else ():
         if found := re.search(r"\d+(?:[.,]\d+)?", value):
             return float(found[0].replace(",", "."))
     return np.nan

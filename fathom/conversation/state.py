@@ -33,12 +33,6 @@ class Span:
             return False
         return (self.low is None or number >= self.low) and (self.high is None or number <= self.high)
 
-    def within(self, other: "Span") -> "Span":
-        """What lies inside both."""
-        lows = [one for one in (self.low, other.low) if one is not None]
-        highs = [one for one in (self.high, other.high) if one is not None]
-        return Span(max(lows, default=None), min(highs, default=None))
-
 
 ANY = Span()
 """No bound at all."""

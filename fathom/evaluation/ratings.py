@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from fathom.errors import DataError
 from fathom.evaluation.compare import interval
+from fathom.metrics import area_under_curve
 from fathom.records import Ints
 
 Numbers = npt.NDArray[np.float64]
@@ -40,21 +41,7 @@ class Ratings:
         """RMSE, MAE and the AUC of telling ratings from `liked` on from lower ones; and the 95 % intervals of the first two."""
         square, plain = interval(self.squared, self.users, seed=seed), interval(self.absolute, self.users, seed=seed)
         means = {"rmse": float(np.sqrt(square.mean)), "mae": plain.mean}
-        if (found := auc(self.foretold, self.given >= liked)) is not None:
+        if not np.isnan(found := area_under_curve(self.foretold, self.given >= liked)):
             means["auc"] = found
         low = {"rmse": float(np.sqrt(min(square.low, square.mean))), "mae": min(plain.low, plain.mean)}
         return means, low, {"rmse": float(np.sqrt(max(square.high, square.mean))), "mae": max(plain.high, plain.mean)}
-
-
-def auc(scores: Numbers, positive: npt.NDArray[np.bool_]) -> float | None:
-    """The chance that a positive case has a higher score than another one, ties counting half; None where all are of one kind.
-
-    >>> auc(np.array([1.0, 2.0, 2.0, 3.0]), np.array([False, False, True, True]))
-    0.875
-    """
-    ups, downs = int(positive.sum()), int((~positive).sum())
-    if not ups or not downs:
-        return None
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - (counts - 1) / 2  # the mean rank of each distinct score, from 1
-    return float((middle[inverse][positive].sum() - ups * (ups + 1) / 2) / (ups * downs))

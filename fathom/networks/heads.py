@@ -5,11 +5,11 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 from fathom.errors import ConfigError, DataError
+from fathom.metrics import area_under_curve
 from fathom.networks.schema import Column, Tag
 from fathom.records import PAD
 from fathom.settings import Settings
@@ -187,21 +187,7 @@ class SequenceHead(nn.Module):
             return found | {"accuracy": float((said.argmax(dim=1) == wanted).double().mean())}
         positive = wanted.bool()
         accuracy = float(((said > 0) == positive).double().mean())
-        return found | {"accuracy": accuracy, "auc": area_under_curve(said, positive)}
-
-
-def area_under_curve(said: Tensor, positive: Tensor) -> float:
-    """The chance that a positive sequence is said to be likelier than a negative one, ties for a half (Mann and Whitney).
-
-    >>> area_under_curve(torch.tensor([0.1, 0.4, 0.4, 0.9]), torch.tensor([False, True, False, True]))
-    0.875
-    """
-    positives = int(positive.sum())
-    negatives = len(positive) - positives
-    if not positives or not negatives:
-        return float("nan")
-    ranks = torch.from_numpy(rankdata(said.detach().double().cpu().numpy()))
-    return float(ranks[positive.cpu()].sum() - positives * (positives + 1) / 2) / (positives * negatives)
+        return found | {"accuracy": accuracy, "auc": area_under_curve(said.detach().double().cpu().numpy(), positive.cpu().numpy())}
 
 
 class Fusion(nn.Module):

@@ -1,6 +1,6 @@
 """Where every run begins: its data, and the sequential recommender beside which everything stands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from rich.console import Console
@@ -10,6 +10,7 @@ from fathom.data.filters import k_core, rating_at_least, rolling_window, short_t
 from fathom.data.sessions import sessions
 from fathom.data.sources import read
 from fathom.data.world import build_world
+from fathom.items.text import item_texts
 from fathom.language.builtin import build
 from fathom.language.policy import LocalPolicy, Precision
 from fathom.language.tokenizer import train_tokenizer
@@ -17,6 +18,7 @@ from fathom.pipeline.recipe import LanguageSettings, SessionSettings, SourceSett
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.workshop import LanguageWorkshop, Workshop, data_folder
 from fathom.records import Floats
+from fathom.training.pretrain import pretrain
 from fathom.training.sequential import train_sasrec
 
 DATA = ("world", "source", "sessions")
@@ -85,6 +87,23 @@ def first_policy(
     # On an accelerator, large models from outside compute in bfloat16, when they talk and when they learn.
     precision: Precision = "bfloat16" if work.device.type == "cuda" else "float32"
     return LocalPolicy.load(recipe.model, device=work.device, precision=precision, lora=recipe.lora or None)
+
+
+def read_histories(
+    work: Workshop, policy: LocalPolicy, recipe: LanguageSettings, histories: Sequence[Sequence[str]], *, stage: str
+) -> None:
+    """Pretrain the model on the catalogue's texts and on histories, each given by its events as they are read, and keep it."""
+    pretrain(
+        policy,
+        histories,
+        texts=item_texts(work.catalog),
+        text_share=recipe.texts,
+        windows=recipe.windows,
+        settings=recipe.pretrain,
+        run=work.run,
+        stage=stage,
+    )
+    work.keep(policy, stage)
 
 
 DATASET = Stage("dataset", "interactions and catalogue", (), (*DATA, "split"), make_dataset, leaves=("dataset", "oracle"), alone=True)

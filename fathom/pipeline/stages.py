@@ -65,18 +65,18 @@ def fingerprint(stage: Stage[Work], recipe: Settings, above: dict[str, str]) -> 
         del values[field][setting]
     told = {
         "stage": stage.name,
-        "settings": {name: _found(values, name) for name in stage.settings},
+        "settings": {name: written_under(values, name) for name in stage.settings},
         "needs": {name: above[name] for name in stage.needs},
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _found(values: Mapping[str, Any], name: str) -> object:
+def written_under(values: Mapping[str, Any], name: str) -> Any:
     """What the recipe says under a dotted name."""
-    found: Any = values
+    inner: Any = values
     for part in name.split("."):
-        found = found[part]
-    return found
+        inner = inner[part]
+    return inner
 
 
 def perform(stages: Sequence[Stage[Work]], work: Work, recipe: Settings, run: Run, *, until: str, console: Console) -> None:

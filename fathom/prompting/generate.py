@@ -16,7 +16,7 @@ from fathom.prompting.answers import read_titles, spoken
 from fathom.prompting.asking import Answered, AskingSettings, asked, fitted, mark_of
 from fathom.prompting.ground import Grounded, Grounder
 from fathom.prompting.prompts import numbered, prompts_of
-from fathom.recommenders.among import ranking_of_lists
+from fathom.recommenders.among import ranking_of
 from fathom.records import PAD, Case, Catalog, Floats, Ranking
 
 
@@ -79,7 +79,7 @@ class Generator:
         if not exclude_history:
             raise ConfigError("what is asked for is new: a list with items of the history is none that a model was asked for")
         lists = [[one.item for one in told.items] for told in self.generate(cases, k)]
-        return ranking_of_lists(lists, [[-float(place) for place in range(len(items))] for items in lists], k)
+        return ranking_of(lists, k)
 
     def generate(self, cases: Sequence[Case], k: int) -> list[Generated]:
         """k items for each case, in order, with what led to them."""

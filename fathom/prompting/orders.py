@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Self, TypeAlias
 import numpy as np
 from pydantic import Field, model_validator
 
+from fathom.recommenders.mix import DAMPING
 from fathom.settings import Settings
 
 
@@ -50,7 +51,7 @@ class Ordered:
     """What speaks for each place, by place; equal ones are ties, which stand in `order` as they came."""
 
 
-Way: TypeAlias = Generator[Sequence[Question], Sequence[Said], Ordered]
+Exchange: TypeAlias = Generator[Sequence[Question], Sequence[Said], Ordered]
 
 
 class WaySettings(Settings):
@@ -82,16 +83,16 @@ def borda(rank: int, n: int) -> float:
 
 
 def reciprocal(rank: int, n: int) -> float:
-    """Reciprocal rank fusion (Cormack et al. 2009), whose constant is 60."""
+    """Reciprocal rank fusion (Cormack et al. 2009)."""
     del n
-    return 1 / (61 + rank)
+    return 1 / (DAMPING + 1 + rank)
 
 
 MERGES: Mapping[str, Callable[[int, int], float]] = {"borda": borda, "reciprocal": reciprocal}
 """How the places of several orders become a score."""
 
 
-def listwise(n: int, settings: WaySettings, draw: np.random.Generator) -> Way:
+def listwise(n: int, settings: WaySettings, draw: np.random.Generator) -> Exchange:
     """Everything at once; over several rounds, each shown in another order, what was liked for its place alone evens out."""
     shown = [tuple(draw.permutation(n).tolist() if settings.shuffled else range(n)) for _ in range(settings.rounds)]
     orders = yield [Whole(one) for one in shown]
@@ -104,7 +105,7 @@ def listwise(n: int, settings: WaySettings, draw: np.random.Generator) -> Way:
     return _by(scores)
 
 
-def sliding(n: int, settings: WaySettings, draw: np.random.Generator) -> Way:
+def sliding(n: int, settings: WaySettings, draw: np.random.Generator) -> Exchange:
     """Windows from the end to the front, so that the best can rise all the way (Sun et al., arXiv:2304.09542)."""
     del draw
     order = list(range(n))
@@ -119,7 +120,7 @@ def sliding(n: int, settings: WaySettings, draw: np.random.Generator) -> Way:
         end -= settings.step
 
 
-def all_pairs(n: int, settings: WaySettings, draw: np.random.Generator) -> Way:
+def all_pairs(n: int, settings: WaySettings, draw: np.random.Generator) -> Exchange:
     """Each pair in both orders: n (n - 1) questions (Qin et al., arXiv:2306.17563)."""
     del settings, draw
     asked = [Pair(one, other) for one in range(n) for other in range(n) if one != other]
@@ -137,7 +138,7 @@ def all_pairs(n: int, settings: WaySettings, draw: np.random.Generator) -> Way:
     return _by(scores)
 
 
-def heapsort(n: int, settings: WaySettings, draw: np.random.Generator) -> Way:
+def heapsort(n: int, settings: WaySettings, draw: np.random.Generator) -> Exchange:
     """A heap by pairs in both orders: O(n log n) questions (Qin et al., arXiv:2306.17563)."""
     del settings, draw
     heap = list(range(n))
@@ -149,7 +150,7 @@ def heapsort(n: int, settings: WaySettings, draw: np.random.Generator) -> Way:
     return Ordered(tuple(heap), _ranks(heap))
 
 
-def passes(n: int, settings: WaySettings, draw: np.random.Generator) -> Way:
+def passes(n: int, settings: WaySettings, draw: np.random.Generator) -> Exchange:
     """Bubbles from the end to the front, each of which settles one more first place: O(k n) questions (Qin et al., arXiv:2306.17563)."""
     del draw
     order = list(range(n))
@@ -160,14 +161,14 @@ def passes(n: int, settings: WaySettings, draw: np.random.Generator) -> Way:
     return Ordered(tuple(order), _ranks(order))
 
 
-def pointwise(n: int, settings: WaySettings, draw: np.random.Generator) -> Way:
+def pointwise(n: int, settings: WaySettings, draw: np.random.Generator) -> Exchange:
     """One by one: n questions."""
     del settings, draw
     said = yield [Point(place) for place in range(n)]
     return _by([float(one) for one in said if isinstance(one, float | int)])
 
 
-WAYS: Mapping[str, Callable[[int, WaySettings, np.random.Generator], Way]] = {
+WAYS: Mapping[str, Callable[[int, WaySettings, np.random.Generator], Exchange]] = {
     "listwise": listwise,
     "sliding": sliding,
     "pairwise": all_pairs,

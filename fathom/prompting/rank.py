@@ -20,7 +20,7 @@ from fathom.errors import ConfigError, ModelError
 from fathom.prompting.answers import read_order, spoken
 from fathom.prompting.asking import Answered, AskingSettings, asked, fitted, mark_of, opened
 from fathom.prompting.matching import Titles
-from fathom.prompting.orders import WAYS, Ordered, Pair, Point, Question, Said, Way, WaySettings, Whole
+from fathom.prompting.orders import WAYS, Exchange, Ordered, Pair, Point, Question, Said, WaySettings, Whole
 from fathom.prompting.prompts import numbered, prompts_of
 from fathom.prompting.ratings import expected_rating, read_rating
 from fathom.records import Case, Catalog
@@ -89,6 +89,11 @@ class PromptedRanker:
         self._settings = settings
         self._prompts = prompts_of(settings.prompts, "ranking")
         self._progress = progress
+
+    @property
+    def prompts(self) -> str:
+        """Which prompts it asks by, and in which version."""
+        return self._prompts.label
 
     def rank(self, cases: Sequence[Case], candidates: Sequence[Sequence[int]]) -> list[RankedCandidates]:
         """Each case's candidates in order; as they are given is as they came, and so are their ties."""
@@ -163,7 +168,7 @@ class _Live:
         self._draw = np.random.default_rng([settings.seed, mark])
         self.shown = [catalog.title(item) for item in _shown(case, catalog, settings, self._draw)]
         self._seeds = np.random.default_rng([settings.seed, mark, 1])
-        self._way: Way = WAYS[settings.way](len(items), settings.asking, self._draw)
+        self._way: Exchange = WAYS[settings.way](len(items), settings.asking, self._draw)
         self.tally: Counter[str] = Counter()
         self.result: Ordered | None = None
         self.pending: Sequence[Question] = ()

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 
 from fathom.contracts import Scorer
 from fathom.records import PAD, Case, Ranking
@@ -25,7 +24,7 @@ class Among:
         scores = self._scorer.score(cases)
         return ranking_of_lists(
             [self._lists[case.user] for case in cases],
-            [row[torch.tensor(self._lists[case.user])].tolist() for row, case in zip(scores, cases, strict=True)],
+            [row[list(self._lists[case.user])].tolist() for row, case in zip(scores, cases, strict=True)],
             k,
         )
 
@@ -42,6 +41,11 @@ class Kept:
         del exclude_history
         found = [self._orders[case.user] for case in cases]
         return ranking_of_lists([items for items, _ in found], [scores for _, scores in found], k)
+
+
+def ranking_of(lists: Sequence[Sequence[int]], k: int) -> Ranking:
+    """Lists in order as a `Ranking` of k columns, with the scores 0, -1, -2, ...: they order items, and do not weigh them."""
+    return ranking_of_lists(lists, [[-float(place) for place in range(len(items))] for items in lists], k)
 
 
 def ranking_of_lists(lists: Sequence[Sequence[int]], scores: Sequence[Sequence[float]], k: int) -> Ranking:

@@ -4,23 +4,15 @@ A person is known by the ratings of a history alone, so that strangers are serve
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from fathom.contracts import Rater
 from fathom.errors import DataError
 from fathom.records import Case, Interactions
 
 Numbers = npt.NDArray[np.float64]
-
-
-class Rater(Protocol):
-    """Foretells ratings."""
-
-    def rate(self, cases: Sequence[Case]) -> Numbers:
-        """(B,) the rating that each person would give to `case.target`."""
-        ...
 
 
 class GlobalMean:

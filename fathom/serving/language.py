@@ -10,12 +10,12 @@ What arrives at the same time is written in one batch. A stream sends its text i
 cannot be answered gets the error that such clients know, {"error": {"message", "type", "param", "code"}}.
 """
 
-import asyncio
 import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from fastapi import Depends, FastAPI, Request
@@ -27,6 +27,7 @@ from starlette.responses import Response
 from fathom.language.encoding import mean_states
 from fathom.language.policy import LocalPolicy
 from fathom.records import Reply
+from fathom.serving.together import Together
 
 
 class _Body(BaseModel):
@@ -99,52 +100,25 @@ class _Question:
     seed: int
 
 
-class Writers:
-    """Writes for all requests that arrive while it is busy in one batch; those of one temperature and the same stops side by side."""
-
-    def __init__(self, policy: LocalPolicy) -> None:
-        self._policy = policy
-        self._gathered: list[_Question] = []
-        self._batch: asyncio.Task[list[Reply]] | None = None
-        self._one_at_a_time = asyncio.Lock()
-
-    async def write(self, question: _Question) -> Reply:
-        """The reply; an error reaches every request of its batch."""
-        if self._batch is None:
-            self._batch = asyncio.create_task(self._run())
-        batch, place = self._batch, len(self._gathered)
-        self._gathered.append(question)
-        return (await asyncio.shield(batch))[place]  # shielded: a client that goes away must not take the others' replies with it
-
-    async def vectors(self, texts: Sequence[str]) -> list[list[float]]:
-        """The mean of the hidden states of each text; nothing is written meanwhile."""
-        async with self._one_at_a_time:
-            found: list[list[float]] = (await asyncio.to_thread(mean_states, self._policy, texts)).tolist()
-        return found
-
-    async def _run(self) -> list[Reply]:
-        async with self._one_at_a_time:
-            questions, self._gathered, self._batch = self._gathered, [], None
-            return await asyncio.to_thread(self._written, questions)
-
-    def _written(self, questions: Sequence[_Question]) -> list[Reply]:
-        replies: dict[int, Reply] = {}
-        alike: dict[tuple[float, tuple[str, ...]], list[int]] = {}
-        for place, question in enumerate(questions):
-            alike.setdefault((question.temperature, question.stops), []).append(place)
-        for (temperature, stops), places in alike.items():
-            for start in range(0, len(places), self._policy.at_once):
-                part = places[start : start + self._policy.at_once]
-                asked = [questions[place] for place in part]
-                seeds = [question.seed for question in asked]
-                conversation = self._policy.converse([question.prompt for question in asked], temperature=temperature, seeds=seeds)
-                replies |= dict(zip(part, conversation.reply(range(len(part)), stops, [one.limit for one in asked]), strict=True))
-        return [replies[place] for place in range(len(questions))]
+def written(policy: LocalPolicy, questions: Sequence[_Question]) -> list[Reply]:
+    """A reply to each question; those of one temperature and the same stop strings are written side by side."""
+    replies: dict[int, Reply] = {}
+    alike: dict[tuple[float, tuple[str, ...]], list[int]] = {}
+    for place, question in enumerate(questions):
+        alike.setdefault((question.temperature, question.stops), []).append(place)
+    for (temperature, stops), places in alike.items():
+        for start in range(0, len(places), policy.at_once):
+            part = places[start : start + policy.at_once]
+            asked = [questions[place] for place in part]
+            seeds = [question.seed for question in asked]
+            conversation = policy.converse([question.prompt for question in asked], temperature=temperature, seeds=seeds)
+            replies |= dict(zip(part, conversation.reply(range(len(part)), stops, [one.limit for one in asked]), strict=True))
+    return [replies[place] for place in range(len(questions))]
 
 
 def language_app(policy: LocalPolicy, *, name: str = "fathom", key: str = "") -> FastAPI:
     """The service over `policy`, which clients call `name`; with a `key` they must bring it."""
-    writers = Writers(policy)
+    together = Together(partial(written, policy))
     app = FastAPI(title="Fathom language model", docs_url=None, redoc_url=None)
 
     @app.exception_handler(Refused)
@@ -176,7 +150,7 @@ def language_app(policy: LocalPolicy, *, name: str = "fathom", key: str = "") ->
         return _Question(prompt, body.stops, limit, body.temperature, seed)
 
     async def answered(body: _Body, asked: _Question, *, chat: bool) -> Response:
-        reply = await writers.write(asked)
+        [reply] = await together.answer([asked])
         text = reply.text.removesuffix(reply.stop) if reply.stop else reply.text
         why = "stop" if reply.stop or len(reply.tokens) < asked.limit else "length"
         read, wrote = len(policy.encode(asked.prompt)), len(reply.tokens)
@@ -210,7 +184,7 @@ def language_app(policy: LocalPolicy, *, name: str = "fathom", key: str = "") ->
     async def embed(body: EmbeddingBody) -> dict[str, object]:
         known(body.model)
         texts = [body.input] if isinstance(body.input, str) else body.input
-        vectors = await writers.vectors(texts)
+        vectors = (await together.alone(mean_states, policy, texts)).tolist()
         data = [{"object": "embedding", "index": place, "embedding": vector} for place, vector in enumerate(vectors)]
         read = sum(len(policy.encode(text)) for text in texts)
         return {"object": "list", "data": data, "model": name, "usage": {"prompt_tokens": read, "total_tokens": read}}

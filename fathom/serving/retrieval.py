@@ -9,7 +9,6 @@
 Items travel under the catalogue's outside names. A request that cannot be answered gets 422 and the path of the field.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from fathom.agents.remote_retrieval import Results, Weights
 from fathom.contracts import Tool
 from fathom.records import Call, Catalog
+from fathom.serving.together import Together
 from fathom.settings import Settings
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -82,45 +82,11 @@ class Health(BaseModel):
     calls_per_request: int
 
 
-class Together:
-    """Answers the calls of requests that arrive at the same time in one batch.
-
-    While one batch is being answered, the next one gathers; so nobody waits where there is no traffic.
-    """
-
-    def __init__(self, retrieve: Tool) -> None:
-        self._retrieve = retrieve
-        self._gathered: list[Call] = []
-        self._batch: asyncio.Task[list[tuple[int, ...]]] | None = None
-        self._one_at_a_time = asyncio.Lock()
-
-    async def answer(self, calls: Sequence[Call]) -> list[tuple[int, ...]]:
-        """The items of each call; an error of the retriever reaches every request of its batch."""
-        if self._batch is None:
-            self._batch = asyncio.create_task(self._run())
-        batch, start = self._batch, len(self._gathered)
-        self._gathered.extend(calls)
-        # Shielded: a client that goes away must not take the answers of the others with it.
-        answers = await asyncio.shield(batch)
-        return answers[start : start + len(calls)]
-
-    async def weigh(self, histories: Sequence[Sequence[int]], items: Sequence[Sequence[int]]) -> list[list[float]]:
-        """What the retriever says for the items of each history; nothing else is answered meanwhile."""
-        async with self._one_at_a_time:
-            weights = await asyncio.to_thread(self._retrieve.weigh, histories, items)
-        return [values.tolist() for values in weights]
-
-    async def _run(self) -> list[tuple[int, ...]]:
-        async with self._one_at_a_time:
-            calls, self._gathered, self._batch = self._gathered, [], None
-            return await asyncio.to_thread(self._retrieve.retrieve, calls)
-
-
 def retrieval_app(retrieve: Tool, catalog: Catalog, settings: ServiceSettings | None = None) -> FastAPI:
     """The service over `retrieve`."""
     limits = settings or ServiceSettings()
     ids = {name: item for item, name in enumerate(catalog.names, start=1)}
-    together = Together(retrieve)
+    together = Together(retrieve.retrieve)
     app = FastAPI(title="Fathom retrieval", docs_url=None, redoc_url=None)
 
     @app.get("/healthz")
@@ -151,7 +117,7 @@ def retrieval_app(retrieve: Tool, catalog: Catalog, settings: ServiceSettings | 
             raise RequestValidationError(faults)
         histories = [[ids[name] for name in one.history] for one in body.asked]
         items = [[ids[name] for name in one.items] for one in body.asked]
-        return Weights(weights=await together.weigh(histories, items))
+        return Weights(weights=[values.tolist() for values in await together.alone(retrieve.weigh, histories, items)])
 
     return app
 

@@ -2,13 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from architecture import batch, network
 from pydantic import ValidationError
 
 from fathom.errors import ConfigError, DataError
-from fathom.networks.heads import NextItemSettings, area_under_curve
+from fathom.metrics import area_under_curve
+from fathom.networks.heads import NextItemSettings
 from fathom.networks.network import CONTEXT
 from fathom.records import PAD
 from fathom.training.ranking_losses import RANKING_LOSSES, gbce, gbce_exponent
@@ -65,7 +67,7 @@ def test_a_head_s_figures_are_counted_by_hand() -> None:
     assert classes["accuracy"] == 0.5
     number = heads["spent"].figures(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 4.0]))  # type: ignore[operator]
     assert number == pytest.approx({"rmse": 2.5**0.5, "mae": 1.5})
-    assert math.isnan(area_under_curve(torch.randn(3), torch.tensor([True] * 3))), "nothing to be told apart"
+    assert math.isnan(area_under_curve(np.arange(3.0), np.array([True] * 3))), "nothing to be told apart"
 
 
 def test_sequences_are_judged_together_whatever_the_batches() -> None:

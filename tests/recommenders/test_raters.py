@@ -5,7 +5,8 @@ import pytest
 
 from fathom.data.splits import leave_one_out
 from fathom.errors import DataError
-from fathom.evaluation.ratings import Ratings, auc
+from fathom.evaluation.ratings import Ratings
+from fathom.metrics import area_under_curve
 from fathom.recommenders.raters import Biases, Factors, GlobalMean, raters_of, truths
 from fathom.records import Case, Interactions
 
@@ -73,7 +74,7 @@ def test_errors_are_kept_case_by_case() -> None:
     assert means == {"rmse": pytest.approx(np.sqrt(6 / 4)), "mae": 1.0, "auc": 1.0}
     assert low["rmse"] <= means["rmse"] <= high["rmse"]
     assert low["mae"] <= 1.0 <= high["mae"]
-    assert auc(np.zeros(3), np.array([True, True, True])) is None
-    assert auc(np.zeros(4), np.array([True, False, True, False])) == 0.5
+    assert "auc" not in Ratings(np.arange(2), np.array([4.0, 5.0]), np.array([5.0, 4.0])).figures()[0], "all are liked"
+    assert area_under_curve(np.zeros(4), np.array([True, False, True, False])) == 0.5
     with pytest.raises(DataError, match="1 of 2 ratings that were foretold are no numbers"):
         Ratings(np.arange(2), np.array([1.0, np.nan]), np.array([1.0, 2.0]))

@@ -145,7 +145,7 @@ def test_who_asks_at_the_same_time_changes_nothing(url: str, policy: LocalPolicy
     for place, text in enumerate(texts):
         stops = ("\n",) if place % 3 else ()
         alone = at_home(policy, f"Film {place} and", 4 + place % 5, temperature=place % 2, seed=place, stops=stops)
-        assert text == alone.removesuffix("\n") if stops else alone
+        assert text == (alone.removesuffix("\n") if stops else alone)
 
 
 def test_what_cannot_be_answered_is_told_in_the_way_that_clients_know(url: str, policy: LocalPolicy) -> None:

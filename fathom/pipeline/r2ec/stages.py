@@ -16,7 +16,7 @@ from rich.console import Console
 from fathom.agents.play import row_seed
 from fathom.items.text import item_texts
 from fathom.metrics import ndcg, ranks_of
-from fathom.pipeline.groundwork import ASKED, DATASET, SASREC, first_policy
+from fathom.pipeline.groundwork import ASKED, DATASET, SASREC, first_policy, read_histories
 from fathom.pipeline.judge import judge_all
 from fathom.pipeline.r2ec.recipe import LessonSettings
 from fathom.pipeline.r2ec.table import R2ecTable
@@ -30,7 +30,6 @@ from fathom.reasoners.recommender import R2ec
 from fathom.records import Case, Reasoning
 from fathom.training.contrastive import ContrastiveSettings, Excerpt, match
 from fathom.training.lessons import lessons_behind
-from fathom.training.pretrain import pretrain
 from fathom.training.processes import Shared, in_shares, processes
 from fathom.training.recpo import recpo
 from fathom.training.run import progress
@@ -40,17 +39,7 @@ def fit_first_language_model(work: R2ecWorkshop) -> None:
     """The built-in model from random weights, or one from outside: catalogue text and histories without their held-out ends."""
     recipe = work.recipe.language
     policy = first_policy(work, recipe, lambda: _corpus(work), (THOUGHTS, PERHAPS, READOUT, READ_TOKEN), vectors=lambda: work.vectors)
-    pretrain(
-        policy,
-        work.histories(work.fit_part),
-        texts=item_texts(work.catalog),
-        text_share=recipe.texts,
-        windows=recipe.windows,
-        settings=recipe.pretrain,
-        run=work.run,
-        stage="lm-fit",
-    )
-    work.keep(policy, "lm-fit")
+    read_histories(work, policy, recipe, work.histories(work.fit_part), stage="lm-fit")
 
 
 def match_without_reasoning(work: R2ecWorkshop) -> None:

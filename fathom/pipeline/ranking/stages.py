@@ -8,7 +8,7 @@ from rich.console import Console
 from fathom.data import candidates
 from fathom.errors import ConfigError
 from fathom.items.text import item_texts
-from fathom.pipeline.groundwork import DATA, first_policy
+from fathom.pipeline.groundwork import DATA, first_policy, read_histories
 from fathom.pipeline.judge import judge_all
 from fathom.pipeline.ranking.recipe import RankingRecipe
 from fathom.pipeline.ranking.table import RankingTable
@@ -17,7 +17,6 @@ from fathom.pipeline.sequential.stages import fits_of
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.workshop import data_folder, whole_histories
 from fathom.recommenders.mix import shortlist
-from fathom.training.pretrain import pretrain
 
 
 def fit_language_model(work: RankingWorkshop) -> None:
@@ -26,18 +25,8 @@ def fit_language_model(work: RankingWorkshop) -> None:
     assert settings is not None
     titles = work.catalog.titles
     policy = first_policy(work, settings, lambda: [*titles, *item_texts(work.catalog)], (), vectors=lambda: work.vectors)
-    if settings.pretrain.epochs:
-        pretrain(
-            policy,
-            [[f"{titles[item - 1]}\n" for item in case.history] for case in whole_histories(work.split.train)],
-            texts=item_texts(work.catalog),
-            text_share=settings.texts,
-            windows=settings.windows,
-            settings=settings.pretrain,
-            run=work.run,
-            stage="lm",
-        )
-    work.keep(policy, "lm")
+    histories = [[f"{titles[item - 1]}\n" for item in case.history] for case in whole_histories(work.split.train)]
+    read_histories(work, policy, settings, histories, stage="lm")
 
 
 def lay_out(work: RankingWorkshop) -> None:

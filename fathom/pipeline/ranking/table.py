@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 
 from fathom.contracts import Recommender
 from fathom.data.candidates import ceiling
@@ -136,6 +136,9 @@ class RankingTable(SequentialTable):
         if alone and not together.is_main_process:
             return
         ranker = PromptedRanker(work.who_is_asked, work.catalog, settings) if missing else None
+
+        if ranker is not None and together.is_main_process:
+            Console().print(f"  {name}: {len(cases):,} lists, {settings.way}, by the prompts {ranker.prompts}", highlight=False)
 
         def share(part: Sequence[Case]) -> list[RankedCandidates]:
             assert ranker is not None

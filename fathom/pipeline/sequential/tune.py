@@ -34,7 +34,7 @@ from fathom.pipeline.launch import end_with_parent
 from fathom.pipeline.methods import METHODS, recipe_at
 from fathom.pipeline.sequential.recipe import SequentialRecipe
 from fathom.pipeline.sequential.workshop import SequentialWorkshop
-from fathom.pipeline.stages import perform
+from fathom.pipeline.stages import perform, written_under
 from fathom.recipes import dump, written
 from fathom.records import Interactions
 from fathom.settings import Settings
@@ -243,13 +243,7 @@ class Search:
     def _own_params(self) -> dict[str, Any]:
         """What the recipe itself says of the settings that are searched."""
         values = self._own.model_dump(mode="json")
-        found: dict[str, Any] = {}
-        for name in self._space:
-            inner: Any = values
-            for part in name.split("."):
-                inner = inner[part]
-            found[name] = inner
-        return found
+        return {name: written_under(values, name) for name in self._space}
 
     def _asked(self) -> dict[str, Any]:
         """What the trials' figures depend on beside their settings."""
