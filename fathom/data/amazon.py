@@ -79,12 +79,18 @@ def read_sequences(path: Path, reading: Reading) -> Dataset:
     events = numbered.join(table.frame.select(number="item", item="asin"), on="number", how="left", maintain_order="left")
     events = events.with_columns(pl.col("user").cast(pl.Categorical), pl.coalesce("item", "number").cast(pl.Categorical).alias("item"))
     log = Log(events.select("user", "item", position=pl.int_range(pl.len()).cast(pl.Float64)))
-    items = {}
-    for asin, title in zip(table.frame["asin"], table.frame["title"], strict=True):
-        platforms = platforms_of(single_line(title or ""))
-        items[str(asin)] = ItemText(title or str(asin), {"platform": platforms}, hints=("/".join(platforms),))
+    items = games(table.frame["asin"], table.frame["title"])
     seeded = reading if reading.renumber is not None else reading.model_copy(update={"renumber": RENUMBERING_SEED})
     return _dataset(path, log, items, reading=seeded, name="amazon-games", year="2018")
+
+
+def games(names: pl.Series, titles: pl.Series) -> dict[str, ItemText]:
+    """What titles say of video games: the platforms in them are attributes, and tell games of one title apart."""
+    items = {}
+    for name, title in zip(names.cast(pl.String), titles, strict=True):
+        platforms = platforms_of(single_line(title or ""))
+        items[name] = ItemText(title or name, {"platform": platforms}, hints=("/".join(platforms),))
+    return items
 
 
 def _read_reviews(path: Path, reading: Reading, year: str) -> Dataset:

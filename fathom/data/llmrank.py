@@ -4,14 +4,13 @@ from pathlib import Path
 
 import polars as pl
 
-from fathom.data.assemble import ItemText, Log, assemble
+from fathom.data.amazon import games
+from fathom.data.assemble import Log, assemble
 from fathom.data.columns import LABELS
 from fathom.data.dataset import Dataset
 from fathom.data.frames import read_table
-from fathom.data.platforms import platforms_of
 from fathom.data.reading import Reading, Source
 from fathom.data.splits import PART, PARTS
-from fathom.data.titles import single_line
 from fathom.errors import DataError
 
 RENUMBERING_SEED = 0
@@ -31,17 +30,13 @@ def read_llmrank(path: Path, reading: Reading) -> Dataset:
     for column in ("item", "title"):
         if column not in items.frame.columns:
             raise DataError(f"items.csv.gz: there is no column '{column}'; the columns are {', '.join(items.frame.columns)}")
-    texts = {}
-    for item, title in zip(items.frame["item"].cast(pl.String), items.frame["title"], strict=True):
-        platforms = platforms_of(single_line(title or ""))
-        texts[item] = ItemText(title or item, {"platform": platforms}, hints=("/".join(platforms),))
     as_names = pl.col("user", "item").cast(pl.String).cast(pl.Categorical)
     events = pl.concat(parts).with_columns(
         as_names, pl.col(LABELS + PART).cast(pl.Categorical), position=pl.int_range(pl.len()).cast(pl.Float64)
     )
     return assemble(
         Log(events),
-        texts,
+        games(items.frame["item"], items.frame["title"]),
         name=reading.name or "llmrank-games",
         source=str(path),
         licence="lists: MIT, Hou et al., ECIR 2024; data: no explicit licence, research use, cite Ni, Li and McAuley, EMNLP 2019 (UCSD)",
