@@ -7,6 +7,7 @@ The catalogue and the interactions keep the names under which the outside world 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -308,6 +309,17 @@ class Reasoning:
     def written(self) -> int:
         """How many tokens the model sampled."""
         return sum(self.tape.sampled)
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """Something that was said in a conversation about what to take."""
+
+    speaker: Literal["seeker", "recommender"]
+    text: str
+    """With titles in the place of numbers."""
+    items: tuple[int, ...]
+    """The items that it names, in order."""
 
 
 def cases_of(histories: Sequence[Sequence[int]]) -> tuple[Case, ...]:

@@ -8,13 +8,18 @@ from typing import TypeAlias, TypeVar
 from fathom.conversation.requests import Language, Request, read_request
 from fathom.conversation.shelves import Shelves
 from fathom.conversation.state import START, Answer, Standing, State, Wishes
+from fathom.records import Utterance
 
 Thing = TypeVar("Thing", int, str)
 
-Order: TypeAlias = Callable[[State, str, Sequence[int]], Sequence[int]]
-"""Puts items in order for a conversation and what was said last; what it leaves out stays behind."""
+Order: TypeAlias = Callable[[Sequence[Utterance], Sequence[int], Sequence[float]], Sequence[int]]
+"""Puts items in order for whoever has heard all that was said; what speaks for each of them so far is told. What it leaves out stays
+behind."""
 
-LOOKED_AT = 20
+KNOWN = 20
+"""So many of the latest events of a history may be named as reasons."""
+
+LOOKED_AT = 100
 """So many of the best are given to whoever orders."""
 
 
@@ -50,9 +55,9 @@ class Assistant:
 
     def _recommended(self, state: State, said: str, request: Request, now: Standing) -> tuple[Answer, Standing]:
         hidden = {*state.history, *now.shown, *now.seen, *now.accepted, *now.wishes.likes, *now.wishes.dislikes}
-        ranked = self._shelves.ranked(now.wishes, state.history, sorted(hidden))
+        ranked, scores = self._shelves.ranked(now.wishes, state.history, sorted(hidden))
         if self._order is not None and len(ranked) > 1:
-            first = list(self._order(state, said, ranked[:LOOKED_AT]))
+            first = list(self._order(script_of(state, said), ranked[:LOOKED_AT], scores[:LOOKED_AT]))
             ranked = [*first, *(item for item in ranked if item not in set(first))]
         if request.swaps:
             fresh = iter(ranked)
@@ -63,7 +68,9 @@ class Assistant:
             listed = new = tuple(ranked[: now.count])
         if not new:
             return Answer(self._nothing_left(now.wishes), asks=True), now
-        reasons = tuple(self._reason(item, now.wishes, state.history) for item in listed)
+        known = now.wishes.likes or state.history[-KNOWN:]
+        companions = self._shelves.companions(listed, known)
+        reasons = tuple(self._reason(item, now.wishes, known, companion) for item, companion in zip(listed, companions, strict=True))
         words = "Here is something else instead:" if request.swaps else "You may like:"
         return Answer(words, listed, reasons), replace(now, listed=listed)
 
@@ -73,11 +80,13 @@ class Assistant:
         told = f" that is {', '.join(asked)}" if asked else ""
         return f"Nothing new is left{told}. What may I leave out of account: a kind, the years, the price?"
 
-    def _reason(self, item: int, wishes: Wishes, history: Sequence[int]) -> str:
-        """Why it stands there, by what is known alone: what it is like, what it is, when it is from."""
+    def _reason(self, item: int, wishes: Wishes, known: Sequence[int], companion: int | None) -> str:
+        """Why it stands there, by what is known alone: what it goes with or is like, what it is, when it is from."""
         told = []
-        near = self._shelves.nearest(item, wishes.likes or tuple(history))
-        if near is not None:
+        near = self._shelves.nearest(item, known)
+        if companion is not None:
+            told.append(f"goes with {self._shelves.catalog.title(companion)}")
+        elif near is not None:
             told.append(f"near to {self._shelves.catalog.title(near)}")
         own = {name: column[item - 1] for name, column in self._shelves.catalog.attributes.items()}
         told += [value for name, values in wishes.wanted.items() for value in values if value in own[name]]
@@ -90,6 +99,14 @@ class Assistant:
 
 QUESTION = "What are you in the mood for? Name something that you liked, a kind, or a time."
 """Asked where there is nothing to go on."""
+
+
+def script_of(state: State, said: str) -> list[Utterance]:
+    """All that was said in the conversation, `said` last; items stand where they were shown."""
+    script = []
+    for turn in state.turns:
+        script += [Utterance("seeker", turn.said, ()), Utterance("recommender", turn.answer.text, turn.answer.items)]
+    return [*script, Utterance("seeker", said, ())]
 
 
 def _told(state: State, said: str, answer: Answer, now: Standing) -> tuple[State, Answer]:

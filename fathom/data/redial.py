@@ -6,29 +6,18 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from fathom.data.titles import display_titles, single_line
 from fathom.errors import DataError
-from fathom.records import Case, Catalog, Ints
+from fathom.records import Case, Catalog, Ints, Utterance
 
 _NAMED = re.compile(r"@(\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """Something that was said."""
-
-    speaker: Literal["seeker", "recommender"]
-    text: str
-    """With titles in the place of numbers."""
-    items: tuple[int, ...]
-    """The films that it names, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +26,10 @@ class Dialogue:
 
     name: str
     utterances: tuple[Utterance, ...]
+    seeker: str
+    """Who asks, under a name that stands for one person in all dialogues."""
+    recommender: str
+    """Who recommends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +65,7 @@ def read_redial(path: Path) -> Dialogues:
         try:
             seeker = record["initiatorWorkerId"]
             utterances = tuple(_utterance(message, seeker, items, catalog) for message in record["messages"])
-            dialogues.append(Dialogue(str(record["conversationId"]), utterances))
+            dialogues.append(Dialogue(str(record["conversationId"]), utterances, str(seeker), str(record["respondentWorkerId"])))
         except (KeyError, TypeError) as error:
             raise DataError(f"test_data.jsonl.gz line {number}: not a dialogue of ReDial ({error!r})") from error
     here = Counter(item for dialogue in dialogues for utterance in dialogue.utterances for item in utterance.items)
@@ -92,6 +85,26 @@ def recommendation_turns(dialogues: Sequence[Dialogue]) -> list[RecommendationTu
                 turns.append(RecommendationTurn(number, dialogue.utterances[:place], case))
             named |= dict.fromkeys(utterance.items)
     return turns
+
+
+def folds_of(dialogues: Sequence[Dialogue], folds: int) -> list[int]:
+    """The fold of each dialogue, 0..folds-1: all dialogues in which the same person recommends are in one, and folds are as large as that
+    allows."""
+    by = Counter(dialogue.recommender for dialogue in dialogues)
+    sizes, fold = [0] * folds, {}
+    for person, count in sorted(by.items(), key=lambda one: (-one[1], one[0])):
+        fold[person] = sizes.index(min(sizes))
+        sizes[fold[person]] += count
+    return [fold[dialogue.recommender] for dialogue in dialogues]
+
+
+def apart_from(dialogues: Sequence[Dialogue], folds: Sequence[int], asked: Collection[int]) -> list[int]:
+    """The places of the dialogues that may be learned from where the folds `asked` are asked about: nobody who recommends there has a part.
+
+    People recommend the same films again and again: whoever has heard them before knows what they will say.
+    """
+    people = {dialogue.recommender for dialogue, fold in zip(dialogues, folds, strict=True) if fold in asked}
+    return [place for place, dialogue in enumerate(dialogues) if not {dialogue.seeker, dialogue.recommender} & people]
 
 
 def _films(path: Path) -> tuple[Catalog, dict[str, int], list[int]]:

@@ -45,6 +45,27 @@ def embed(texts: Sequence[str], encoder: TextEncoder, cache: Path | None) -> Flo
     return np.stack([known[key] for key in keys]) if keys else np.zeros((0, encoder.width), dtype=np.float32)
 
 
+class Remembering:
+    """Keeps the `TextEncoder` seam over another one, and encodes each text once for all time, as `embed` does."""
+
+    def __init__(self, encoder: TextEncoder, cache: Path | None) -> None:
+        self.name = encoder.name
+        self._encoder = encoder
+        self._cache = cache
+        self._known: dict[str, Floats] = {}
+
+    @property
+    def width(self) -> int:
+        """How many dimensions a vector has."""
+        return self._encoder.width
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        """(n, width) float32, unit norm; the row of an empty text is zero."""
+        if missing := [text for text in dict.fromkeys(texts) if text not in self._known]:
+            self._known |= dict(zip(missing, embed(missing, self._encoder, self._cache), strict=True))
+        return np.stack([self._known[text] for text in texts]) if texts else np.zeros((0, self.width), dtype=np.float32)
+
+
 def item_vectors(catalog: Catalog, encoder: TextEncoder, cache: Path | None, *, template: str | None = None) -> Floats:
     """(N + 1, width) float32: row i is the unit vector of item i's text, row `PAD` is zero."""
     vectors = embed(item_texts(catalog, template), encoder, cache)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fathom.models.model import TensorModel, TrainingData, people, ranked_scores, sparse_matrix, sparse_tensors, taste
 from fathom.models.searching import Range, SearchSpace
-from fathom.records import Case
+from fathom.records import Case, Interactions
 from fathom.settings import Settings
 
 BLOCK = 2048
@@ -43,8 +43,13 @@ class ItemKNN(TensorModel[ItemKNNSettings]):
     @classmethod
     def fit(cls, data: TrainingData, settings: ItemKNNSettings) -> Self:
         """Similarities from the log; of each item the nearest `neighbours`, ties to the smaller id."""
-        n_items = data.catalog.n_items
-        held = people(data.interactions, n_items).tocsc()
+        return cls.of(data.interactions, data.catalog.n_items, settings)
+
+    @classmethod
+    def of(cls, log: Interactions, n_items: int, settings: ItemKNNSettings | None = None) -> Self:
+        """The same of a log alone."""
+        settings = settings or ItemKNNSettings()
+        held = people(log, n_items).tocsc()
         roots = np.sqrt(np.asarray(held.sum(axis=0))).astype(np.float32)
         parts = []
         for start in range(0, n_items + 1, BLOCK):

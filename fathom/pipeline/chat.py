@@ -15,6 +15,9 @@ from fathom.data.dataset import Dataset
 from fathom.errors import ConfigError, suggestion
 from fathom.items.embed import cache_folder, item_vectors
 from fathom.language.encoding import text_encoder
+from fathom.models.item_knn import ItemKNN
+from fathom.pipeline.conversation.workshop import ConversationWorkshop
+from fathom.pipeline.methods import opened
 from fathom.records import Catalog
 
 GREETING = (
@@ -23,12 +26,12 @@ GREETING = (
 
 
 def chat(folder: Path, *, user: str, transcript: Path | None, encoder_name: str) -> None:
-    """Talk until the input ends. With `transcript` the conversation is kept there after every turn, and goes on from there."""
+    """Talk until the input ends. With `transcript` the conversation is kept there after every turn, and goes on from there.
+
+    `folder`: a data set, the run of any method, or one that has learned from conversations, whose weights and language model then speak.
+    """
     dataset = Dataset.load(folder / "dataset" if (folder / "dataset").is_dir() else folder)
-    words = text_encoder(encoder_name)
-    counts = np.bincount(dataset.interactions.items, minlength=dataset.catalog.n_items + 1).astype(np.int64)
-    shelves = Shelves(dataset.catalog, words, item_vectors(dataset.catalog, words, cache_folder()), counts)
-    assistant, console = Assistant(shelves), Console(highlight=False)
+    assistant, console = _assistant(folder, dataset, encoder_name), Console(highlight=False)
     state = load(transcript) if transcript is not None and transcript.exists() else State(history_of(dataset, user))
     console.print(GREETING)
     for said in _lines(console):
@@ -38,6 +41,18 @@ def chat(folder: Path, *, user: str, transcript: Path | None, encoder_name: str)
             save(state, transcript)
     if transcript is not None and state.turns:
         console.print(f"kept in {transcript}")
+
+
+def _assistant(folder: Path, dataset: Dataset, encoder_name: str) -> Assistant:
+    """Whoever has learned from conversations in the run folder, else one by the rules."""
+    if (folder / "recipe.yaml").is_file():
+        work = opened(folder)
+        if isinstance(work, ConversationWorkshop) and work.weights_file.is_file():
+            return work.assistant()
+    words, n_items = text_encoder(encoder_name), dataset.catalog.n_items
+    counts = np.bincount(dataset.interactions.items, minlength=n_items + 1).astype(np.int64)
+    vectors, taken = item_vectors(dataset.catalog, words, cache_folder()), ItemKNN.of(dataset.interactions, n_items)
+    return Assistant(Shelves(dataset.catalog, words, vectors, counts, taken=taken))
 
 
 def history_of(dataset: Dataset, user: str) -> tuple[int, ...]:

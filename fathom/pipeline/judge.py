@@ -111,7 +111,7 @@ def conclude(table: Table, *, command: str) -> None:
     """Write results.json and the page from what the run folder holds, and print the table."""
     results = summarise(table, command=command)
     console = Console()
-    show(results, console)
+    show(results, console, table.shown)
     console.print(f"page: {report(table, results)}")
 
 
@@ -141,7 +141,7 @@ def summarise(table: Table, *, command: str) -> Results:
             users=dataset.interactions.n_users,
             items=dataset.catalog.n_items,
             interactions=dataset.interactions.n_events,
-            split=f"{recipe.split}, {asked}{', seen items excluded' if table.ranked == ALL_ITEMS else ''}. {work.split.leaks}",
+            split=f"{work.split.rule}, {asked}{', seen items excluded' if table.ranked == ALL_ITEMS else ''}. {work.split.leaks}",
             ranked=table.ranked,
         ),
         rows=rows,

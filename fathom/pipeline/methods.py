@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from fathom.errors import ConfigError
+from fathom.pipeline.conversation import stages as conversation
+from fathom.pipeline.conversation.recipe import ConversationRecipe
+from fathom.pipeline.conversation.table import ConversationTable
+from fathom.pipeline.conversation.workshop import ConversationWorkshop
 from fathom.pipeline.deeprec import stages as deeprec
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe
 from fathom.pipeline.deeprec.table import DeepRecTable
@@ -49,6 +53,7 @@ METHODS: Mapping[str, Method] = {
     "r2ec": Method(R2ecRecipe, R2ecWorkshop, lambda _: r2ec.STAGES, R2ecTable),
     "sequential": Method(SequentialRecipe, SequentialWorkshop, stages_of, SequentialTable),
     "ranking": Method(RankingRecipe, RankingWorkshop, ranking.stages_of, RankingTable),
+    "conversation": Method(ConversationRecipe, ConversationWorkshop, conversation.stages_of, ConversationTable),
 }
 """Name in the recipe -> method; the first one is meant where a recipe names none."""
 

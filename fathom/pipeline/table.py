@@ -18,6 +18,7 @@ from fathom.pipeline.workshop import LanguageWorkshop, Workshop
 from fathom.recommenders.textual import TextRecommender
 from fathom.records import Case, Ints
 from fathom.reports.page import PageData
+from fathom.reports.tables import SHOWN
 
 BLIND_ORACLE = "oracle-without-ratings"
 """In a planted world, the best that can be done without ratings: a model above it has read them."""
@@ -53,6 +54,9 @@ class Table(ABC):
     """The rows that a page may be about, in the order of their lives: the last one that exists is it, and is who serves."""
     even_ties: ClassVar[bool] = False
     """Whether metrics are means over all orders of items with equal scores: short lists have many such."""
+
+    shown: ClassVar[Sequence[str]] = SHOWN
+    """The metrics that a terminal shows."""
 
     def __init__(self, work: Workshop) -> None:
         self.work = work

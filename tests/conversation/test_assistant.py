@@ -16,6 +16,7 @@ from fathom.conversation.state import Answer, Span, State, Turn, load, save
 from fathom.errors import DataError
 from fathom.items.embed import item_vectors
 from fathom.items.encoders import HashingEncoder
+from fathom.records import Utterance
 
 FILMS = film_catalog(60)
 PRICES = tuple((f"${item % 40 + 1}.50",) if item % 5 else () for item in range(60))
@@ -138,16 +139,18 @@ def test_what_is_taken_is_not_offered_again() -> None:
 
 
 def test_a_better_order_is_taken_from_whoever_gives_one() -> None:
-    asked: list[tuple[str, Sequence[int]]] = []
+    asked: list[tuple[Sequence[Utterance], Sequence[int]]] = []
 
-    def order(state: State, said: str, items: Sequence[int]) -> Sequence[int]:
-        asked.append((said, items))
+    def order(script: Sequence[Utterance], items: Sequence[int], scores: Sequence[float]) -> Sequence[int]:
+        asked.append((script, items))
+        assert list(scores) == sorted(scores, reverse=True)
         return items[::-1][:7]
 
     _, plain = talked("a comedy")
     _, better = talked("a comedy", assistant=Assistant(SHELVES, order=order))
     assert asked[0][1][:5] == list(plain.items)
     assert better.items == tuple(asked[0][1][::-1][:5])
+    assert asked[0][0] == [Utterance("seeker", "a comedy", ())]
 
 
 def test_a_transcript_goes_into_a_file_and_on_from_there(tmp_path: Path) -> None:

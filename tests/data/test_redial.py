@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fathom.data.redial import read_redial, recommendation_turns
+from fathom.data.redial import Dialogue, apart_from, folds_of, read_redial, recommendation_turns
 from fathom.errors import DataError
 
 DATA = Path(os.environ.get("FATHOM_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
@@ -44,6 +46,19 @@ def test_a_turn_recommends_what_nobody_has_named_before(tmp_path: Path) -> None:
         ((1, 2), 3, (), 3),
     ]
     assert all(not {turn.case.target, *turn.case.later} & set(turn.case.history) for turn in turns)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40), st.integers(3, 5))
+def test_nobody_who_recommends_in_a_fold_is_learned_from_elsewhere(pairs: list[tuple[int, int]], folds: int) -> None:
+    dialogues = [Dialogue(str(number), (), f"person {seeker}", f"person {other}") for number, (seeker, other) in enumerate(pairs)]
+    found = folds_of(dialogues, folds)
+    assert set(found) <= set(range(folds))
+    for fold in range(folds):
+        people = {dialogue.recommender for dialogue, own in zip(dialogues, found, strict=True) if own == fold}
+        learned = apart_from(dialogues, found, [fold])
+        assert all(not {dialogues[place].seeker, dialogues[place].recommender} & people for place in learned)
+        left = [place for place, one in enumerate(dialogues) if not {one.seeker, one.recommender} & people]
+        assert learned == left, "nothing else is left out"
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def stages_of(method: str) -> Sequence[Stage[Any]]:
         {"models": dict.fromkeys(MODELS)} if method in ("sequential", "ranking") else {}
     )
     every |= {"language": {}, "asked": {"words": {}}} if method == "ranking" else {}
+    every |= {"world": None, "source": {"name": "dialogues"}, "language": {}} if method == "conversation" else {}
     return METHODS[method].stages(METHODS[method].recipe.model_validate(every))
 
 
