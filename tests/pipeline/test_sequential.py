@@ -29,6 +29,7 @@ from fathom.pipeline.sequential.recipe import SequentialRecipe
 from fathom.pipeline.sequential.stages import fit_along
 from fathom.pipeline.sequential.workshop import SequentialWorkshop
 from fathom.recipes import dump
+from fathom.recommenders.mix import Mix, choose_weight
 from fathom.records import Case, Interactions
 
 FIT = {"epochs": 1, "batch_size": 8, "precision": "float32"}
@@ -201,6 +202,26 @@ def test_one_model_stands_in_a_table_several_times(tmp_path: Path) -> None:
             recipe_at(written(tmp_path, models={name: None}))
     with pytest.raises(ConfigError, match=r"models\.item-knn_near\.neighbours: Input should be greater than or equal to 1"):
         recipe_at(written(tmp_path, models={"item-knn_near": {"neighbours": 0}}))
+
+
+def test_two_models_are_fused_by_the_weight_that_validation_chooses(tmp_path: Path) -> None:
+    path = written(tmp_path, models={"item-knn": None, "ease": None}, mixed={"hybrid": ["ease", "item-knn"]}, test_users=0)
+    said = told(["run", str(path), "--processes", "1", "--out", str(tmp_path / "run")])
+    work = opened(tmp_path / "run")
+    parts = (work.model("ease"), work.model("item-knn"))
+    weight = choose_weight(parts, work.valid_cases)
+    assert f"hybrid: {1 - weight:.1f} of ease, {weight:.1f} of item-knn, by 4 validation cases" in said
+    results = read(tmp_path / "run" / "results.json")
+    assert [row.model for row in results.rows] == ["item-knn", "ease", "hybrid", "oracle"]
+    assert {(told.a, told.b) for told in results.comparisons} >= {("hybrid", "ease"), ("hybrid", "item-knn")}
+    kept = Evaluation.load(tmp_path / "run" / "ranks" / "hybrid.parquet").items
+    assert kept.tolist() == Mix(parts, (1 - weight, weight)).recommend(work.test_cases, 20).items.tolist()
+    for mixed, message in (
+        ({"ease": ["ease", "item-knn"]}, r"mixed\.ease: a model has this name"),
+        ({"hybrid": ["ease", "item-nn"]}, r"mixed\.hybrid names 'item-nn'; did you mean 'item-knn'\?"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            recipe_at(written(tmp_path, models={"item-knn": None, "ease": None}, mixed=mixed))
 
 
 @pytest.mark.slow

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fathom.errors import ConfigError
-from fathom.recommenders.mix import Mix, choose_weight, fuse
+from fathom.metrics import ndcg, ranks_of
+from fathom.recommenders.mix import How, Mix, choose_weight, fuse
 from fathom.records import PAD, Case, Ranking
 
 
@@ -65,6 +66,33 @@ def test_validation_chooses_the_weight_that_lifts_the_target_and_asks_each_part_
     assert choose_weight((first, second), CASES) == 0.6, "the smallest weight that puts 4 first"
     assert (first.asked, second.asked) == (1, 1)
     assert choose_weight((second, first), CASES) == 0.0
+
+
+class Seen:
+    """Ranks 200 items by how much each is wanted, seen through noise of its own."""
+
+    def __init__(self, noise: float, seed: int) -> None:
+        self.noise, self.seed = noise, seed
+
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
+        scores = np.stack([np.random.default_rng([self.seed, case.user]).normal(scale=self.noise, size=200) for case in cases])
+        scores[np.arange(len(cases)), [case.target - 1 for case in cases]] += 3
+        order = np.argsort(-scores, axis=1)[:, :k]
+        return Ranking(order + 1, np.take_along_axis(scores, order, axis=1).astype(np.float32))
+
+
+@pytest.mark.parametrize("how", ["reciprocal_rank", "score"])
+@pytest.mark.parametrize("noises", [(1.0, 1.0), (1.0, 1.5), (1.0, 20.0)])
+def test_what_two_see_apart_is_never_worse_together_than_what_the_better_one_sees(how: How, noises: tuple[float, float]) -> None:
+    cases = [Case(user, (), user % 200 + 1) for user in range(1200)]
+    parts = (Seen(noises[0], 1), Seen(noises[1], 2))
+    weight = choose_weight(parts, cases[:600], how=how)
+    targets = np.array([case.target for case in cases[600:]])
+    alone = [ndcg(ranks_of(part.recommend(cases[600:], 100), targets), 10).mean() for part in parts]
+    mixed = ndcg(ranks_of(Mix(parts, (1 - weight, weight), how=how).recommend(cases[600:], 100), targets), 10).mean()
+    assert mixed > max(alone) - 0.005
+    if noises[1] < 2:
+        assert mixed > max(alone) + 0.05, "two views that miss different things see more together"
 
 
 def test_weights_that_make_no_mix_are_refused() -> None:

@@ -53,6 +53,8 @@ class RankingRecipe(SequentialRecipe):
     def _can_be_asked(self) -> Self:
         if self.windows is not None:
             raise ValueError("windows of time and candidate lists do not go together: leave windows out")
+        if self.mixed:
+            raise ValueError("mixed fuses whole rankings, and here lists are given: leave it out, or name retrievers for candidates")
         if self.language is not None and self.endpoint is not None:
             raise ValueError("language and endpoint are both there: a recipe asks one language model, leave one of them out")
         if self.asked and self.language is None and self.endpoint is None:

@@ -78,7 +78,7 @@ def stages_of(recipe: RankingRecipe) -> Sequence[Stage[Any]]:
         "results",
         "everybody puts the same lists in order",
         needs,
-        ("test_users", "asked", "endpoint"),
+        ("test_users", "asked", "endpoint", "mixed"),
         judge_rankers,
         leaves=("ranks", "guests", "asked"),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, SerializeAsAny, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
 from fathom.data.time_windows import Mode
+from fathom.errors import suggestion
 from fathom.models.registry import MODELS, model_of
 from fathom.pipeline.recipe import Recipe
 from fathom.settings import Settings
@@ -107,6 +108,21 @@ class SequentialRecipe(Recipe):
     models: Annotated[SerializeAsAny[Models], BeforeValidator(_with_others)]
     """Name -> settings, for example 'item-knn: {neighbours: 100}'; a name alone takes the defaults. The same model once more with other
     settings has a word of your own behind an underscore: 'item-knn_near'."""
+
+    mixed: dict[str, tuple[str, str]] = Field(default_factory=dict)
+    """Row -> two of the models, whose rankings it fuses with the weight that validation cases choose: 'hybrid: [sasrec+, text]'."""
+
+    @model_validator(mode="after")
+    def _mixes_can_be(self) -> Self:
+        for row, parts in self.mixed.items():
+            if row in self.models.names:
+                raise ValueError(f"mixed.{row}: a model has this name")
+            for name in parts:
+                if name not in self.models.names:
+                    raise ValueError(f"mixed.{row} names '{name}'{suggestion(name, self.models.names)}")
+        if self.mixed and self.windows is not None:
+            raise ValueError("mixed needs validation cases beside the models' own, which windows do not have: leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _windows_can_be(self) -> Self:

@@ -78,5 +78,6 @@ def fits_of(recipe: SequentialRecipe) -> Sequence[Stage[SequentialWorkshop]]:
 def stages_of(recipe: SequentialRecipe) -> Sequence[Stage[SequentialWorkshop]]:
     """The stages in order: data, models in the order of the table, results."""
     names = recipe.models.names
-    results = Stage("results", "every model is asked the same test cases", names, ("test_users",), judge_models, leaves=("ranks", "guests"))
+    settings = ("test_users", "mixed")
+    results = Stage("results", "every model is asked the same test cases", names, settings, judge_models, leaves=("ranks", "guests"))
     return [*fits_of(recipe), results]

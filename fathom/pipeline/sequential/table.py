@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 
 import numpy as np
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 
 from fathom.contracts import Recommender
 from fathom.errors import ConfigError
@@ -15,8 +15,10 @@ from fathom.metrics import Values
 from fathom.models.registry import model_of
 from fathom.pipeline.sequential.workshop import SequentialWorkshop
 from fathom.pipeline.table import Speaker, Table, part_figures
+from fathom.recommenders.mix import Mix, choose_weight
 from fathom.records import Case, Ints
 from fathom.reports.page import PageData
+from fathom.training.processes import processes
 
 
 class SequentialTable(Table):
@@ -30,13 +32,17 @@ class SequentialTable(Table):
 
     @property
     def needs(self) -> Mapping[str, tuple[str, ...]]:  # type: ignore[override]
-        return {name: (name,) for name in self.protagonists}
+        return {name: (name,) for name in self.protagonists} | self.work.recipe.mixed
 
     @property
     def pairs(self) -> Sequence[tuple[str, str]]:  # type: ignore[override]
-        """Each with the floor, with the last of the table, and one that is a model once more with the model as it is."""
+        """Each with the floor, with the last of the table, and one that is a model once more with the model as it is; each mix with its
+        parts."""
         names = self.protagonists
-        return [(name, other) for name in names for other in dict.fromkeys(("popularity", model_of(name).kind, names[-1])) if other != name]
+        alone = [
+            (name, other) for name in names for other in dict.fromkeys(("popularity", model_of(name).kind, names[-1])) if other != name
+        ]
+        return [*alone, *((row, part) for row, parts in self.work.recipe.mixed.items() for part in parts)]
 
     def weights(self) -> Values | None:
         """Every window counts alike, however many it asks: means are averages over time (AoT)."""
@@ -53,7 +59,18 @@ class SequentialTable(Table):
         return np.array([window[case.user] for case in self.work.test_cases], dtype=np.int64)
 
     def recommenders(self) -> Mapping[str, Callable[[], Recommender]]:
-        return {**{name: partial(self.work.model, name) for name in self.protagonists}, **self.ceilings()}
+        alone = {name: partial(self.work.model, name) for name in self.protagonists}
+        return {**alone, **{row: partial(self._mix, row) for row in self.work.recipe.mixed}, **self.ceilings()}
+
+    def _mix(self, row: str) -> Recommender:
+        """Two models as one."""
+        first, second = self.work.recipe.mixed[row]
+        parts = (self.work.model(first), self.work.model(second))
+        weight = choose_weight(parts, self.work.valid_cases)
+        if processes().is_main_process:
+            told = f"{row}: {1 - weight:.1f} of {first}, {weight:.1f} of {second}, by {len(self.work.valid_cases):,} validation cases"
+            Console().print(f"  {told}", highlight=False)
+        return Mix(parts, (1 - weight, weight))
 
     def speakers(self) -> Mapping[str, Speaker]:
         return {}
