@@ -9,16 +9,18 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fathom.errors import DataError
 from fathom.files import written_aside
+from fathom.prompting.generate import Generated
 from fathom.prompting.rank import RankedCandidates
 from fathom.records import Episode, Reasoning
 
-Said = TypeVar("Said", Episode, Reasoning, RankedCandidates)
+Said = TypeVar("Said", Episode, Reasoning, RankedCandidates, Generated)
 
 _CONFIG = ConfigDict(ser_json_inf_nan="constants")
 _LINES: dict[type, TypeAdapter[Any]] = {
     Episode: TypeAdapter(tuple[Episode], config=_CONFIG),
     Reasoning: TypeAdapter(tuple[Reasoning], config=_CONFIG),
     RankedCandidates: TypeAdapter(tuple[RankedCandidates], config=_CONFIG),
+    Generated: TypeAdapter(tuple[Generated], config=_CONFIG),
 }
 """One line: a list of one. A missing rating is NaN, which Python's JSON knows."""
 

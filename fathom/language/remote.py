@@ -66,7 +66,7 @@ class Bill:
 
     def money(self, settings: RemoteSettings) -> float:
         """By the settings' prices."""
-        return (self.read * settings.price_read + self.written * settings.price_written) / 1e6
+        return settings.price(self.read, self.written)
 
     def __add__(self, other: "Bill") -> "Bill":
         return Bill(self.requests + other.requests, self.read + other.read, self.written + other.written)

@@ -33,6 +33,10 @@ class RemoteSettings(Settings):
     money_budget: float | None = Field(None, gt=0)
     """Money, by these prices, after which no more requests are sent."""
 
+    def price(self, read: int, written: int) -> float:
+        """What so many tokens cost."""
+        return (read * self.price_read + written * self.price_written) / 1e6
+
     @model_validator(mode="after")
     def _prices(self) -> Self:
         if self.money_budget is not None and not (self.price_read or self.price_written):

@@ -65,8 +65,9 @@ def trace_user(folder: Path, *, user: str, model: str, tokens: bool) -> None:
     work = opened(folder)
     table = table_of(work)
     model = model or table.protagonists[-1]
-    if model not in table.protagonists:
-        raise ConfigError(f"--model {model}: it recommends without a word{suggestion(model, table.protagonists)}")
+    known = list(dict.fromkeys((*table.protagonists, *(row for speaker in table.speakers().values() for row in speaker.rows))))
+    if model not in known:
+        raise ConfigError(f"--model {model}: it recommends without a word{suggestion(model, known)}")
     case = _test_case(work, user)
     need(table, model)
     console = Console()

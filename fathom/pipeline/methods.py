@@ -14,6 +14,10 @@ from fathom.pipeline.deeprec import stages as deeprec
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe
 from fathom.pipeline.deeprec.table import DeepRecTable
 from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
+from fathom.pipeline.next import stages as free
+from fathom.pipeline.next.recipe import NextRecipe
+from fathom.pipeline.next.table import NextTable
+from fathom.pipeline.next.workshop import NextWorkshop
 from fathom.pipeline.r2ec import stages as r2ec
 from fathom.pipeline.r2ec.recipe import R2ecRecipe
 from fathom.pipeline.r2ec.table import R2ecTable
@@ -53,6 +57,7 @@ METHODS: Mapping[str, Method] = {
     "r2ec": Method(R2ecRecipe, R2ecWorkshop, lambda _: r2ec.STAGES, R2ecTable),
     "sequential": Method(SequentialRecipe, SequentialWorkshop, stages_of, SequentialTable),
     "ranking": Method(RankingRecipe, RankingWorkshop, ranking.stages_of, RankingTable),
+    "next": Method(NextRecipe, NextWorkshop, free.stages_of, NextTable),
     "conversation": Method(ConversationRecipe, ConversationWorkshop, conversation.stages_of, ConversationTable),
 }
 """Name in the recipe -> method; the first one is meant where a recipe names none."""

@@ -4,8 +4,9 @@ No title that the catalogue does not have is ever shown. Twice as many titles ar
 are seen, and some come twice.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydantic import Field
@@ -47,7 +48,9 @@ class Generated:
     tally: Mapping[str, int]
     """Lines that the model `named`; of them `unknown`, `repeated`, `seen`; items that were `filled`; tokens `read` and `written`."""
     prompt: str = ""
-    reply: str = field(default="")
+    reply: str = ""
+    seconds: float = field(default=0.0, compare=False)
+    """Its share of the wall clock."""
 
 
 class Generator:
@@ -85,7 +88,7 @@ class Generator:
         """k items for each case, in order, with what led to them."""
         told: list[Generated] = []
         for start in range(0, len(cases), self._policy.at_once):
-            part = cases[start : start + self._policy.at_once]
+            began, part = time.perf_counter(), cases[start : start + self._policy.at_once]
             shown = [self._shown(case) for case in part]
             intents = [""] * len(part)
             first = [Answered("", 0, 0)] * len(part)
@@ -94,9 +97,10 @@ class Generator:
                 intents = [" ".join(spoken(answer.text).split()) for answer in first]
             prompts, answers = self._asked("next", part, shown, intents, k)
             filling = self._fallback.recommend(part, 2 * k).items.tolist()
+            share = (time.perf_counter() - began) / len(part)
             for row, (case, answer) in enumerate(zip(part, answers, strict=True)):
                 whole = Answered(answer.text, first[row].read + answer.read, first[row].written + answer.written)
-                told.append(self._one(case, whole, prompts[row], filling[row], intents[row], k))
+                told.append(replace(self._one(case, whole, prompts[row], filling[row], intents[row], k), seconds=share))
             if self._progress is not None:
                 self._progress(len(part))
         return told
@@ -122,7 +126,7 @@ class Generator:
             def filled(kept: Sequence[str]) -> str:
                 slots = {"history": numbered(kept), "earlier": numbered(kept[:-1]), "latest": kept[-1] if kept else ""}
                 slots |= {"lines": "\n".join(kept), "count": count, "intent": intent}
-                return self._prompts.render(strategy, self._settings.words, slots, needs=("count",) if strategy == "next" else ())
+                return self._prompts.render(strategy, self._settings.words, slots)
 
             return fitted(titles, filled, self._policy, self._settings, name=strategy)
 

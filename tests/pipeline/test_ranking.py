@@ -15,6 +15,7 @@ from fathom.evaluation.results import Results, read
 from fathom.metrics import ndcg
 from fathom.pipeline.methods import opened, recipe_at
 from fathom.pipeline.ranking.workshop import RankingWorkshop
+from fathom.prompting.rank import RankedCandidates
 from fathom.recommenders.among import Kept
 from fathom.records import Case
 
@@ -97,7 +98,7 @@ def test_popularity_among_candidates_is_worked_out_by_hand_and_ties_are_evened_o
 
 def test_what_was_said_is_kept_and_what_it_cost_is_told(run: Path) -> None:
     work, results = opened_run(run), read(run / "results.json")
-    words, row = work.said("words"), results.row("words")
+    words, row = work.said("words", RankedCandidates), results.row("words")
     assert row is not None
     assert len(words) == 5
     assert all("can be recommended next:" in one.prompt and one.tally["questions"] == 2 for one in words)

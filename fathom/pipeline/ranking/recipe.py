@@ -5,8 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from fathom.errors import suggestion
-from fathom.language.remote_settings import RemoteSettings
-from fathom.pipeline.recipe import LanguageSettings
+from fathom.pipeline.asking.recipe import AskingRecipe
 from fathom.pipeline.sequential.recipe import SequentialRecipe
 from fathom.prompting.rank import RankerSettings
 from fathom.settings import Settings
@@ -33,19 +32,13 @@ class AskedSettings(RankerSettings):
     """So many of the test users, drawn by the recipe's seed, are asked; 0: all."""
 
 
-class RankingRecipe(SequentialRecipe):
+class RankingRecipe(SequentialRecipe, AskingRecipe):
     """Named models and a language model put the same lists in order."""
 
     method: Literal["ranking"] = "ranking"  # type: ignore[assignment]
     """Which method it is a recipe of."""
     candidates: CandidateSettings = CandidateSettings()
     """Where the lists come from."""
-    language: LanguageSettings | None = None
-    """A language model here: the built-in one, pretrained on the training histories, or one from outside."""
-    encoder: str = "minilm"
-    """Of the built-in one's title vectors: minilm, hashing, st:NAME, lm:FOLDER or http://HOST/v1#MODEL."""
-    endpoint: RemoteSettings | None = None
-    """One behind an OpenAI-compatible address; either this or `language`."""
     asked: dict[str, AskedSettings] = Field(default_factory=dict)
     """Row -> how the language model is asked for it."""
 
@@ -55,9 +48,7 @@ class RankingRecipe(SequentialRecipe):
             raise ValueError("windows of time and candidate lists do not go together: leave windows out")
         if self.mixed:
             raise ValueError("mixed fuses whole rankings, and here lists are given: leave it out, or name retrievers for candidates")
-        if self.language is not None and self.endpoint is not None:
-            raise ValueError("language and endpoint are both there: a recipe asks one language model, leave one of them out")
-        if self.asked and self.language is None and self.endpoint is None:
+        if self.asked and not self.somebody:
             raise ValueError("asked has rows, but nobody to ask: write language: {} for the built-in model, or endpoint: {base_url, model}")
         for name, settings in self.asked.items():
             if name in self.models.names or name == OFFERED:

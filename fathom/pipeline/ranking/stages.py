@@ -7,26 +7,16 @@ from rich.console import Console
 
 from fathom.data import candidates
 from fathom.errors import ConfigError
-from fathom.items.text import item_texts
-from fathom.pipeline.groundwork import DATA, first_policy, read_histories
+from fathom.pipeline.asking.stages import language_stages
+from fathom.pipeline.groundwork import DATA
 from fathom.pipeline.judge import judge_all
 from fathom.pipeline.ranking.recipe import RankingRecipe
 from fathom.pipeline.ranking.table import RankingTable
 from fathom.pipeline.ranking.workshop import RankingWorkshop
 from fathom.pipeline.sequential.stages import fits_of
 from fathom.pipeline.stages import Stage
-from fathom.pipeline.workshop import data_folder, whole_histories
+from fathom.pipeline.workshop import data_folder
 from fathom.recommenders.mix import shortlist
-
-
-def fit_language_model(work: RankingWorkshop) -> None:
-    """The built-in model from random weights, or one from outside: catalogue text and the training histories."""
-    settings = work.recipe.language
-    assert settings is not None
-    titles = work.catalog.titles
-    policy = first_policy(work, settings, lambda: [*titles, *item_texts(work.catalog)], (), vectors=lambda: work.vectors)
-    histories = [[f"{titles[item - 1]}\n" for item in case.history] for case in whole_histories(work.split.train)]
-    read_histories(work, policy, settings, histories, stage="lm")
 
 
 def lay_out(work: RankingWorkshop) -> None:
@@ -71,8 +61,7 @@ def stages_of(recipe: RankingRecipe) -> Sequence[Stage[Any]]:
     lists = Stage(
         "candidates", "the lists to be put in order", ("dataset", *recipe.candidates.retrievers), (*cut, "candidates"), lay_out, alone=True
     )
-    language = Stage("lm", "the language model reads", ("dataset",), (*DATA, "split", "seed", "language", "encoder"), fit_language_model)
-    speaking = [language] if recipe.language is not None else []
+    speaking = language_stages(recipe)
     needs = (*names, *(stage.name for stage in speaking), "candidates")
     results = Stage(
         "results",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from fathom.contracts import Recommender
 from fathom.data.candidates import ceiling
@@ -14,21 +14,16 @@ from fathom.errors import DataError
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import Difference, Row
 from fathom.evaluation.rows import make_comparisons, make_row
-from fathom.evaluation.said import save_said
 from fathom.language.remote_settings import RemoteSettings
 from fathom.pipeline.ranking.recipe import OFFERED
 from fathom.pipeline.ranking.workshop import RankingWorkshop
 from fathom.pipeline.sequential.table import SequentialTable
 from fathom.pipeline.table import Speaker
 from fathom.pipeline.workshop import sampled
+from fathom.prompting.prompts import prompts_of
 from fathom.prompting.rank import PromptedRanker, RankedCandidates
 from fathom.recommenders.among import Among, Kept
 from fathom.records import Case
-from fathom.training.processes import in_shares, processes
-from fathom.training.run import progress
-
-PIECE = 128
-"""Lists that are put in order between two times that what was said is written down."""
 
 PLACES = (0, 5, 10, 15, 19)
 """Where on the shown list the target stands: metrics are told for each."""
@@ -86,7 +81,7 @@ class RankingTable(SequentialTable):
             row = make_row(name, evaluation, seed=work.recipe.seed)
             figures = self._by_place(evaluation) | self._by_rank(evaluation)
             if name in work.recipe.asked:
-                figures |= asked_figures(work.said(name), evaluation.seconds, work.recipe.endpoint)
+                figures |= asked_figures(work.said(name, RankedCandidates), evaluation.seconds, work.recipe.endpoint)
             rows.append(row.model_copy(update={"metrics": row.metrics | figures}))
         return rows, self._of_some(evaluations)
 
@@ -123,37 +118,16 @@ class RankingTable(SequentialTable):
         return found | {"popularity/target": float(counts[evaluation.next_items].mean())}
 
     def _ask(self, name: str) -> None:
-        """Ask for every list; what was said is kept piece by piece, so that a stopped run asks for the rest alone.
-
-        Several processes share a model that is here. An endpoint is asked by the main one, which knows how many questions are under way.
-        """
-        work, settings, together = self.work, self.work.recipe.asked[name], processes()
+        work, settings = self.work, self.work.recipe.asked[name]
         cases = sampled(work.test_cases, settings.users, seed=work.recipe.seed)
-        files = [(start, work.folder("asked") / f"{name}@{start:07}.jsonl.gz") for start in range(0, len(cases), PIECE)]
-        missing = [(start, file) for start, file in files if not file.is_file()]
-        together.wait_for_everyone()  # all have looked before the first one is written
-        alone = work.recipe.endpoint is not None
-        if alone and not together.is_main_process:
-            return
-        ranker = PromptedRanker(work.who_is_asked, work.catalog, settings) if missing else None
+        prompts = prompts_of(settings.prompts, "ranking").label
 
-        if ranker is not None and together.is_main_process:
-            Console().print(f"  {name}: {len(cases):,} lists, {settings.way}, by the prompts {ranker.prompts}", highlight=False)
+        def asker() -> Callable[[Sequence[Case]], list[RankedCandidates]]:
+            ranker = PromptedRanker(work.who_is_asked, work.catalog, settings)
+            return lambda part: ranker.rank(part, [work.lists[case.user] for case in part])
 
-        def share(part: Sequence[Case]) -> list[RankedCandidates]:
-            assert ranker is not None
-            return ranker.rank(part, [work.lists[case.user] for case in part])
-
-        with progress(f"asking {name}", len(cases)) as advance:
-            advance(len(cases) - sum(len(cases[start : start + PIECE]) for start, _ in missing))
-            for start, file in missing:
-                part = cases[start : start + PIECE]
-                said = share(part) if alone else in_shares(share, part)
-                if together.is_main_process:
-                    save_said(file, said)
-                advance(len(part))
-        if together.is_main_process:
-            told = work.said(name)
+        told = work.ask(name, cases, RankedCandidates, f"{len(cases):,} lists, {settings.way}, by the prompts {prompts}", asker)
+        if told is not None:
             evaluation = evaluate(Kept({one.user: (one.items, one.scores) for one in told}), cases, even_ties=True)
             replace(evaluation, seconds=sum(one.seconds for one in told)).save(work.folder("ranks") / f"{name}.parquet")
 
@@ -189,7 +163,7 @@ def asked_figures(said: Sequence[RankedCandidates], seconds: float, endpoint: Re
         "seconds_per_user": seconds / users,
     }
     if endpoint is not None:
-        figures["money"] = (total["read"] * endpoint.price_read + total["written"] * endpoint.price_written) / 1e6 / users
+        figures["money"] = endpoint.price(total["read"], total["written"]) / users
     if total["lines"]:
         figures |= {
             f"{name}_items": total[key] / lines for name, key in (("invalid", "unknown"), ("duplicate", "repeated"), ("missing", "missing"))
