@@ -9,11 +9,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fathom.errors import DataError
 from fathom.files import written_aside
+from fathom.prompting.describe import Described
 from fathom.prompting.generate import Generated
 from fathom.prompting.rank import RankedCandidates
 from fathom.records import Episode, Reasoning
 
-Said = TypeVar("Said", Episode, Reasoning, RankedCandidates, Generated)
+Said = TypeVar("Said", Episode, Reasoning, RankedCandidates, Generated, Described)
 
 _CONFIG = ConfigDict(ser_json_inf_nan="constants")
 _LINES: dict[type, TypeAdapter[Any]] = {
@@ -21,6 +22,7 @@ _LINES: dict[type, TypeAdapter[Any]] = {
     Reasoning: TypeAdapter(tuple[Reasoning], config=_CONFIG),
     RankedCandidates: TypeAdapter(tuple[RankedCandidates], config=_CONFIG),
     Generated: TypeAdapter(tuple[Generated], config=_CONFIG),
+    Described: TypeAdapter(tuple[Described], config=_CONFIG),
 }
 """One line: a list of one. A missing rating is NaN, which Python's JSON knows."""
 

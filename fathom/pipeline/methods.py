@@ -14,6 +14,10 @@ from fathom.pipeline.deeprec import stages as deeprec
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe
 from fathom.pipeline.deeprec.table import DeepRecTable
 from fathom.pipeline.deeprec.workshop import DeepRecWorkshop
+from fathom.pipeline.enhanced import stages as enhanced
+from fathom.pipeline.enhanced.recipe import EnhancedRecipe
+from fathom.pipeline.enhanced.table import EnhancedTable
+from fathom.pipeline.enhanced.workshop import EnhancedWorkshop
 from fathom.pipeline.next import stages as free
 from fathom.pipeline.next.recipe import NextRecipe
 from fathom.pipeline.next.table import NextTable
@@ -58,6 +62,7 @@ METHODS: Mapping[str, Method] = {
     "sequential": Method(SequentialRecipe, SequentialWorkshop, stages_of, SequentialTable),
     "ranking": Method(RankingRecipe, RankingWorkshop, ranking.stages_of, RankingTable),
     "next": Method(NextRecipe, NextWorkshop, free.stages_of, NextTable),
+    "enhanced": Method(EnhancedRecipe, EnhancedWorkshop, enhanced.stages_of, EnhancedTable),
     "conversation": Method(ConversationRecipe, ConversationWorkshop, conversation.stages_of, ConversationTable),
 }
 """Name in the recipe -> method; the first one is meant where a recipe names none."""

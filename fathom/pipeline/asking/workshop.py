@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
@@ -12,12 +12,14 @@ from fathom.items.embed import cache_folder, item_vectors
 from fathom.language.encoding import text_encoder
 from fathom.pipeline.asking.recipe import AskingRecipe
 from fathom.pipeline.workshop import Workshop
-from fathom.records import Case, Floats
+from fathom.records import Floats
 from fathom.training.processes import in_shares, processes
 from fathom.training.run import progress
 
 if TYPE_CHECKING:
     from fathom.language.policy import LocalPolicy
+
+Thing = TypeVar("Thing")
 
 PIECE = 128
 """Cases that are asked between two times that what was said is written down."""
@@ -54,10 +56,15 @@ class AskingWorkshop(Workshop):
         return [one for file in sorted(self.folder("asked").glob(f"{row}@*.jsonl.gz")) for one in load_said(file, kind)]
 
     def ask(
-        self, row: str, cases: Sequence[Case], kind: type[Said], about: str, asker: Callable[[], Callable[[Sequence[Case]], Sequence[Said]]]
+        self,
+        row: str,
+        cases: Sequence[Thing],
+        kind: type[Said],
+        about: str,
+        asker: Callable[[], Callable[[Sequence[Thing]], Sequence[Said]]],
     ) -> list[Said] | None:
-        """What is said about all cases, asked piece by piece and kept, so that a stopped run asks for the rest alone; None but for the main
-        process.
+        """What is said about all cases, or whatever is asked about, piece by piece and kept, so that a stopped run asks for the rest alone;
+        None but for the main process.
 
         Several processes share a model that is here. An endpoint is asked by the main one, which knows how many questions are under way.
         """
