@@ -1,12 +1,15 @@
 """How far foretold ratings are off, case by case, so that intervals and paired tests come from the same numbers."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from fathom.errors import DataError
 from fathom.evaluation.compare import interval
+from fathom.files import written_aside
 from fathom.metrics import area_under_curve
 from fathom.records import Ints
 
@@ -26,6 +29,24 @@ class Ratings:
         for name, values in (("foretold", self.foretold), ("given", self.given)):
             if (missing := int((~np.isfinite(values)).sum())) > 0:
                 raise DataError(f"{missing:,} of {len(values):,} ratings that were {name} are no numbers: every case needs one")
+
+    def save(self, path: Path, *, seconds: float) -> None:
+        """Write one Parquet row a case, whole or not at all; what it took stands in each."""
+        frame = pl.DataFrame(
+            {"user": self.users, "foretold": self.foretold, "given": self.given, "seconds": seconds / max(len(self.users), 1)}
+        )
+        with written_aside(path) as aside:
+            frame.write_parquet(aside)
+
+    @staticmethod
+    def load(path: Path) -> tuple["Ratings", float]:
+        """What `save` wrote, and the seconds; another file is a `DataError`."""
+        try:
+            frame = pl.read_parquet(path)
+            found = Ratings(frame["user"].to_numpy(), frame["foretold"].to_numpy(), frame["given"].to_numpy())
+            return found, float(frame["seconds"].sum())
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"{path}: no ratings as Fathom writes them ({error})") from error
 
     @property
     def squared(self) -> Numbers:

@@ -12,9 +12,10 @@ from fathom.files import written_aside
 from fathom.prompting.describe import Described
 from fathom.prompting.generate import Generated
 from fathom.prompting.rank import RankedCandidates
+from fathom.prompting.rate import Rated
 from fathom.records import Episode, Reasoning
 
-Said = TypeVar("Said", Episode, Reasoning, RankedCandidates, Generated, Described)
+Said = TypeVar("Said", Episode, Reasoning, RankedCandidates, Generated, Described, Rated)
 
 _CONFIG = ConfigDict(ser_json_inf_nan="constants")
 _LINES: dict[type, TypeAdapter[Any]] = {
@@ -23,6 +24,7 @@ _LINES: dict[type, TypeAdapter[Any]] = {
     RankedCandidates: TypeAdapter(tuple[RankedCandidates], config=_CONFIG),
     Generated: TypeAdapter(tuple[Generated], config=_CONFIG),
     Described: TypeAdapter(tuple[Described], config=_CONFIG),
+    Rated: TypeAdapter(tuple[Rated], config=_CONFIG),
 }
 """One line: a list of one. A missing rating is NaN, which Python's JSON knows."""
 

@@ -174,6 +174,7 @@ def report(table: Table, results: Results) -> Path:
         settings=dump(work.recipe),
         notes=(work.split.leaks, *work.dataset.notes),
         stage_seconds=stage_seconds(work.run.folder),
+        shown=table.shown,
     )
     write_page(path, table.told(page) if agent else page)
     return path

@@ -30,6 +30,10 @@ from fathom.pipeline.ranking import stages as ranking
 from fathom.pipeline.ranking.recipe import RankingRecipe
 from fathom.pipeline.ranking.table import RankingTable
 from fathom.pipeline.ranking.workshop import RankingWorkshop
+from fathom.pipeline.rating import stages as rating
+from fathom.pipeline.rating.recipe import RatingRecipe
+from fathom.pipeline.rating.table import RatingTable
+from fathom.pipeline.rating.workshop import RatingWorkshop
 from fathom.pipeline.recipe import Recipe
 from fathom.pipeline.sequential.recipe import SequentialRecipe
 from fathom.pipeline.sequential.stages import stages_of
@@ -62,6 +66,7 @@ METHODS: Mapping[str, Method] = {
     "sequential": Method(SequentialRecipe, SequentialWorkshop, stages_of, SequentialTable),
     "ranking": Method(RankingRecipe, RankingWorkshop, ranking.stages_of, RankingTable),
     "next": Method(NextRecipe, NextWorkshop, free.stages_of, NextTable),
+    "rating": Method(RatingRecipe, RatingWorkshop, rating.stages_of, RatingTable),
     "enhanced": Method(EnhancedRecipe, EnhancedWorkshop, enhanced.stages_of, EnhancedTable),
     "conversation": Method(ConversationRecipe, ConversationWorkshop, conversation.stages_of, ConversationTable),
 }

@@ -19,7 +19,7 @@ FAMILIES: Mapping[str, frozenset[str]] = {
     "ranking": frozenset(
         ("history", "earlier", "latest", "lines", "candidates", "count", "candidate", "first", "second", "first_label", "second_label")
     ),
-    "rating": frozenset(("history", "candidate", "lowest", "best", "examples")),
+    "rating": frozenset(("history", "candidate", "lowest", "best", "examples", "title", "given")),
     "describing": frozenset(("title", "about", "history")),
     "next": frozenset(("history", "earlier", "latest", "lines", "count", "intent")),
 }

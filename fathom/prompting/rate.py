@@ -3,16 +3,17 @@
 What cannot be read falls back to the person's own mean, or to everybody's, and is counted; nobody is left out.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from fathom.contracts import Policy
-from fathom.prompting.asking import AskingSettings, asked, fitted, mark_of, opened
-from fathom.prompting.prompts import prompts_of
+from fathom.prompting.asking import Answered, AskingSettings, asked, fitted, mark_of, opened
+from fathom.prompting.prompts import Prompts, Words, prompts_of
 from fathom.prompting.ratings import expected_rating, read_rating
 from fathom.recommenders.raters import Numbers, rated
 from fathom.records import Case, Catalog
@@ -37,6 +38,21 @@ class RaterSettings(AskingSettings):
     """How answers are read: from what the model writes, or as the expectation over how likely each rating is; that needs a local model."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """What was said of a case."""
+
+    user: int
+    rating: float
+    """Within the scale."""
+    tally: Mapping[str, int]
+    """1 where the answer was `unreadable` and the rating is a mean instead; tokens `read` and `written`."""
+    prompt: str = ""
+    reply: str = ""
+    seconds: float = field(default=0.0, compare=False)
+    """Its share of the wall clock."""
+
+
 class PromptedRater:
     """Keeps the `Rater` seam by asking a language model."""
 
@@ -58,32 +74,39 @@ class PromptedRater:
         self._others = others
         self._prompts = prompts_of(settings.prompts, "rating")
         self._progress = progress
-        self.tally: Counter[str] = Counter()
-        """Of all calls: `questions`, `unreadable` answers, tokens `read` and `written`."""
 
     def rate(self, cases: Sequence[Case]) -> Numbers:
         """(B,) the rating that each person would give to `case.target`, within the scale."""
-        found: list[float] = []
+        return np.array([one.rating for one in self.told(cases)])
+
+    def told(self, cases: Sequence[Case]) -> list[Rated]:
+        """The same, with what led to it."""
+        found: list[Rated] = []
         for start in range(0, len(cases), self._policy.at_once):
-            part = cases[start : start + self._policy.at_once]
+            began, part = time.perf_counter(), cases[start : start + self._policy.at_once]
             prompts = [self._prompt(case) for case in part]
             seeds = [mark_of(self._settings.seed, case.user, case.history, case.target) for case in part]
             if self._settings.answers == "likelihoods":
-                scale = self.scale
-                conversation = opened(self._policy, prompts, self._settings, seeds)
-                weights = conversation.score(range(len(part)), [[f"{rating:g}" for rating in scale]] * len(part))
-                found += [expected_rating(logprobs.tolist(), scale) for logprobs in weights]
-                self.tally["read"] += sum(len(self._policy.encode(prompt)) for prompt in prompts)
+                ratings, answers = self._weighed(prompts, seeds)
             else:
-                for case, answer in zip(part, asked(self._policy, prompts, self._settings, seeds), strict=True):
-                    rating = read_rating(answer.text, lowest=self._settings.lowest, best=self._settings.best)
-                    self.tally["unreadable"] += rating is None
-                    found.append(self._fallback(case) if rating is None else rating)
-                    self.tally.update(read=answer.read, written=answer.written)
-            self.tally["questions"] += len(part)
+                answers = asked(self._policy, prompts, self._settings, seeds)
+                ratings = [read_rating(answer.text, lowest=self._settings.lowest, best=self._settings.best) for answer in answers]
+            share = (time.perf_counter() - began) / len(part)
+            for case, prompt, rating, answer in zip(part, prompts, ratings, answers, strict=True):
+                tally = {"unreadable": int(rating is None), "read": answer.read, "written": answer.written}
+                own = self._fallback(case) if rating is None else rating
+                found.append(Rated(case.user, own, tally, prompt, answer.text, share))
             if self._progress is not None:
                 self._progress(len(part))
-        return np.array(found)
+        return found
+
+    def _weighed(self, prompts: Sequence[str], seeds: Sequence[int]) -> tuple[list[float | None], list[Answered]]:
+        """The expected ratings by likelihoods, and answers without a word."""
+        scale = self.scale
+        conversation = opened(self._policy, prompts, self._settings, seeds)
+        weights = conversation.score(range(len(prompts)), [[f"{rating:g}" for rating in scale]] * len(prompts))
+        ratings: list[float | None] = [expected_rating(logprobs.tolist(), scale) for logprobs in weights]
+        return ratings, [Answered("", len(self._policy.encode(prompt)), 0) for prompt in prompts]
 
     @property
     def scale(self) -> list[float]:
@@ -108,7 +131,7 @@ class PromptedRater:
     def _events(self, case: Case) -> list[str]:
         items, ratings = rated(case)
         latest = list(zip(items.tolist(), ratings.tolist(), strict=True))[-self._settings.history_length :]
-        return [f"- {self._catalog.title(item)}: {rating:g}" for item, rating in latest]
+        return [event_of(self._prompts, self._settings.words, self._catalog.title(item), rating) for item, rating in latest]
 
     def _example(self, case: Case, given: float) -> str:
         return "\n".join([*self._events(case)[-5:], f"next {self._catalog.title(case.target)}: {given:g}"])
@@ -126,3 +149,8 @@ class PromptedRater:
         )
         others = [self._others[place] for place in draw.permutation(places).tolist()]
         return [one for one in others if one[0].user != case.user][:count]
+
+
+def event_of(prompts: Prompts, words: Words, title: str, rating: float) -> str:
+    """A rated thing as the prompts write it."""
+    return prompts.render("event", words, {"title": title, "given": f"{rating:g}"}, needs=("title", "given"))

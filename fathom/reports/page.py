@@ -17,7 +17,7 @@ from fathom.reports import sections
 from fathom.reports.cards import episode_card, outcome
 from fathom.reports.over_time import over_time
 from fathom.reports.reasoning import reasoning_card, reasoning_outcome
-from fathom.reports.tables import SHOWN, comparison_words, p_words
+from fathom.reports.tables import SHOWN, comparison_words, metric_title, p_words
 
 READ = 10
 """Episodes that are shown to be read."""
@@ -57,6 +57,8 @@ class PageData:
     """Reasonings of `agent`, where it reasons instead of talking, in the order of their cases."""
     lists: Sequence[Sequence[int]] = ()
     """What was ranked first behind each of them."""
+    shown: Sequence[str] = SHOWN
+    """The metrics of the table; the first one is what the page is about."""
 
 
 def render(page: PageData) -> str:
@@ -76,11 +78,11 @@ def render(page: PageData) -> str:
         style=_resource("page.css"),
         script=_resource("page.js"),
         dataset=escape(f"{results.dataset.name} · {results.dataset.items:,} items · {results.dataset.users:,} users"),
-        verdict=escape(sections.verdict(results, page.agent)),
+        verdict=escape(sections.verdict(results, page.agent, metric=page.shown[0])),
         keys=_keys(page),
         notes=_notes(page.notes),
-        intervals=sections.intervals(results, agent=page.agent),
-        table=sections.figures_table(results, agent=page.agent),
+        intervals=sections.intervals(results, metric=page.shown[0], agent=page.agent),
+        table=sections.figures_table(results, metrics=page.shown, agent=page.agent),
         over_time=over_time(results),
         comparisons=sections.comparisons(results, agent=page.agent),
         links="".join(f'<li><a href="#{name.lower()}">{name}</a></li>' for name in parts),
@@ -114,14 +116,13 @@ def _keys(page: PageData) -> str:
     row = page.results.row(page.agent)
     if row is None:
         return ""
-    told = (
-        [(f"{row.metrics[SHOWN[0]]:.4f}".removeprefix("0"), "NDCG@10", _interval_words(row.low, row.high))]
-        if SHOWN[0] in row.metrics
-        else []
-    )
+    main = page.shown[0]
+    title = metric_title(main)
+    figure = f"{row.metrics[main]:.4f}".removeprefix("0") if main in row.metrics else ""
+    told = [(figure, title, _interval_words(main, row.low, row.high))] if figure else []
     for found in page.results.comparisons:
-        if (found.a, found.metric) == (page.agent, SHOWN[0]) and found.b in BEHIND and found.ratio is not None:
-            gain = comparison_words(found, page.results).partition("NDCG@10 ")[2].partition(" %")[0]
+        if (found.a, found.metric) == (page.agent, main) and found.b in BEHIND and found.ratio is not None:
+            gain = comparison_words(found, page.results).partition(f"{title} ")[2].partition(" %")[0]
             told.append((f"{gain} %", BEHIND[found.b], p_words(found.p)))
     for name, style, words in KEYS:
         if name in row.metrics:
@@ -141,10 +142,10 @@ def _notes(notes: Sequence[str]) -> str:
     return "".join(lines[:1]) + folded
 
 
-def _interval_words(low: dict[str, float], high: dict[str, float]) -> str:
-    if SHOWN[0] not in low:
+def _interval_words(metric: str, low: Mapping[str, float], high: Mapping[str, float]) -> str:
+    if metric not in low:
         return ""
-    ends = [f"{side[SHOWN[0]]:.4f}".removeprefix("0") for side in (low, high)]
+    ends = [f"{side[metric]:.4f}".removeprefix("0") for side in (low, high)]
     return f"95 %: {ends[0]} to {ends[1]}"
 
 

@@ -9,7 +9,7 @@ from fathom.files import Json
 from fathom.records import Episode, Reasoning
 from fathom.reports.episode import ENDINGS
 from fathom.reports.plots import column_chart, interval_mark, line_chart, short
-from fathom.reports.tables import ORACLE, SHOWN, comparison_words, grid, metric_title
+from fathom.reports.tables import ORACLE, SHOWN, comparison_words, grid, is_better, metric_title
 
 LogLine = Mapping[str, Json]
 """One line of `metrics.jsonl`: 'stage', 'step', and '<stage>/<name>' -> value; None where it was not finite."""
@@ -81,9 +81,9 @@ def intervals(results: Results, *, metric: str = SHOWN[0], agent: str = "") -> s
     return f'<figure class="intervals"><ul>{"".join(lines)}</ul><figcaption>{escape(metric_title(metric))}. {note}</figcaption></figure>'
 
 
-def figures_table(results: Results, *, agent: str = "") -> str:
+def figures_table(results: Results, *, metrics: Sequence[str] = SHOWN, agent: str = "") -> str:
     """The full table, scrollable on narrow screens."""
-    words = grid(results)
+    words = grid(results, metrics)
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in words.header)
     body = []
     for number, row in enumerate(words.rows):
@@ -107,19 +107,18 @@ def comparisons(results: Results, *, agent: str = "") -> str:
     return f"<h3>Paired tests</h3>{_tests(about, results)}{rest}"
 
 
-def verdict(results: Results, agent: str) -> str:
+def verdict(results: Results, agent: str, *, metric: str = SHOWN[0]) -> str:
     """What the run found, in plain sentences: better, worse, or not told apart; the scored finish after the written one."""
-    told = [_verdict(results, row, agent) for name in (agent, f"{agent}-scored") if (row := results.row(name)) is not None]
+    told = [_verdict(results, row, agent, metric) for name in (agent, f"{agent}-scored") if (row := results.row(name)) is not None]
     return " ".join(told) or "No agent was evaluated in this run."
 
 
-def _verdict(results: Results, row: Row, agent: str) -> str:
+def _verdict(results: Results, row: Row, agent: str, main: str) -> str:
     """One row's figure and how the paired tests came out."""
-    main = SHOWN[0]
     found: dict[str, list[str]] = {"better than": [], "not told apart from": [], "worse than": []}
     for told in results.comparisons:
         if told.a == row.model and told.metric == main:
-            kind = "not told apart from" if told.p >= SIGNIFICANT else "better than" if told.difference > 0 else "worse than"
+            kind = "not told apart from" if told.p >= SIGNIFICANT else "better than" if is_better(told) else "worse than"
             found[kind].append(told.b)
     who = row.model if row.model == agent else "Its scored finish"
     reached = f"{who} reaches {metric_title(main)} {_bare(row.metrics[main])}" if main in row.metrics else f"{who} has no {main}"
@@ -219,7 +218,7 @@ def duration(seconds: float) -> str:
 
 
 def _tests(told: Sequence[Difference], results: Results) -> str:
-    kinds = ["plain" if one.p >= SIGNIFICANT else "better" if one.difference > 0 else "worse" for one in told]
+    kinds = ["plain" if one.p >= SIGNIFICANT else "better" if is_better(one) else "worse" for one in told]
     lines = [f'<li class="{kind}">{escape(comparison_words(one, results))}</li>' for kind, one in zip(kinds, told, strict=True)]
     return f'<ul class="tests">{"".join(lines)}</ul>'
 

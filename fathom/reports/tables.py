@@ -10,6 +10,9 @@ from fathom.evaluation.results import Difference, Results, Row
 SHOWN = ("ndcg@10", "recall@10", "mrr")
 """The metrics that a table shows unless told otherwise; the first one also gets its interval, strict column and share of the oracle."""
 
+ERRORS = frozenset(("rmse", "mae"))
+"""Metrics of which less is better."""
+
 ORACLE = "oracle"
 """The row that knows the true distribution of the built-in world: never called the best, since it is not a model."""
 
@@ -41,6 +44,8 @@ class Column:
     """On a terminal; empty where they are the cells."""
     essential: bool = True
     """Whether a narrow terminal shows it in the first table."""
+    lowest: bool = False
+    """Whether the lowest value is the best."""
 
 
 def columns(results: Results, metrics: Sequence[str] = SHOWN) -> list[Column]:
@@ -98,7 +103,8 @@ def best_rows(column: Column, results: Results) -> frozenset[int]:
         for number, cell in enumerate(column.cells)
         if column.compared and cell != NOTHING and not is_oracle(results.rows[number].model)
     }
-    return frozenset(number for number, value in values.items() if value == max(values.values()))
+    best = min(values.values(), default=0.0) if column.lowest else max(values.values(), default=0.0)
+    return frozenset(number for number, value in values.items() if value == best)
 
 
 def readme_table(results: Results, metrics: Sequence[str] = SHOWN) -> str:
@@ -147,8 +153,13 @@ def metric_title(name: str) -> str:
     """
     group, slash, rest = name.rpartition("/")
     word, at, cutoff = rest.removeprefix("strict_").partition("@")
-    told = {"ndcg": "NDCG", "mrr": "MRR", "recall": "Recall"}.get(word, word.replace("_", " "))
+    told = {"ndcg": "NDCG", "mrr": "MRR", "recall": "Recall", "rmse": "RMSE", "mae": "MAE", "auc": "AUC"}.get(word, word.replace("_", " "))
     return (f"{group} " if slash else "") + ("strict " if rest.startswith("strict_") else "") + told + at + cutoff
+
+
+def is_better(told: Difference) -> bool:
+    """Whether `a` has the better mean of the two."""
+    return (told.difference < 0) == (told.metric in ERRORS) and told.difference != 0
 
 
 def p_words(p: float) -> str:
@@ -193,7 +204,8 @@ def percent(share: float) -> str:
 
 def _metric_column(rows: Sequence[Row], name: str, *, essential: bool = True) -> Column:
     cells = tuple(f"{row.metrics[name]:.4f}" if name in row.metrics else NOTHING for row in rows)
-    return Column(metric_title(name), cells, compared=True, short_cells=tuple(map(shortened, cells)), essential=essential)
+    shorter = tuple(map(shortened, cells))
+    return Column(metric_title(name), cells, compared=True, short_cells=shorter, essential=essential, lowest=name in ERRORS)
 
 
 def _plain(row: Row, name: str, style: str) -> str:

@@ -9,7 +9,19 @@ from rich.table import Table
 from rich.text import Text
 
 from fathom.evaluation.results import Difference, Results
-from fathom.reports.tables import SHOWN, Column, best_rows, caption, columns, is_oracle, metric_title, p_words, relative, shortened
+from fathom.reports.tables import (
+    SHOWN,
+    Column,
+    best_rows,
+    caption,
+    columns,
+    is_better,
+    is_oracle,
+    metric_title,
+    p_words,
+    relative,
+    shortened,
+)
 
 LIKELY = 0.05
 """A difference with a smaller p is shown bright."""
@@ -93,7 +105,7 @@ class ComparisonTable:
             shares = relative(told, self._results)
             span = "" if shares is None or shares[1] is None or shares[2] is None else f"{_signed(shares[1])} to {_signed(shares[2])}"
             change = f"{shortened(f'{told.difference:.4f}')} in all" if shares is None else _signed(shares[0])
-            style = ("bold green" if told.difference > 0 else "bold red") if told.p < LIKELY else "dim"
+            style = ("bold green" if is_better(told) else "bold red") if told.p < LIKELY else "dim"
             words = p_words(told.p).removeprefix("p ").removeprefix("= ")
             cells = [Text(told.a), Text(told.b), Text(change, style=style), *([Text(span)] if intervals else []), Text(words)]
             table.add_row(*cells, style="" if told.p < LIKELY else "dim")

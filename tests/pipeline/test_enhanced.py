@@ -118,7 +118,9 @@ def test_short_histories_are_made_longer_by_what_is_known_of_the_person(tmp_path
     train = work.split.train
     for user, items in work.before.items():
         assert not set(items) & set(train.history(user).tolist())
-        assert {int(work.catalog.names[item - 1][1:]) % 8 for item in items} == {int(train.users[user][1:]) % 8}, "of the group that was told"
+        assert {int(work.catalog.names[item - 1][1:]) % 8 for item in items} == {int(train.users[user][1:]) % 8}, (
+            "of the group that was told"
+        )
     tests = {case.user: case.target for case in work.test_cases}
     assert any(tests[user] in items for user, items in work.before.items()), "what is put before may come next"
     figures = {row.model: row.metrics for row in results.rows}

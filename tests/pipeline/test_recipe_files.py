@@ -71,6 +71,7 @@ def stages_of(method: str) -> Sequence[Stage[Any]]:
     every |= {"language": {}, "asked": {"words": {}}} if method == "ranking" else {}
     every |= {"language": {}, "generated": {"words": {}}} if method == "next" else {}
     every |= {"language": {}, "readers": ["sasrec"]} if method == "enhanced" else {}
+    every |= {"language": {}, "asked": {"words": {}}} if method == "rating" else {}
     every |= {"world": None, "source": {"name": "dialogues"}, "language": {}} if method == "conversation" else {}
     return METHODS[method].stages(METHODS[method].recipe.model_validate(every))
 

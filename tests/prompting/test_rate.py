@@ -31,10 +31,10 @@ def test_the_words_are_these() -> None:
 
 
 def test_what_cannot_be_read_falls_back_and_is_counted() -> None:
-    asked = rater(Scripted(["I cannot say."]))
-    assert asked.rate([CASE, Case(1, (), 2)]).tolist() == [3.5, 3.3]
-    assert (asked.tally["unreadable"], asked.tally["questions"]) == (2, 2)
-    assert asked.tally["written"] == 2 * len("I cannot say.")
+    told = rater(Scripted(["I cannot say."])).told([CASE, Case(1, (), 2)])
+    assert [one.rating for one in told] == [3.5, 3.3]
+    assert [one.tally["unreadable"] for one in told] == [1, 1]
+    assert [one.tally["written"] for one in told] == [len("I cannot say.")] * 2
 
 
 def test_ratings_beyond_the_scale_are_moved_into_it() -> None:

@@ -24,7 +24,7 @@ class ConversationTable(Table):
     """Rows that learn nothing, rows that learn to weigh signals, and the last of them with a language model."""
 
     work: ConversationWorkshop
-    shown = ("recall@1", "recall@5", "recall@10", "recall@20", "ndcg@10")
+    shown = ("recall@10", "recall@1", "recall@5", "recall@20", "ndcg@10")
 
     @property
     def protagonists(self) -> Sequence[str]:  # type: ignore[override]
