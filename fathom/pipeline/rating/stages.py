@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -44,5 +44,5 @@ def stages_of(recipe: RatingRecipe) -> Sequence[Stage[Any]]:
     settings = ("seed", "valid_users", "test_users", "asked", "endpoint", "liked")
     needs = ("dataset", *(stage.name for stage in speaking))
     leaves = ("ratings", "asked", "ranks", "guests")
-    dataset = replace(DATASET, do=make_rated_dataset)
+    dataset: Stage[Any] = replace(cast(Stage[Any], DATASET), do=make_rated_dataset)
     return [dataset, *speaking, Stage("results", "everybody foretells the same ratings", needs, settings, judge_raters, leaves=leaves)]
