@@ -77,7 +77,14 @@ def _read(path: Path) -> tuple[dict[str, object], dict[KeyPath, int]]:
         raise ConfigError(f"{path}: a recipe is a mapping of 'key: value' lines, found {type(values).__name__}")
     lines: dict[KeyPath, int] = {}
     _note_lines(path, node, (), lines)
-    return cast(dict[str, object], values), lines
+    return cast(dict[str, object], _apart(values)), lines
+
+
+def _apart(value: object) -> object:
+    """The same, so that what an anchor shares in the file is each one's own: a change of one must not change the others."""
+    if isinstance(value, dict):
+        return {key: _apart(inner) for key, inner in value.items()}
+    return [_apart(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _note_lines(path: Path, node: yaml.MappingNode, above: KeyPath, lines: dict[KeyPath, int]) -> None:

@@ -92,6 +92,13 @@ def test_an_override_that_cannot_be_is_told(tmp_path: Path, override: str) -> No
         load(written(tmp_path, "name: a\n"), Outer, overrides=[override])
 
 
+def test_an_override_of_what_an_anchor_shares_changes_one_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, "name: a\ntraining: &shared {samples: 6}\nother: *shared\n")
+    found = load(path, Outer, overrides=["other.samples=9"])
+    assert found.other is not None
+    assert (found.training.samples, found.other.samples) == (6, 9)
+
+
 def test_dump_and_load_round_trip(tmp_path: Path) -> None:
     settings = Outer(name="é: #", training=Inner(samples=7))
     assert load(written(tmp_path, dump(settings)), Outer) == settings

@@ -55,6 +55,10 @@ def run(
             help="Folder of another run: what it has done with the same settings is taken over. May be repeated.", show_default=False
         ),
     ] = [],  # noqa: B006
+    at_once: Annotated[
+        int, typer.Option(min=1, help="Trainings that do not need each other side by side, each by one process: the models of a table.")
+    ] = 1,
+    only: Annotated[str, typer.Option(help="Do this stage alone, with what it needs.", show_default=False)] = "",
 ) -> None:
     """Train, judge and report what a recipe describes. The same command again goes on where it was stopped."""
     from fathom.recipes import written
@@ -64,7 +68,18 @@ def run(
     from fathom.pipeline.run import run_recipe
 
     gc.freeze()  # what is imported stays: no collection, half a second each, need go through it again
-    run_recipe(recipe, out=out, overrides=overrides, until=until, command=_command(), processes=processes, tracker=tracker, like=like)
+    run_recipe(
+        recipe,
+        out=out,
+        overrides=overrides,
+        until=until,
+        command=_command(),
+        processes=processes,
+        tracker=tracker,
+        like=like,
+        at_once=at_once,
+        only=only,
+    )
 
 
 @app.command()

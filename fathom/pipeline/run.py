@@ -11,6 +11,7 @@ from fathom.evaluation.results import commit, machine, versions
 from fathom.files import remove_unfinished, write_json, write_text
 from fathom.pipeline.launch import helped
 from fathom.pipeline.methods import METHODS, recipe_at
+from fathom.pipeline.side_by_side import before, done_side_by_side, with_needs
 from fathom.pipeline.stages import perform, take_over
 from fathom.recipes import dump
 from fathom.training.processes import leave
@@ -47,15 +48,20 @@ def run_recipe(
     processes: int = 1,
     tracker: TrackerName | None = None,
     like: Sequence[Path] = (),
+    at_once: int = 1,
+    only: str = "",
 ) -> None:
     """Perform the stages of the recipe at `path` that are not done yet, in `out` or runs/<name>.
 
     `processes` of them share the work on this machine; `tracker` shows the log as it grows; what the runs in the folders `like` have
-    done with the very same settings is taken over.
+    done with the very same settings is taken over. Trainings that do not need each other are done `at_once`; `only` one stage, and what
+    it needs, is done.
     """
+    if at_once > 1 and processes > 1:
+        raise ConfigError(f"--at-once {at_once} gives each stage a process, --processes {processes} each stage several: write one of them")
     recipe = recipe_at(path, overrides=overrides)
     method = METHODS[recipe.method]
-    stages = method.stages(recipe)
+    stages = method.stages(recipe) if not only else with_needs(method.stages(recipe), only)
     folder = out or Path("runs") / recipe.name
     console = Console()
     if os.environ.get("WORLD_SIZE", "1") == "1" and folder.is_dir():  # several processes would take each other's files for leftovers
@@ -74,8 +80,12 @@ def run_recipe(
             if taken := take_over(stages, recipe, other, run):
                 console.print(f"taken over from {other}: {', '.join(taken)}", highlight=False)
         console.print(f"[bold]{recipe.name}[/] in {folder}" + (f", curves by  {shown.hint}" if shown is not None else ""))
-        with helped(processes):
-            perform(stages, method.workshop(recipe, run, command=command), recipe, run, until=until, console=console)
+        work = method.workshop(recipe, run, command=command)
+        with helped(processes if at_once == 1 else 1):
+            if at_once > 1:
+                perform(before(stages, until), work, recipe, run, until="", console=console)
+                done_side_by_side(stages, recipe, run, at_once=at_once, until=until, console=console)
+            perform(stages, work, recipe, run, until=until, console=console)
             leave()
     finally:
         if shown is not None:

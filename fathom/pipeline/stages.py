@@ -118,6 +118,17 @@ def stage_seconds(folder: Path) -> dict[str, float]:
     return {name: float(str(entry["seconds"])) for name, entry in _read_record(folder / "stages.json").items() if entry.get("done")}
 
 
+def done_stages(stages: Sequence[Stage[Work]], recipe: Settings, folder: Path) -> list[str]:
+    """Which of the stages the run in `folder` has done with these settings."""
+    record, above, done = _read_record(folder / "stages.json"), dict[str, str](), []
+    for stage in stages:
+        mark = above[stage.name] = fingerprint(stage, recipe, above)
+        entry = record.get(stage.name, {})
+        if entry.get("fingerprint") == mark and entry.get("done"):
+            done.append(stage.name)
+    return done
+
+
 def take_over(stages: Sequence[Stage[Work]], recipe: Settings, other: Path, run: Run) -> list[str]:
     """What the run in the folder `other` has done with the very same settings becomes this run's own; returns the stages' names.
 

@@ -78,8 +78,8 @@ class Run:
                 self._tracker.restart(kept)
 
     def take_over(self, other: "Run", stage: str) -> None:
-        """Append what `other` logged of `stage`."""
-        lines = [line for line in other.log_lines() if line["stage"] == stage]
+        """Append what `other` logged of `stage` and of its parts."""
+        lines = [line for line in other.log_lines() if str(line["stage"]).partition("@")[0] == stage]
         if lines:
             kept = [*self.log_lines(), *lines]
             write_text(self._log, "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept))

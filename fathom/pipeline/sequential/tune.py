@@ -1,6 +1,5 @@
 """`fathom tune`: every named model of a recipe is given the same time to find its settings, by its validation figures alone."""
 
-import copy
 import hashlib
 import json
 import math
@@ -300,9 +299,9 @@ def _put(values: dict[str, Any], settings: Mapping[str, Any]) -> None:
 def _tuned(path: Path, overrides: Sequence[str], chosen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What the recipe's file says, with the chosen settings of each model."""
     values, _ = written(path, overrides)
-    tuned: dict[str, Any] = copy.deepcopy(values)  # models that share settings in the file have their own now
+    tuned: dict[str, Any] = values
     for name, settings in chosen.items():
-        tuned["models"][name] = json.loads(json.dumps(tuned["models"][name] or {}))
+        tuned["models"][name] = tuned["models"][name] or {}
         _put(tuned["models"][name], settings)
         tuned["models"][name] = tuned["models"][name] or None
     return tuned
