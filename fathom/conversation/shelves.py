@@ -25,16 +25,16 @@ Signal: TypeAlias = Literal["words", "lexical", "likes", "profile", "taken", "di
 the history and those named as good; 'popularity': it is taken often."""
 
 WEIGHTS: Mapping[str, float] = {
-    "words": 1.0,
-    "lexical": 0.5,
-    "likes": 0.5,
-    "profile": 0.5,
+    "words": 0.5,
+    "lexical": 0.25,
+    "likes": 0.4,
+    "profile": 0.4,
     "taken": 1.4,
-    "dislikes": -0.5,
-    "popularity": 0.6,
+    "dislikes": -0.4,
+    "popularity": 0.9,
 }
-"""What each signal counts where nothing was learned from conversations: what is asked for before all else. On ReDial, whose films have
-no texts but their titles, words are worth a quarter of this, and popularity half as much again (docs/prompting.md)."""
+"""What each signal counts where nothing was learned from conversations: between what ReDial teaches, whose films have no texts but their
+titles (recipes/conversation-redial.yaml), and what a catalogue with texts is worth."""
 
 SHARPNESS = 20.0
 """Of 'taken', log(1 + 20 s): a first shared person says much, each further one less; s is a sum of cosines."""
