@@ -71,6 +71,15 @@ def drawn(cases: Sequence[Case], n_items: int, *, negatives: int, seed: int) -> 
     return lists
 
 
+def random_items(cases: Sequence[Case], n_items: int, size: int, *, seed: int) -> Lists:
+    """Of each case so many items in a drawn order, or all there are; who else is asked changes nothing."""
+    lists = {}
+    for case in cases:
+        drawn = np.random.default_rng([seed, case.user, 1]).choice(n_items, size=min(size, n_items), replace=False)
+        lists[case.user] = tuple((drawn + 1).tolist())
+    return lists
+
+
 def ceiling(cases: Sequence[Case], lists: Mapping[int, Sequence[int]]) -> float:
     """The share of cases whose list holds what came next: nobody who ranks these lists can do better."""
     return float(np.mean([case.target in lists[case.user] for case in cases]))

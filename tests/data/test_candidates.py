@@ -125,6 +125,16 @@ def test_drawn_lists_hold_the_target_and_nothing_taken_wherever_chance_puts_it()
         candidates.drawn(cases, 60, negatives=60, seed=1)
 
 
+def test_random_items_are_of_each_person_and_all_different() -> None:
+    cases = [Case(user, (1,), 2) for user in range(50)]
+    lists = candidates.random_items(cases, 30, 10, seed=3)
+    assert all(len(set(items)) == 10 and min(items) >= 1 and max(items) <= 30 for items in lists.values())
+    assert len(set(lists.values())) == 50
+    assert candidates.random_items(cases[7:8], 30, 10, seed=3)[7] == lists[7]
+    assert {item for items in lists.values() for item in items} == set(range(1, 31))
+    assert len(candidates.random_items(cases[:1], 4, 10, seed=3)[0]) == 4
+
+
 def test_lists_are_kept_as_they_are(tmp_path: Path) -> None:
     lists = {4: (3, 1), 2: (5,)}
     candidates.save(lists, tmp_path / "lists.parquet")

@@ -67,7 +67,7 @@ def opened_run(folder: Path) -> RankingWorkshop:
 
 def test_everybody_is_given_the_same_lists_and_the_table_says_which(run: Path) -> None:
     results, work = read(run / "results.json"), opened_run(run)
-    assert [row.model for row in results.rows][:4] == ["as-offered", "popularity", "bm25", "item-knn"]
+    assert [row.model for row in results.rows][:5] == ["chance", "as-offered", "popularity", "bm25", "item-knn"]
     assert {row.model: row.users for row in results.rows if row.model in ("titles", "words", "pairs")} == {
         "titles": 40,
         "words": 5,
@@ -81,6 +81,15 @@ def test_everybody_is_given_the_same_lists_and_the_table_says_which(run: Path) -
             assert {item for item in items if item} == set(work.lists[user])
     compared = {(one.a, one.b) for one in results.comparisons}
     assert {("titles", "popularity"), ("titles", "as-offered"), ("words", "bm25"), ("bm25", "popularity")} <= compared
+
+
+def test_chance_is_exact(run: Path) -> None:
+    row = read(run / "results.json").row("chance")
+    assert row is not None
+    gains = 1 / np.log2(np.arange(1, 11) + 1)
+    for cutoff in (1, 5, 10):  # one of ten, every place alike
+        assert row.metrics[f"ndcg@{cutoff}"] == pytest.approx(gains[:cutoff].sum() / 10)
+    assert [round(100 * float((1 / np.log2(np.arange(1, k + 1) + 1)).sum()) / 20, 1) for k in (1, 5, 10, 20)] == [5.0, 14.7, 22.7, 35.2]
 
 
 def test_popularity_among_candidates_is_worked_out_by_hand_and_ties_are_evened_out(run: Path) -> None:
@@ -126,18 +135,21 @@ def test_a_judgement_that_was_stopped_asks_for_the_rest_alone(run: Path, monkeyp
 
 
 def test_retrieved_lists_hold_what_the_retrievers_find_and_nothing_seen(tmp_path: Path) -> None:
-    retrieved = {"protocol": "retrieved", "retrievers": ["bm25", "popularity"], "size": 8}
+    retrieved = {"protocol": "retrieved", "retrievers": ["bm25", "popularity", "chance"], "size": 8}
     results = ran(written(tmp_path, candidates=retrieved, asked={}, language=None), tmp_path / "run")
     work = opened_run(tmp_path / "run")
     best = {name: work.model(name).recommend(work.test_cases, 100).items for name in ("bm25", "popularity")}
+    strangers = []
     for place, case in enumerate(work.test_cases):
         items = work.lists[case.user]
         assert len(set(items)) == 8
         assert not set(items) & set(case.history)
         assert best["bm25"][place, 0] in items
         assert best["popularity"][place, 0] in items
+        strangers.append(bool(set(items) - {*best["bm25"][place, :12].tolist(), *best["popularity"][place, :12].tolist()}))
+    assert np.mean(strangers) > 0.5, "chance has brought in others"
     share = candidates.ceiling(work.test_cases, work.lists)
-    assert f"what bm25 and popularity find; {share:.1%} of the lists hold" in results.dataset.ranked
+    assert f"what bm25, popularity and chance find; {share:.1%} of the lists hold" in results.dataset.ranked
     assert all(row.metrics["recall@10"] <= share + 1e-9 for row in results.rows)
 
 

@@ -20,7 +20,7 @@ class CandidateSettings(Settings):
     size: int = Field(default=20, ge=2)
     """Items of a list, unless it is stored."""
     retrievers: tuple[str, ...] = ()
-    """Of 'retrieved': rows of `models` whose lists are fused by reciprocal rank."""
+    """Of 'retrieved': rows of `models` whose lists are fused by reciprocal rank; 'chance' draws items."""
     depth: int = Field(default=100, ge=1)
     """Of 'retrieved': so many items of each are looked at."""
 
@@ -51,13 +51,13 @@ class RankingRecipe(SequentialRecipe, AskingRecipe):
         if self.asked and not self.somebody:
             raise ValueError("asked has rows, but nobody to ask: write language: {} for the built-in model, or endpoint: {base_url, model}")
         for name, settings in self.asked.items():
-            if name in self.models.names or name == OFFERED:
+            if name in self.models.names or name in (OFFERED, CHANCE):
                 raise ValueError(f"asked.{name}: another row has this name")
             if settings.answers == "likelihoods" and self.endpoint is not None:
                 raise ValueError(f"asked.{name}: an endpoint tells no likelihoods: write answers: words")
         for name in self.candidates.retrievers:
-            if name not in self.models.names:
-                raise ValueError(f"candidates.retrievers names '{name}'{suggestion(name, list(self.models.names))}")
+            if name not in (known := (*self.models.names, CHANCE)):
+                raise ValueError(f"candidates.retrievers names '{name}'{suggestion(name, known)}")
         if (self.candidates.protocol == "retrieved") != bool(self.candidates.retrievers):
             raise ValueError("candidates.retrievers and protocol: retrieved go together: write both or none of them")
         return self
@@ -65,3 +65,6 @@ class RankingRecipe(SequentialRecipe, AskingRecipe):
 
 OFFERED = "as-offered"
 """The row of the lists as they are shown."""
+
+CHANCE = "chance"
+"""The row of whoever finds everything equally good: exact, since metrics are means over the orders of ties. As a retriever: drawn items."""

@@ -10,7 +10,7 @@ from fathom.errors import ConfigError
 from fathom.pipeline.asking.stages import language_stages
 from fathom.pipeline.groundwork import DATA
 from fathom.pipeline.judge import judge_all
-from fathom.pipeline.ranking.recipe import RankingRecipe
+from fathom.pipeline.ranking.recipe import CHANCE, RankingRecipe
 from fathom.pipeline.ranking.table import RankingTable
 from fathom.pipeline.ranking.workshop import RankingWorkshop
 from fathom.pipeline.sequential.stages import fits_of
@@ -36,7 +36,7 @@ def lay_out(work: RankingWorkshop) -> None:
     elif settings.protocol == "has-target":
         lists = candidates.drawn(cases, work.catalog.n_items, negatives=settings.size - 1, seed=work.recipe.seed)
     else:
-        found = [work.model(name).recommend(cases, settings.depth).items.tolist() for name in settings.retrievers]
+        found = [_found(work, name) for name in settings.retrievers]
         lists = {
             case.user: shortlist([[item for item in rows[place] if item] for rows in found], seen=set(case.history), size=settings.size)
             for place, case in enumerate(cases)
@@ -46,6 +46,16 @@ def lay_out(work: RankingWorkshop) -> None:
     mean = sum(map(len, lists.values())) / len(lists)
     told = f"{len(lists):,} lists of {mean:.1f} items; {share:.1%} hold what came next: the ceiling of whoever ranks them"
     Console().print(f"  {told}", highlight=False)
+
+
+def _found(work: RankingWorkshop, name: str) -> list[list[int]]:
+    """What a retriever has for each test case, best first."""
+    depth, cases = work.recipe.candidates.depth, work.test_cases
+    if name == CHANCE:
+        lists = candidates.random_items(cases, work.catalog.n_items, depth, seed=work.recipe.seed)
+        return [list(lists[case.user]) for case in cases]
+    found: list[list[int]] = work.model(name).recommend(cases, depth).items.tolist()
+    return found
 
 
 def judge_rankers(work: RankingWorkshop) -> None:
@@ -59,7 +69,12 @@ def stages_of(recipe: RankingRecipe) -> Sequence[Stage[Any]]:
     names = recipe.models.names
     cut = (*DATA, "split", "seed", "test_users")
     lists = Stage(
-        "candidates", "the lists to be put in order", ("dataset", *recipe.candidates.retrievers), (*cut, "candidates"), lay_out, alone=True
+        "candidates",
+        "the lists to be put in order",
+        ("dataset", *(name for name in recipe.candidates.retrievers if name != CHANCE)),
+        (*cut, "candidates"),
+        lay_out,
+        alone=True,
     )
     speaking = language_stages(recipe)
     needs = (*names, *(stage.name for stage in speaking), "candidates")

@@ -15,7 +15,7 @@ from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import Difference, Row
 from fathom.evaluation.rows import make_comparisons, make_row
 from fathom.language.remote_settings import RemoteSettings
-from fathom.pipeline.ranking.recipe import OFFERED
+from fathom.pipeline.ranking.recipe import CHANCE, OFFERED
 from fathom.pipeline.ranking.workshop import RankingWorkshop
 from fathom.pipeline.sequential.table import SequentialTable
 from fathom.pipeline.table import Speaker
@@ -37,7 +37,7 @@ class RankingTable(SequentialTable):
 
     @property
     def needs(self) -> Mapping[str, tuple[str, ...]]:  # type: ignore[override]
-        return {name: (name, "candidates") for name in self.protagonists} | {OFFERED: ("candidates",)}
+        return {name: (name, "candidates") for name in self.protagonists} | dict.fromkeys((CHANCE, OFFERED), ("candidates",))
 
     @property
     def pairs(self) -> Sequence[tuple[str, str]]:  # type: ignore[override]
@@ -52,10 +52,11 @@ class RankingTable(SequentialTable):
         lists = self.work.lists
         shortest, longest = min(map(len, lists.values())), max(map(len, lists.values()))
         size = f"{longest}" if shortest == longest else f"{shortest} to {longest}"
+        *others, last = self.work.recipe.candidates.retrievers or ("",)
         kind = {
             "stored": "the stored list of each user",
             "has-target": "what came next among random items",
-            "retrieved": f"what {' and '.join(self.work.recipe.candidates.retrievers)} find",
+            "retrieved": f"what {', '.join(others)}{' and ' if others else ''}{last} find",
         }[self.work.recipe.candidates.protocol]
         held = ceiling(self.work.test_cases, lists)
         return f"{size} candidates ({kind}; {held:.1%} of the lists hold what came next), metrics are means over the orders of ties"
@@ -66,8 +67,11 @@ class RankingTable(SequentialTable):
         def offered() -> Recommender:
             return Kept({user: (items, [-float(place) for place in range(len(items))]) for user, items in work.lists.items()})
 
+        def chance() -> Recommender:
+            return Kept({user: (items, [0.0] * len(items)) for user, items in work.lists.items()})
+
         named = {name: partial(self._among, name) for name in self.protagonists}
-        return {OFFERED: offered, **named}
+        return {CHANCE: chance, OFFERED: offered, **named}
 
     def _among(self, name: str) -> Recommender:
         return Among(self.work.scorer(name), self.work.lists)
