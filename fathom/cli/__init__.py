@@ -173,11 +173,17 @@ def chat(
         Path | None, typer.Option(help="JSON file in which the conversation is kept, and from which it goes on.", show_default=False)
     ] = None,
     encoder: Annotated[str, typer.Option(help="Of texts: minilm, hashing, st:NAME, lm:FOLDER or http://HOST/v1#MODEL.")] = "minilm",
+    llm: Annotated[
+        str,
+        typer.Option(
+            help="Who puts what is found in order: lm:FOLDER or http://HOST/v1#MODEL; nobody where not given.", show_default=False
+        ),
+    ] = "",
 ) -> None:
-    """Recommend in conversation: wishes, filters, 'more like this', 'swap the second one', 'undo'. Needs no language model."""
+    """Recommend in conversation: wishes, filters, 'more like this', 'swap the second one', 'undo'. A language model is optional."""
     from fathom.pipeline.chat import chat as talk
 
-    talk(folder, user=user, transcript=transcript, encoder_name=encoder)
+    talk(folder, user=user, transcript=transcript, encoder_name=encoder, llm=llm)
 
 
 @app.command()

@@ -20,6 +20,7 @@ FAMILIES: Mapping[str, frozenset[str]] = {
         ("history", "earlier", "latest", "lines", "candidates", "count", "candidate", "first", "second", "first_label", "second_label")
     ),
     "rating": frozenset(("history", "candidate", "lowest", "best", "examples", "title", "given")),
+    "conversation": frozenset(("dialogue", "candidates", "count")),
     "describing": frozenset(("title", "about", "history")),
     "next": frozenset(("history", "earlier", "latest", "lines", "count", "intent")),
 }

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from scipy.optimize import check_grad
-from worlds import film_catalog
+from worlds import Scripted, film_catalog
 
 from fathom.conversation import learned
+from fathom.conversation.asked import OrderSettings, PromptedOrder
 from fathom.conversation.learned import Question, learned_weights, question_of
 from fathom.conversation.likely import lines_of
 from fathom.conversation.replay import Heard, Listener, standing_after
@@ -16,6 +17,7 @@ from fathom.errors import DataError
 from fathom.items.embed import item_vectors
 from fathom.items.encoders import HashingEncoder
 from fathom.models.item_knn import ItemKNN, ItemKNNSettings
+from fathom.prompting.prompts import Words
 from fathom.records import Case, Interactions, Utterance
 
 CATALOG = film_catalog(40)
@@ -100,6 +102,24 @@ def test_nothing_named_is_named_again_and_filters_hold_where_they_are_kept_to() 
     assert (rows[2] > 0).all(), "of somebody who has said nothing, everything can be recommended"
     alone = listener.recommend(cases[1:], 40).items
     assert alone.tolist() == rows[1:2].tolist()
+
+
+def test_a_language_model_that_is_asked_puts_what_was_found_in_order() -> None:
+    wants = CATALOG.title(7)
+    policy = Scripted(lambda prompt, seed: [f"1. {wants}\n2. Something else"] if "Seeker: hello" in prompt else ["Well"])
+    order = PromptedOrder(policy, CATALOG, OrderSettings(words=Words(singular="film", plural="films"), shown=4))
+    said = [Utterance("seeker", "hello", ()), Utterance("recommender", "You may like:", (20,)), Utterance("seeker", "no", ())]
+    assert order(said, [5, 6, 7, 8, 9], [5.0, 4, 3, 2, 1]) == (7, 5, 6, 8, 9)
+    [put, lost] = order.put([said, []], [[5, 6, 7, 8, 9], [1, 2]])
+    assert put.prompt == (
+        f"A seeker and a recommender talk about films:\nSeeker: hello\nRecommender: You may like: ({CATALOG.title(20)})\nSeeker: no\n\n"
+        f"The recommender can name these 4 films next:\n1. {CATALOG.title(5)}\n2. {CATALOG.title(6)}\n3. {CATALOG.title(7)}\n"
+        f"4. {CATALOG.title(8)}\n\nPut them in order, beginning with the one that fits best what the seeker has said.\n"
+        "Write the list and nothing else: one film a line, numbered from 1 to 4, each title exactly as it stands above."
+    )
+    assert not put.unreadable
+    assert (lost.items, lost.unreadable) == ((1, 2), True)
+    assert lost.prompt.startswith("A seeker wants films, and has said nothing yet.")
 
 
 def test_a_language_model_reads_a_title_before_what_is_said_with_it_and_each_once() -> None:

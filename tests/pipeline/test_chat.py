@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from typer.testing import CliRunner
-from worlds import film_catalog
+from worlds import Scripted, film_catalog
 
 from fathom.cli import app
 from fathom.conversation.state import load
@@ -43,7 +43,21 @@ def test_who_is_known_is_not_asked(folder: Path) -> None:
     assert "You may like:" in talked(folder, "hm\n", "--user", "bob")
 
 
+def test_who_puts_the_list_in_order_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = talked(folder, "a comedy\n")
+    last = plain.partition("5. ")[2].partition(" Comedy")[0]
+    monkeypatch.setattr("fathom.pipeline.chat.policy_named", lambda name: Scripted([f"1. {last}"]))
+    assert f"1. {last}" in talked(folder, "a comedy\n", "--llm", "http://127.0.0.1:9/v1#m")
+
+
 def test_what_cannot_be_is_told(folder: Path, tmp_path: Path) -> None:
+    for name, said in (
+        ("gpt", "write lm:FOLDER, or"),
+        ("http://x/v1", r"which model\? Write http://x/v1#MODEL"),
+        ("lm:none", "no such folder"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            talked(folder, "", "--llm", name)
     with pytest.raises(ConfigError, match=r"--user an: the data set has no such user; did you mean 'ann'\?"):
         talked(folder, "", "--user", "an")
     with pytest.raises(DataError, match="is not a dataset"):

@@ -2,17 +2,20 @@
 
 import gzip
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+from worlds import Scripted
 
 from fathom.cli import app
 from fathom.errors import ConfigError
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import read
+from fathom.pipeline.asking.workshop import AskingWorkshop
 from fathom.pipeline.conversation.table import ConversationTable
 from fathom.pipeline.conversation.workshop import ConversationWorkshop
 from fathom.pipeline.methods import opened, recipe_at
@@ -91,6 +94,32 @@ def test_a_planted_habit_is_learned_from_others_and_a_language_model_reads_along
     assert "Seeker: Hi, I loved Film" in shown.stdout, shown.output
 
 
+def test_a_language_model_behind_an_address_orders_what_is_found_and_what_it_costs_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(prompt: str, seed: int) -> list[str]:
+        letters = re.findall(r"loved Film (\w+)", prompt)[-1]
+        return [f"1. Film {letters[0]}{chr(ord(letters[1]) + 1)}"]
+
+    monkeypatch.setattr(AskingWorkshop, "who_is_asked", Scripted(answer))
+    endpoint = ["--set", "endpoint={base_url: 'http://127.0.0.1:9/v1', model: m, price_read: 2.0}"]
+    asking = ["--set", "asked={llm: {shown: 10}, llm-some: {shown: 10, users: 30}}"]
+    work = run(tmp_path, written(tmp_path / "planted"), *endpoint, *asking)
+    results = read(work.run.folder / "results.json")
+    llm, some, plain = (results.row(name) for name in ("llm", "llm-some", "conversation"))
+    assert llm is not None
+    assert some is not None
+    assert plain is not None
+    assert (llm.users, some.users) == (180, 30)
+    assert llm.metrics["recall@1"] > plain.metrics["recall@1"], "it knows what comes next"
+    assert llm.metrics["recall@10"] == plain.metrics["recall@10"], "of ten that are shown"
+    assert llm.metrics["questions"] == 1
+    assert llm.metrics["money"] > 0
+    assert ("llm", "conversation") in {(one.a, one.b) for one in results.comparisons}
+    shown = CliRunner().invoke(app, ["trace", str(work.run.folder), "--user", "0", "--model", "llm"], catch_exceptions=False)
+    assert "The recommender can name these 10" in shown.stdout
+
+
 def test_without_the_habit_nothing_is_learned(tmp_path: Path) -> None:
     work = run(tmp_path, written(tmp_path / "random", planted=False))
     figures = {row.model: row.metrics["recall@5"] for row in read(work.run.folder / "results.json").rows}
@@ -119,6 +148,8 @@ def test_what_is_asked_about_is_never_learned_from(tmp_path: Path) -> None:
         ("source: {name: x}\nlearned: {mine: [words, words]}\n", "each once"),
         ("source: {name: x}\nlearned: {}\n", "learned has no row"),
         ("source: {name: x}\nlanguage: {model: gpt2}\n", "only the built-in model"),
+        ("source: {name: x}\nasked: {llm: {}}\n", "nobody to ask"),
+        ("source: {name: x}\nasked: {text: {}}\nendpoint: {base_url: u, model: m}\n", "asked.text: another row has this name"),
         ("source: {name: x}\nfolds: 2\n", "line 4"),
         ("source: {name: x}\nlearned: {mine: [word]}\n", "line 4"),
     ],

@@ -5,8 +5,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from fathom.conversation.asked import OrderSettings
 from fathom.conversation.shelves import Signal
-from fathom.pipeline.recipe import LanguageSettings, Recipe
+from fathom.pipeline.asking.recipe import AskingRecipe
 
 FIXED = ("popularity", "text", "by-hand")
 """Rows that learn nothing from conversations: what most people name; texts near to what is asked for and to what was named; all signals
@@ -24,7 +25,14 @@ LEARNED: Mapping[str, tuple[Signal, ...]] = {
 """What is learned where a recipe does not say: from titles alone, from words alone, from all of it."""
 
 
-class ConversationRecipe(Recipe):
+class AskedTurns(OrderSettings):
+    """One row of the table: a language model behind an address orders what the last row of `learned` finds."""
+
+    users: int = Field(default=0, ge=0)
+    """So many of the turns, drawn by the recipe's seed, are asked about; 0: all."""
+
+
+class ConversationRecipe(AskingRecipe):
     """Recommenders listen to dialogues between two people, and say what they would name where one of them recommends."""
 
     method: Literal["conversation"] = "conversation"
@@ -32,14 +40,13 @@ class ConversationRecipe(Recipe):
     folds: int = Field(default=4, ge=3)
     """The dialogues are cut into so many parts, nobody recommending in two. What is asked about one is learned from the others: most of
     them, and how to weigh what was learned from one more."""
-    encoder: str = "minilm"
-    """Of titles and of what is asked for: minilm, hashing, st:NAME, lm:FOLDER or http://HOST/v1#MODEL."""
     learned: dict[str, tuple[Signal, ...]] = Field(default_factory=lambda: dict(LEARNED))
     """Row -> the signals whose weights it learns; the last row is who serves."""
-    language: LanguageSettings | None = None
-    """The built-in language model reads the dialogues and titles that may be learned from, and re-orders the last row's first items."""
     looked_at: int = Field(default=100, ge=2)
-    """So many of them."""
+    """With `language` the built-in model reads the dialogues and titles that may be learned from, and re-orders so many of the first items
+    of the last row, for the row `with-lm`."""
+    asked: dict[str, AskedTurns] = Field(default_factory=dict)
+    """Row -> how the language model behind `endpoint` is asked for it."""
 
     @model_validator(mode="after")
     def _about_dialogues(self) -> Self:
@@ -54,6 +61,11 @@ class ConversationRecipe(Recipe):
                 raise ValueError(f"learned.{name}: another row has this name")
             if not signals or len(set(signals)) < len(signals):
                 raise ValueError(f"learned.{name}: write one or more signals, each once")
+        if self.asked and self.endpoint is None:
+            raise ValueError("asked has rows, but nobody to ask: write endpoint: {base_url, model}")
+        for name in self.asked:
+            if name in (*FIXED, LISTENING, *self.learned):
+                raise ValueError(f"asked.{name}: another row has this name")
         if self.language is not None and self.language.model != "builtin":
             raise ValueError("language.model: only the built-in model learns from dialogues here; leave it out")
         return self

@@ -157,12 +157,13 @@ def stages_of(recipe: ConversationRecipe) -> Sequence[Stage[Any]]:
     folders = ("lm", *(f"lm@{part}" for part in [*map(str, range(recipe.folds)), ALL]))
     language = Stage("lm", "a language model reads along", ("weights",), ("language", "looked_at"), read_along, leaves=folders)
     speaking = [language] if recipe.language is not None else []
+    asking = ("test_users", "valid_users", "asked", "endpoint")
     results = Stage(
         "results",
         "everybody is asked at every turn that recommends",
         ("weights", *(stage.name for stage in speaking)),
-        ("test_users", "valid_users"),
+        asking,
         judge_listeners,
-        leaves=("ranks", "guests"),
+        leaves=("ranks", "guests", "asked"),
     )
     return [dataset, weights, *speaking, results]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from fathom.conversation.assistant import Assistant
+from fathom.conversation.assistant import Assistant, Order
 from fathom.conversation.likely import Likelihoods, LikelyOrder
 from fathom.conversation.replay import Heard, Listener, standing_after
 from fathom.conversation.requests import Language
@@ -20,8 +20,8 @@ from fathom.files import written_aside
 from fathom.items.embed import Remembering, cache_folder, item_vectors
 from fathom.language.encoding import text_encoder
 from fathom.models.item_knn import ItemKNN
+from fathom.pipeline.asking.workshop import AskingWorkshop
 from fathom.pipeline.conversation.recipe import ConversationRecipe
-from fathom.pipeline.workshop import Workshop
 from fathom.records import Case, Floats, Interactions, Ints, Split, Utterance
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _DIALOGUES = TypeAdapter(tuple[tuple[Dialogue, ...], tuple[int, ...]])
 _WEIGHTS = TypeAdapter(dict[str, dict[str, dict[str, float]]])
 
 
-class ConversationWorkshop(Workshop):
+class ConversationWorkshop(AskingWorkshop):
     """Dialogues, and who listens to them. A part is named by the number of the fold that it answers, or `ALL`."""
 
     recipe: ConversationRecipe
@@ -179,10 +179,11 @@ class ConversationWorkshop(Workshop):
         [weights] = read_weights(self.mixing_file)[part].values()
         return LikelyOrder(self.likelihoods(part), scores=weights["scores"], likelihood=weights["likelihood"])
 
-    def assistant(self) -> Assistant:
-        """Who serves: the weights learned from all parts, and the language model that has read everything, where the run has one."""
+    def assistant(self, order: Order | None = None) -> Assistant:
+        """Who serves: weights learned from all parts, and `order`, else the language model that has read everything, if any."""
         row = list(self.recipe.learned)[-1]
-        order = self.order(ALL) if self.recipe.language is not None and self.mixing_file.is_file() else None
+        if order is None and self.recipe.language is not None and self.mixing_file.is_file():
+            order = self.order(ALL)
         return Assistant(self.shelves().weighed(self.weights[ALL][row]), order=order)
 
 

@@ -1,6 +1,5 @@
 """The table of ranked candidates: named models among the lists, the lists as they are, and the language model in every way it is asked."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,7 +13,7 @@ from fathom.errors import DataError
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import Difference, Row
 from fathom.evaluation.rows import make_comparisons, make_row
-from fathom.language.remote_settings import RemoteSettings
+from fathom.pipeline.asking.figures import asked_figures
 from fathom.pipeline.ranking.recipe import CHANCE, OFFERED
 from fathom.pipeline.ranking.workshop import RankingWorkshop
 from fathom.pipeline.sequential.table import SequentialTable
@@ -145,31 +144,3 @@ class RankingTable(SequentialTable):
         [told] = ranker.rank([case], [self.work.lists[case.user]])
         titles = [f"{place}. {self.work.catalog.title(item)}" for place, item in enumerate(told.items, start=1)]
         return [told.prompt, told.reply or "(no words: by likelihoods)", "\n".join(titles)]
-
-
-def asked_figures(said: Sequence[RankedCandidates], seconds: float, endpoint: RemoteSettings | None) -> dict[str, float]:
-    """What the answers are like, and what they cost.
-
-    For each person `questions`, `tokens` written, `context_tokens` read and written, `seconds_per_user`, `money` by the endpoint's prices.
-    Shares of all answers: `compliant`, `unreadable`; of the lines that there should be: `invalid_items`, `duplicate_items`,
-    `missing_items`.
-    """
-    total: Counter[str] = Counter()
-    for one in said:
-        total.update(one.tally)
-    users, questions, lines = len(said), max(total["questions"], 1), max(total["lines"], 1)
-    figures = {
-        "questions": total["questions"] / users,
-        "compliant": total["compliant"] / questions,
-        "unreadable": total["unreadable"] / questions,
-        "tokens": total["written"] / users,
-        "context_tokens": (total["read"] + total["written"]) / users,
-        "seconds_per_user": seconds / users,
-    }
-    if endpoint is not None:
-        figures["money"] = endpoint.price(total["read"], total["written"]) / users
-    if total["lines"]:
-        figures |= {
-            f"{name}_items": total[key] / lines for name, key in (("invalid", "unknown"), ("duplicate", "repeated"), ("missing", "missing"))
-        }
-    return figures
