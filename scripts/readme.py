@@ -47,6 +47,12 @@ and the controls: [docs/measured.md](docs/measured.md).""",
 One run each. Most of what `r2ec` gains it gains by having learned to reason: read out without a word the same weights have .2008 on
 ML-1M and .0617 on Games, where the words add 2.9 % ([docs/lab-notes.md](docs/lab-notes.md)).""",
     ),
+    Overview(
+        "gsasrec",
+        "sasrec+",
+        """Named models, each with settings that a search of five minutes found, or with those that it began from; in brackets the difference from
+`sasrec+`. What each is: [docs/sequential.md](docs/sequential.md).""",
+    ),
 )
 
 
