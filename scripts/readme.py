@@ -50,8 +50,8 @@ ML-1M and .0617 on Games, where the words add 2.9 % ([docs/lab-notes.md](docs/la
     Overview(
         "gsasrec",
         "sasrec+",
-        """Named models, each with settings that a search of five minutes found, or with those that it began from; in brackets the difference from
-`sasrec+`. What each is: [docs/sequential.md](docs/sequential.md).""",
+        """Named models, each with settings that a search of five minutes found, or with those that it began from; in brackets the
+difference from `sasrec+`. What each is: [docs/sequential.md](docs/sequential.md).""",
     ),
 )
 
