@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 from rich.console import RenderableType
 
 from fathom.contracts import Recommender
@@ -21,8 +22,8 @@ from fathom.pipeline.table import Speaker, Table
 from fathom.pipeline.workshop import sampled
 from fathom.prompting.prompts import prompts_of
 from fathom.prompting.rank import RankedCandidates
-from fathom.recommenders.among import ranking_of, ranking_of_lists
-from fathom.records import Case, Ranking, Utterance
+from fathom.recommenders.among import ranking_of
+from fathom.records import Case, Ranking
 from fathom.reports.page import PageData
 
 
@@ -73,10 +74,8 @@ class ConversationTable(Table):
     def _answer(self, name: str, cases: Sequence[Case]) -> list[RankedCandidates]:
         """What the language model makes of the last learned row's first items."""
         work = self.work
-        listener, order = (
-            work.listener(list(work.recipe.learned)[-1]),
-            PromptedOrder(work.who_is_asked, work.catalog, work.recipe.asked[name]),
-        )
+        listener = work.listener(list(work.recipe.learned)[-1])
+        order = PromptedOrder(work.who_is_asked, work.catalog, work.recipe.asked[name])
         began = time.perf_counter()
         lists = [listener.best(case, work.recipe.looked_at)[0] for case in cases]
         told = order.put([work.said_before(case) for case in cases], lists)
@@ -173,15 +172,13 @@ class Rereader:
         """The k best items of each case; ties stay as the listener has them."""
         looked_at = self._work.recipe.looked_at
         found = [self._listener.best(case, max(k, looked_at), exclude_history=exclude_history) for case in cases]
-        told: list[list[float]] = [[] for _ in cases]
+        lists = [items for items, _ in found]
         parts = [self._work.part_of(case) for case in cases]
         for part in dict.fromkeys(parts):
             rows = [row for row, own in enumerate(parts) if own == part]
-            order = self._order(part)
-            scripts: list[Sequence[Utterance]] = [self._work.said_before(cases[row]) for row in rows]
-            likelihoods = order.likelihoods.of(scripts, [found[row][0][:looked_at] for row in rows])
+            order, scripts = self._order(part), [self._work.said_before(cases[row]) for row in rows]
+            likelihoods = order.likelihoods.of(scripts, [lists[row][:looked_at] for row in rows])
             for row, own in zip(rows, likelihoods, strict=True):
-                first = order.mixed(found[row][1][:looked_at], own)
-                lowest = float(first.min(initial=0.0))
-                told[row] = [*first.tolist(), *(lowest - 1 - place for place in range(len(found[row][0]) - len(first)))]
-        return ranking_of_lists([items for items, _ in found], told, k)
+                places = np.argsort(-order.mixed(found[row][1][:looked_at], own), kind="stable")
+                lists[row] = [*(lists[row][place] for place in places), *lists[row][looked_at:]]
+        return ranking_of(lists, k)

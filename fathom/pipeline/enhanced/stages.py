@@ -1,6 +1,6 @@
 """A language model writes about items and people; models are fitted, some of them to data that hold what was written."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,11 +26,8 @@ def write_texts(work: EnhancedWorkshop) -> None:
     def describer() -> Describer:
         return Describer(work.who_is_asked, work.catalog, work.recipe.writing)
 
-    def about_items() -> Callable[[Sequence[int]], list[Described]]:
-        return describer().items
-
     items = list(range(1, work.catalog.n_items + 1))
-    told = [*(work.ask(ITEMS, items, Described, f"{len(items):,} summaries", about_items) or [])]
+    told = [*(work.ask(ITEMS, items, Described, f"{len(items):,} summaries", lambda: describer().items) or [])]
     if work.short:
         told += work.ask(PEOPLE, work.short, Described, f"{len(work.short):,} people of few events", lambda: describer().people) or []
     if told:
