@@ -22,7 +22,7 @@ CATALOG = Catalog(("a", "b", "c", "d"), ("Stop 1", "Stop 2", "Stop 3", "Stop 4")
 WORDS = ("Drama", "Comedy")
 """Lead to items 1 and 2, and to items 3 and 4."""
 SETTINGS = RecPOSettings(
-    fit=FitSettings(epochs=8, batch_size=32, learning_rate=3e-4, schedule="constant", precision="float32"),
+    fit=FitSettings(epochs=8, batch_size=32, learning_rate=2e-4, schedule="constant", precision="float32"),
     samples=8,
     micro_batch=256,
     depth=2,
@@ -45,31 +45,37 @@ def questions(count: int, *, seed: int, told: bool) -> list[Case]:
 
 
 def ndcg(head: DualHead, cases: list[Case], *, budget: int | None = None) -> float:
+    """To the depth that is rewarded: the right half's two items come first."""
     ranking = R2ec(head, CATALOG, budget=budget).recommend(cases, 4, exclude_history=False)
-    return float(per_case("ndcg@1", ranks_of(ranking, np.array([case.target for case in cases]))).mean())
+    return float(per_case("ndcg@2", ranks_of(ranking, np.array([case.target for case in cases]))).mean())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_words_learn_from_ranks_and_not_from_shuffled_ones(tmp_path: Path, seed: int) -> None:
+def gains(folder: Path, seed: int) -> np.ndarray:
+    """How much ranking and reward rose: by the rewards (row 0), and by rewards dealt out at random (row 1)."""
     settings = ReasonerSettings(history_length=3, reasoning_tokens=10, prompt_tokens=60, item_tokens=20)
     head = DualHead(LocalPolicy(tiny(TOKENIZER, width=64, layers=2, context=128, seed=seed), TOKENIZER), CATALOG, settings)
     cases = questions(200, seed=0, told=False)
     lessons = lessons_of(head, cases, [WORDS[(case.target - 1) // 2] for case in cases], CATALOG)
     fit = FitSettings(epochs=12, batch_size=16, learning_rate=3e-3, precision="float32")
-    match(head, [], CATALOG, settings=ContrastiveSettings(fit=fit, words=1.0), run=Run(tmp_path), stage="warm", lessons=lessons)
-    head.policy.save(tmp_path / "warm")
+    match(head, [], CATALOG, settings=ContrastiveSettings(fit=fit, words=1.0), run=Run(folder), stage="warm", lessons=lessons)
+    head.policy.save(folder / "warm")
     asked = questions(400, seed=5, told=True)
-    before, silent, after = ndcg(head, asked), ndcg(head, asked, budget=0), {}
+    before, silent, gained = ndcg(head, asked), ndcg(head, asked, budget=0), []
     for shuffled in (False, True):
-        learner = DualHead(LocalPolicy.load(tmp_path / "warm"), CATALOG, settings)
+        learner = DualHead(LocalPolicy.load(folder / "warm"), CATALOG, settings)
         given = SETTINGS.model_copy(update={"shuffle_rewards": shuffled})
-        run = Run(tmp_path / str(shuffled))
+        run = Run(folder / str(shuffled))
         recpo(learner, questions(192, seed=7, told=True), CATALOG, settings=given, run=run, stage="rl")
         rewards = [line["rl/reward"] for line in run.metrics("rl") if "rl/reward" in line]
-        after[shuffled] = ndcg(learner, asked), np.mean(rewards[-5:]) - np.mean(rewards[:5])
+        gained.append((ndcg(learner, asked) - before, np.mean(rewards[-5:]) - np.mean(rewards[:5])))
         assert ndcg(learner, asked, budget=0) < silent + 0.1, "the words carry what was learned, not the weights behind the prompt"
-    assert after[False][0] > before + 0.15
-    assert after[False][1] > 0.1
-    assert after[True][0] < before + 0.1
-    assert after[True][1] < 0.05
+    return np.array(gained)
+
+
+@pytest.mark.slow
+def test_words_learn_from_ranks_and_not_from_shuffled_ones(tmp_path: Path) -> None:
+    told, shuffled = np.mean([gains(tmp_path / str(seed), seed) for seed in (1, 2, 3)], axis=0)
+    assert told[0] > 0.2
+    assert told[1] > 0.15
+    assert shuffled[0] < 0.05
+    assert shuffled[1] < 0.05

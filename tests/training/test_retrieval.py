@@ -97,15 +97,26 @@ def test_a_neutral_text_finds_what_the_empty_one_finds(learned):
     assert found["ndcg@10/neutral"] > 0.85 * found["ndcg@10/empty"]
 
 
-def test_without_a_wish_it_is_nearly_as_good_as_a_retriever_without_texts(tmp_path, learned):
-    data = planted()
+def test_without_a_wish_it_is_nearly_as_good_as_a_retriever_without_texts(tmp_path):
+    """Over three starts: a single one may stop early at a poor place."""
+    data, asked = planted(), cases(planted())
     silent = PreferenceSettings(empty=1.0, neutral=0.0)
-    no_texts = train_retriever(
-        data, CATALOG, [], encoder=ENCODER, vectors=np.zeros_like(VECTORS), preferences=silent, settings=training(), run=Run(tmp_path)
-    )
-    asked = cases(data)
     questions = {"empty": [""] * len(asked), "recent": [""] * len(asked)}
-    with_texts, without = (validation_figures(model, asked, questions)["ndcg@10"] for model in (learned, no_texts))
+    found = []
+    for seed in range(3):
+        with_texts = train(data, tmp_path / f"texts-{seed}", training(seed=seed))
+        no_texts = train_retriever(
+            data,
+            CATALOG,
+            [],
+            encoder=ENCODER,
+            vectors=np.zeros_like(VECTORS),
+            preferences=silent,
+            settings=training(seed=seed),
+            run=Run(tmp_path / f"silent-{seed}"),
+        )
+        found.append([validation_figures(model, asked, questions)["ndcg@10"] for model in (with_texts, no_texts)])
+    with_texts, without = np.mean(found, axis=0)
     assert with_texts >= 0.9 * without
 
 

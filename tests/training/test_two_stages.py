@@ -105,21 +105,26 @@ def even_first(episode: Episode) -> Mapping[str, float]:
     return {"even": value if episode.well_formed else 0.5, "total": value}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_two_stages_raise_what_they_reward_and_shuffled_rewards_do_not(warm: Path, tmp_path: Path, seed: int) -> None:
+def gains(folder: Path, warm: Path, seed: int) -> list[float]:
+    """By how much the turns of stage 1 rose, then each part of the planted reward in stage 2, then each where it is dealt out at random."""
     process = stage1(RewardSettings(answer_length=3), encoder("hashing").encode)
-    policy = train(tmp_path, warm, process, SETTINGS.model_copy(update={"seed": seed}), "one")
-    turns = column(tmp_path, "one/turns")
-    assert np.mean(turns[-8:]) > np.mean(turns[:8]) + 0.1
-    policy.save(tmp_path / "stage1")
-    second = SECOND.model_copy(update={"seed": seed})
-    train(tmp_path, tmp_path / "stage1", even_first, second, "two")
-    for part in ("even", "total"):
-        planted = column(tmp_path, f"two/reward/{part}")
-        assert np.mean(planted[-5:]) > np.mean(planted[:5]) + 0.2, part
-    control = tmp_path / "control"
-    train(control, tmp_path / "stage1", even_first, second.model_copy(update={"shuffle_rewards": True}), "two")
-    for part in ("even", "total"):
-        dealt = column(control, f"two/reward/{part}")
-        assert np.mean(dealt[-5:]) < np.mean(dealt[:5]) + 0.2, part
+    policy = train(folder, warm, process, SETTINGS.model_copy(update={"seed": seed}), "one")
+    turns = column(folder, "one/turns")
+    found = [np.mean(turns[-8:]) - np.mean(turns[:8])]
+    policy.save(folder / "stage1")
+    for name, shuffled in (("planted", False), ("control", True)):
+        settings = SECOND.model_copy(update={"seed": seed, "shuffle_rewards": shuffled})
+        train(folder / name, folder / "stage1", even_first, settings, "two")
+        for part in ("even", "total"):
+            rewards = column(folder / name, f"two/reward/{part}")
+            found.append(np.mean(rewards[-5:]) - np.mean(rewards[:5]))
+    return list(map(float, found))
+
+
+@pytest.mark.slow
+def test_two_stages_raise_what_they_reward_and_shuffled_rewards_do_not(warm: Path, tmp_path: Path) -> None:
+    """Over three seeds: where nothing is learned the weights walk, and one walk alone may end well."""
+    turns, *planted_and_control = np.mean([gains(tmp_path / str(seed), warm, seed) for seed in (1, 2, 3)], axis=0)
+    assert turns > 0.1
+    assert min(planted_and_control[:2]) > 0.2
+    assert max(planted_and_control[2:]) < 0.2
