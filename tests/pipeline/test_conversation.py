@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ran, work_of
 from typer.testing import CliRunner
 from worlds import Scripted
 
@@ -18,7 +19,7 @@ from fathom.evaluation.results import read
 from fathom.pipeline.asking.workshop import AskingWorkshop
 from fathom.pipeline.conversation.table import ConversationTable
 from fathom.pipeline.conversation.workshop import ConversationWorkshop
-from fathom.pipeline.methods import opened, recipe_at
+from fathom.pipeline.methods import recipe_at
 
 FILMS = 60
 PEOPLE = 9
@@ -61,11 +62,8 @@ def run(tmp_path: Path, data: Path, *settings: str, language: bool = False) -> C
         )
     recipe, folder = tmp_path / f"{data.name}.yaml", tmp_path / f"run-{data.name}"
     recipe.write_text(text, encoding="utf-8")
-    told = CliRunner().invoke(app, ["run", str(recipe), "--out", str(folder), *settings], catch_exceptions=False)
-    assert told.exit_code == 0, told.output
-    work = opened(folder)
-    assert isinstance(work, ConversationWorkshop)
-    return work
+    ran(recipe, folder, *settings)
+    return work_of(folder, ConversationWorkshop)
 
 
 def test_a_planted_habit_is_learned_from_others_and_a_language_model_reads_along(tmp_path: Path) -> None:

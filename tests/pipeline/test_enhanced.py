@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from commands import ran, work_of
 from prompted import titles_of
-from typer.testing import CliRunner
 from worlds import Scripted
 
-from fathom.cli import app
 from fathom.errors import ConfigError
 from fathom.evaluation.results import Results, read
 from fathom.pipeline.asking.workshop import AskingWorkshop
 from fathom.pipeline.enhanced.workshop import EnhancedWorkshop
-from fathom.pipeline.methods import opened, recipe_at
+from fathom.pipeline.methods import recipe_at
 from fathom.recommenders.preceded import Preceded, preceded_by
 from fathom.records import Case, Interactions, Ranking
 
@@ -56,7 +55,7 @@ def knowing() -> Scripted:
     return Scripted(answer)
 
 
-def ran(
+def compared(
     folder: Path, policy: Scripted, monkeypatch: pytest.MonkeyPatch, models: dict[str, object], **changes: object
 ) -> tuple[Results, EnhancedWorkshop]:
     if not (folder / "shop").is_dir():
@@ -74,18 +73,15 @@ def ran(
     path.write_text(yaml.safe_dump(recipe | changes), encoding="utf-8")
     monkeypatch.setattr(AskingWorkshop, "who_is_asked", policy)
     out = folder / f"run{number}"
-    told = CliRunner().invoke(app, ["run", str(path), "--out", str(out), "--processes", "1"], catch_exceptions=False)
-    assert told.exit_code == 0, told.output
-    work = opened(out)
-    assert isinstance(work, EnhancedWorkshop)
-    return read(out / "results.json"), work
+    ran(path, out)
+    return read(out / "results.json"), work_of(out, EnhancedWorkshop)
 
 
 TEXT = {"text": {"encoder": "hashing"}, "text_written": {"encoder": "hashing"}}
 
 
 def test_what_is_known_of_items_helps_whoever_reads_it_and_shuffled_it_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results, work = ran(tmp_path, knowing(), monkeypatch, TEXT, readers=["text_written"])
+    results, work = compared(tmp_path, knowing(), monkeypatch, TEXT, readers=["text_written"])
     figures = {row.model: row.metrics for row in results.rows}
     assert figures["text_written"]["recall@10"] > 0.8 > 0.3 > figures["text"]["recall@10"]
     assert {(one.a, one.b) for one in results.comparisons} >= {("text_written", "text")}
@@ -97,14 +93,14 @@ def test_what_is_known_of_items_helps_whoever_reads_it_and_shuffled_it_does_not(
     assert work.read_catalog.attributes["tags"][0] == ("submarine", "other")
     assert work.catalog.attributes == {}, "whoever does not read sees the catalogue as it is"
 
-    shuffled, _ = ran(tmp_path, knowing(), monkeypatch, TEXT, readers=["text_written"], shuffled=True)
+    shuffled, _ = compared(tmp_path, knowing(), monkeypatch, TEXT, readers=["text_written"], shuffled=True)
     control = {row.model: row.metrics["recall@10"] for row in shuffled.rows}
     assert control["text_written"] < 0.4
     assert control["text"] == figures["text"]["recall@10"]
 
 
 def test_babble_is_counted_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results, work = ran(tmp_path, Scripted(["Well"]), monkeypatch, TEXT, readers=["text_written"], pseudo={})
+    results, work = compared(tmp_path, Scripted(["Well"]), monkeypatch, TEXT, readers=["text_written"], pseudo={})
     figures = {row.model: row.metrics for row in results.rows}
     assert figures["text_written"]["unreadable"] == 1
     assert figures["text_written"]["ndcg@10"] == figures["text"]["ndcg@10"]
@@ -113,7 +109,7 @@ def test_babble_is_counted_and_changes_nothing(tmp_path: Path, monkeypatch: pyte
 
 def test_short_histories_are_made_longer_by_what_is_known_of_the_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = {"item-knn": {"neighbours": 20}, "item-knn_written": {"neighbours": 20}}
-    results, work = ran(tmp_path, knowing(), monkeypatch, models, readers=["item-knn_written"], pseudo={"shorter": 5, "items": 3})
+    results, work = compared(tmp_path, knowing(), monkeypatch, models, readers=["item-knn_written"], pseudo={"shorter": 5, "items": 3})
     assert len(work.before) == 80, "half of the people have few events"
     train = work.split.train
     for user, items in work.before.items():
@@ -138,15 +134,12 @@ def test_short_histories_are_made_longer_by_what_is_known_of_the_person(tmp_path
 
 
 def test_a_stopped_run_pays_for_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, work = ran(tmp_path, knowing(), monkeypatch, TEXT, readers=["text_written"])
+    _, work = compared(tmp_path, knowing(), monkeypatch, TEXT, readers=["text_written"])
     file = tmp_path / "run0" / "stages.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"done": true', '"done": false'), encoding="utf-8")
     silent = Scripted(lambda prompt, seed: pytest.fail("nothing is asked twice"))
     monkeypatch.setattr(AskingWorkshop, "who_is_asked", silent)
-    told = CliRunner().invoke(
-        app, ["run", str(tmp_path / "0.yaml"), "--out", str(work.run.folder), "--processes", "1"], catch_exceptions=False
-    )
-    assert told.exit_code == 0, told.output
+    ran(tmp_path / "0.yaml", work.run.folder)
 
 
 def test_a_log_and_a_case_with_items_before_them_by_hand() -> None:

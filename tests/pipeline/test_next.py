@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from commands import ran, work_of
 from typer.testing import CliRunner
 
 from fathom.cli import app
 from fathom.errors import ConfigError
 from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import read
-from fathom.pipeline.methods import opened, recipe_at
+from fathom.pipeline.methods import recipe_at
 from fathom.pipeline.next.table import NextTable
 from fathom.pipeline.next.workshop import NextWorkshop
 from fathom.prompting.generate import Generated
@@ -45,11 +46,8 @@ def written(folder: Path, **changes: object) -> Path:
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> NextWorkshop:
     folder = tmp_path_factory.mktemp("next")
-    told = CliRunner().invoke(app, ["run", str(written(folder)), "--out", str(folder / "run"), "--processes", "1"], catch_exceptions=False)
-    assert told.exit_code == 0, told.output
-    found = opened(folder / "run")
-    assert isinstance(found, NextWorkshop)
-    return found
+    ran(written(folder), folder / "run")
+    return work_of(folder / "run", NextWorkshop)
 
 
 def test_everybody_has_a_row_and_what_was_named_is_told(work: NextWorkshop) -> None:

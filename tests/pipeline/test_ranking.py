@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from commands import ran
 from typer.testing import CliRunner
 
 from fathom.cli import app
@@ -44,12 +45,6 @@ def written(folder: Path, **changes: object) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(RECIPE | changes), encoding="utf-8")
     return path
-
-
-def ran(recipe: Path, folder: Path) -> Results:
-    told = CliRunner().invoke(app, ["run", str(recipe), "--out", str(folder), "--processes", "1"], catch_exceptions=False)
-    assert told.exit_code == 0
-    return read(folder / "results.json")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +131,8 @@ def test_a_judgement_that_was_stopped_asks_for_the_rest_alone(run: Path, monkeyp
 
 def test_retrieved_lists_hold_what_the_retrievers_find_and_nothing_seen(tmp_path: Path) -> None:
     retrieved = {"protocol": "retrieved", "retrievers": ["bm25", "popularity", "chance"], "size": 8}
-    results = ran(written(tmp_path, candidates=retrieved, asked={}, language=None), tmp_path / "run")
+    ran(written(tmp_path, candidates=retrieved, asked={}, language=None), tmp_path / "run")
+    results = read(tmp_path / "run" / "results.json")
     work = opened_run(tmp_path / "run")
     best = {name: work.model(name).recommend(work.test_cases, 100).items for name in ("bm25", "popularity")}
     strangers = []
@@ -179,9 +175,9 @@ def test_recipes_that_cannot_be(change: dict[str, object], said: str, tmp_path: 
     [({}, "needs a source that has lists"), ({"protocol": "has-target", "size": 60}, "59 negatives for user 0, but only")],
 )
 def test_lists_that_cannot_be(lists: dict[str, object], said: str, tmp_path: Path) -> None:
-    words = ["run", str(written(tmp_path, candidates=lists, asked={}, language=None)), "--out", str(tmp_path / "run"), "--processes", "1"]
+    recipe = written(tmp_path, candidates=lists, asked={}, language=None)
     with pytest.raises(ConfigError, match=said):
-        CliRunner().invoke(app, words, catch_exceptions=False)
+        ran(recipe, tmp_path / "run")
 
 
 def test_ties_are_means_over_all_their_orders() -> None:

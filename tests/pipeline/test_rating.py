@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from typer.testing import CliRunner
+from commands import ran, told, work_of
 
-from fathom.cli import app
 from fathom.errors import ConfigError, DataError
 from fathom.evaluation.ratings import Ratings
 from fathom.evaluation.results import read
-from fathom.pipeline.methods import opened, recipe_at
+from fathom.pipeline.methods import recipe_at
 from fathom.pipeline.rating.recipe import FLOOR
 from fathom.pipeline.rating.stages import rated_lines
 from fathom.pipeline.rating.workshop import RatingWorkshop
@@ -52,12 +51,8 @@ def written(folder: Path, **changes: object) -> Path:
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> RatingWorkshop:
     folder = tmp_path_factory.mktemp("rating")
-    told = CliRunner().invoke(app, ["run", str(written(folder)), "--out", str(folder / "run"), "--processes", "1"], catch_exceptions=False)
-    assert told.exit_code == 0, told.output
-    assert "RMSE" in told.output
-    found = opened(folder / "run")
-    assert isinstance(found, RatingWorkshop)
-    return found
+    assert "RMSE" in ran(written(folder), folder / "run")
+    return work_of(folder / "run", RatingWorkshop)
 
 
 def test_everybody_foretells_every_rated_test_event(work: RatingWorkshop) -> None:
@@ -101,13 +96,10 @@ def test_the_figures_are_those_of_what_is_kept(work: RatingWorkshop) -> None:
 
 
 def test_a_rating_is_traced_and_a_judgement_asks_nothing_twice(work: RatingWorkshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = CliRunner().invoke(app, ["trace", str(work.run.folder), "--model", "lm"], catch_exceptions=False)
-    assert told.exit_code == 0, told.output
-    assert "by likelihoods" in told.stdout
+    assert "by likelihoods" in told("trace", work.run.folder, "--model", "lm")
     before = (work.run.folder / "results.json").read_text(encoding="utf-8")
     monkeypatch.setattr("fathom.prompting.rate.PromptedRater.told", lambda *given: pytest.fail("nothing is asked twice"))
-    told = CliRunner().invoke(app, ["evaluate", str(work.run.folder)], catch_exceptions=False)
-    assert told.exit_code == 0, told.output
+    told("evaluate", work.run.folder)
     after = read(work.run.folder / "results.json")
     assert all(f'"rmse": {row.metrics["rmse"]}' in before for row in after.rows)
 
@@ -138,4 +130,4 @@ def test_a_log_without_ratings_is_told(tmp_path: Path) -> None:
     lines = (tmp_path / "log.csv").read_text(encoding="utf-8").splitlines()
     (tmp_path / "log.csv").write_text("\n".join(",".join(line.split(",")[i] for i in (0, 1, 3)) for line in lines) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="has no ratings"):
-        CliRunner().invoke(app, ["run", str(path), "--out", str(tmp_path / "run"), "--processes", "1"], catch_exceptions=False)
+        ran(path, tmp_path / "run")

@@ -13,9 +13,8 @@ from typing import Any
 import ir_measures
 import pytest
 import yaml
-from typer.testing import CliRunner
+from commands import ran, told
 
-from fathom.cli import app
 from fathom.contracts import Recommender
 from fathom.errors import ConfigError
 from fathom.evaluation.evaluate import Evaluation, evaluate
@@ -65,16 +64,10 @@ def written(folder: Path, **changes: object) -> Path:
     return path
 
 
-def told(words: list[str]) -> str:
-    """What the command says, in one line."""
-    return " ".join(CliRunner().invoke(app, words, catch_exceptions=False).stdout.split())
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sequential")
-    told = CliRunner().invoke(app, ["run", str(written(folder)), "--out", str(folder / "run"), "--processes", "1"], catch_exceptions=False)
-    assert told.exit_code == 0
+    ran(written(folder), folder / "run")
     return folder / "run"
 
 
@@ -95,12 +88,12 @@ def test_who_is_served_gets_the_ids_of_the_log(run: Path, model: str) -> None:
     case = replace(work.test_cases[0], user=-1)
     items = recommender_of(table_of(work), model).recommend([case], 3).items[0]
     titles = "; ".join(work.catalog.titles[item - 1] for item in case.history)
-    answer = told(["recommend", str(run), "--model", model, "--history", titles, "--k", "3"])
+    answer = told("recommend", run, "--model", model, "--history", titles, "--k", 3)
     assert all(work.catalog.names[item - 1] in answer for item in items)
 
 
 def test_a_run_is_exported_for_other_tools_and_papers(run: Path, tmp_path: Path) -> None:
-    shown = told(["export", str(run), "--to", str(tmp_path / "out")])
+    shown = told("export", run, "--to", tmp_path / "out")
     assert "qrels.txt, table.md, table.tex, popularity.run" in shown
     results = read(run / "results.json")
     qrels = list(ir_measures.read_trec_qrels(str(tmp_path / "out" / "qrels.txt")))
@@ -138,29 +131,27 @@ def test_an_interrupted_judgement_goes_on_with_the_next_piece(run: Path, tmp_pat
 
 
 def test_a_model_is_asked_through_its_index(run: Path) -> None:
-    assert "of the exact 5 best of 6 test cases it finds 100.00%" in told(["index", str(run), "--model", "narm", "--k", "5"])
+    assert "of the exact 5 best of 6 test cases it finds 100.00%" in told("index", run, "--model", "narm", "--k", 5)
     words = ["recommend", str(run), "--model", "narm", "--k", "5", "--history", opened(run).catalog.title(3)]
-    assert told([*words, "--approximate"]) == told(words)
+    assert told(*words, "--approximate") == told(*words)
     with pytest.raises(ConfigError, match="--model ease: it does not rank by products, so there is nothing to index; these do: "):
-        CliRunner().invoke(app, ["index", str(run), "--model", "ease"], catch_exceptions=False)
+        told("index", run, "--model", "ease")
 
 
 def test_the_same_command_does_nothing_twice_and_a_new_setting_one_model_alone(run: Path) -> None:
     words = ["run", str(run.parent / "tiny.yaml"), "--out", str(run), "--processes", "1"]
-    assert told(words).count("done before") == len(MODELS) + 2
-    changed = told([*words, "--set", "models.item-knn.neighbours=9", "--until", "ease"])
+    assert told(*words).count("done before") == len(MODELS) + 2
+    changed = told(*words, "--set", "models.item-knn.neighbours=9", "--until", "ease")
     assert changed.count("done before") == list(MODELS).index("ease") + 1  # the data, those before but item-knn, ease itself
     assert MODELS["item-knn"].load(run / "item-knn").settings.neighbours == 9
-    told(words)
+    told(*words)
 
 
 def test_who_says_nothing_cannot_be_traced_but_asked(run: Path) -> None:
     with pytest.raises(ConfigError, match="it recommends without a word"):
-        CliRunner().invoke(app, ["trace", str(run), "--model", "vstan"], catch_exceptions=False)
+        told("trace", run, "--model", "vstan")
     title = opened(run).catalog.title(3)
-    told = CliRunner().invoke(app, ["recommend", str(run), "--history", title, "--model", "vstan"], catch_exceptions=False)
-    assert told.exit_code == 0
-    assert "vstan for 1 titles" in told.stdout
+    assert "vstan for 1 titles" in told("recommend", run, "--history", title, "--model", "vstan")
 
 
 def test_a_recipe_names_its_models(tmp_path: Path) -> None:
@@ -187,7 +178,7 @@ def test_one_model_stands_in_a_table_several_times(tmp_path: Path) -> None:
     again = tmp_path / "again.yaml"
     again.write_text(dump(recipe), encoding="utf-8")
     assert recipe_at(again) == recipe
-    told(["run", str(again), "--processes", "1", "--out", str(tmp_path / "run")])
+    ran(again, tmp_path / "run")
     results = read(tmp_path / "run" / "results.json")
     assert [row.model for row in results.rows] == [*recipe.models.names, "oracle"]
     pairs = {(told.a, told.b) for told in results.comparisons}
@@ -206,7 +197,7 @@ def test_one_model_stands_in_a_table_several_times(tmp_path: Path) -> None:
 
 def test_two_models_are_fused_by_the_weight_that_validation_chooses(tmp_path: Path) -> None:
     path = written(tmp_path, models={"item-knn": None, "ease": None}, mixed={"hybrid": ["ease", "item-knn"]}, test_users=0)
-    said = told(["run", str(path), "--processes", "1", "--out", str(tmp_path / "run")])
+    said = ran(path, tmp_path / "run")
     work = opened(tmp_path / "run")
     parts = (work.model("ease"), work.model("item-knn"))
     weight = choose_weight(parts, work.valid_cases)
@@ -250,7 +241,7 @@ ALONG = {
 @pytest.fixture(scope="module")
 def along(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("along")
-    told(["run", str(written(folder, **ALONG)), "--out", str(folder / "run"), "--processes", "1"])
+    ran(written(folder, **ALONG), folder / "run")
     return folder / "run"
 
 
@@ -298,15 +289,15 @@ def test_a_model_that_was_learned_piece_by_piece_goes_on_where_it_was_stopped(al
     chosen = {name: ALONG["models"][name] for name in ("popularity", "vstan", "sasrec+")}  # type: ignore[index]
     path = written(tmp_path, **ALONG | {"models": chosen, "windows": {"hours": 24 * 200, "most": 3, "mode": "incremental"}})
     words = ["run", str(path), "--processes", "1", "--out"]
-    told([*words, str(tmp_path / "whole")])
-    told([*words, str(tmp_path / "stopped"), "--until", "vstan"])
+    told(*words, tmp_path / "whole")
+    told(*words, tmp_path / "stopped", "--until", "vstan")
     folder = tmp_path / "stopped"
     shutil.copytree(tmp_path / "whole" / "sasrec+" / "0000", folder / "sasrec+" / "0000")
     record = json.loads((tmp_path / "whole" / "stages.json").read_text())
     record["sasrec+"]["done"] = False
     record.pop("results")
     (folder / "stages.json").write_text(json.dumps(record))
-    told([*words, str(folder)])
+    told(*words, folder)
     for path in sorted((tmp_path / "whole" / "sasrec+").rglob("*.safetensors")):
         assert path.read_bytes() == (folder / path.relative_to(tmp_path / "whole")).read_bytes(), path
     # What counts learns alike whether all of it at once or piece by piece.

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.testing import CliRunner
+from commands import told
 
-from fathom.cli import app
 from fathom.errors import ConfigError, ModelError
 from fathom.evaluation.evaluate import Evaluation
 from fathom.pipeline.side_by_side import apart, before, with_needs
@@ -34,9 +33,7 @@ RECIPE = {
 def ran(folder: Path, name: str, *words: str) -> str:
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
-    told = CliRunner().invoke(app, ["run", str(path), "--out", str(folder / name), *words], catch_exceptions=False)
-    assert told.exit_code == 0, told.output
-    return " ".join(told.stdout.split())
+    return told("run", path, "--out", folder / name, *words)
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two at once want two cores")
