@@ -49,6 +49,10 @@ class ArchitectureSettings(ColumnSettings):
     """Share of entries zeroed in training inside the block."""
     input_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of entries zeroed in training in what the block reads."""
+    swap: float = Field(default=0.0, ge=0, lt=1)
+    """Probability that training reads another event of the batch in an event's place, all that is read of it together (swap noise)."""
+    replaced: float = Field(default=0.0, ge=0, lt=1)
+    """Probability that training reads any other item in an event's place (stochastic shared embeddings, arXiv:1905.10630)."""
     next_item: NextItemSettings = NextItemSettings()
     """How items are scored, and how the true one is set against the others."""
     last_only: bool = False
@@ -245,6 +249,8 @@ class ArchitectureModel(ProductModel[Chosen], Generic[Chosen]):
                 normalised=bool(settings.attributes or settings.columns),
                 continuous="soft-one-hot",
                 continuous_width=width if even else 8,
+                swap=settings.swap,
+                replaced={"item": settings.replaced},
             ),
             masking=MaskingSettings.model_validate({"objective": objective} | told(MaskingSettings)),
             block=BlockSettings.model_validate({"kind": block} | told(BlockSettings)),

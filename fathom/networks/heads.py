@@ -163,8 +163,8 @@ class SequenceHead(nn.Module):
                 raise DataError(f"column '{name}' holds the class {int(wanted[outside][0])}, but the schema says there are 0 to {most}")
             return cross_entropy(said.float(), wanted, reduction="sum")
         wanted = wanted.float()
-        if bool(wanted.isnan().any()):
-            raise DataError(f"column '{name}' holds NaN: leave these sequences out")
+        if not bool(wanted.isfinite().all()):
+            raise DataError(f"column '{name}' holds {float(wanted[~wanted.isfinite()][0])}, which is not finite: leave these sequences out")
         if tag is Tag.BINARY:
             outside = (wanted != 0) & (wanted != 1)
             if bool(outside.any()):

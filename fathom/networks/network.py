@@ -91,7 +91,7 @@ class Network(nn.Module):
 
     def losses(self, batch: Batch) -> Losses:
         """What the batch teaches. Noise is drawn from torch's generator."""
-        check(self.schema, batch)
+        check(self.schema, batch, longest=self.settings.block.length)
         ids = batch[self.schema.item.name]
         asked = self.masking.training_of(self.features(batch), ids)
         states = self._behind(asked, batch)
@@ -121,7 +121,7 @@ class Network(nn.Module):
 
     def states(self, batch: Batch, lengths: Tensor) -> Tensor:
         """(B, d) what is expected behind the first `lengths` (B,) events of each row; what stands behind them is not looked at."""
-        check(self.schema, batch)
+        check(self.schema, batch, longest=self.settings.block.length)
         size = batch[self.schema.item.name].shape[1]
         if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= size:
             wrong = int(lengths.max()) if int(lengths.max()) > size else int(lengths.min())
@@ -138,7 +138,7 @@ class Network(nn.Module):
 
     def said(self, batch: Batch) -> dict[str, Tensor]:
         """Target column -> what each head says of each row: (B,) logits or numbers, (B, C) logits of classes."""
-        check(self.schema, batch)
+        check(self.schema, batch, longest=self.settings.block.length)
         whole, inside = self._whole(batch), batch[self.schema.item.name] != PAD
         return {head.target.name: head(whole, inside) for head in self.heads if isinstance(head, SequenceHead)}
 
@@ -168,8 +168,9 @@ class Network(nn.Module):
             states = self.block.two_streams(asked.inputs, asked.inside, asked.perm_mask, asked.target_mapping)
             return self._fused(states, batch)
         block = self.block if self.generator is None else self.generator
-        states = block(asked.inputs, asked.inside, back=self.settings.masking.objective == "clm")
-        return self._fused(states, batch)
+        back = self.settings.masking.objective == "clm"
+        states = block(asked.inputs, asked.inside, back=back)
+        return self._fused(states, batch if back else _hidden(batch, asked.labels != PAD))
 
     def _fused(self, states: Tensor, batch: Batch) -> Tensor:
         if self.fusion is None:
@@ -185,8 +186,16 @@ class Network(nn.Module):
         assert self.next_item is not None
         item, wanted = self.schema.item.name, asked.labels != PAD
         corrupted = dict(batch)
+        read = [column.name for column in self.schema.read if column.level == "event"]
+        if self.fusion is not None and batch[CONTEXT].ndim == 3:
+            read.append(CONTEXT)
         with torch.no_grad():
             if self.settings.masking.replacements == "softmax":
+                if CONTEXT in read:
+                    raise ConfigError(
+                        "replacements drawn from the generator's softmax have no context of their own, which would betray them: "
+                        "give a context (B, C), or write masking.replacements: batch"
+                    )
                 logits = self.next_item.logits(masked)
                 drawn = (logits - torch.log(-torch.log(torch.rand_like(logits).clamp(1e-20, 1 - 1e-7)))).argmax(dim=1)
                 corrupted[item] = batch[item].masked_scatter(wanted, drawn)
@@ -194,12 +203,10 @@ class Network(nn.Module):
                 places = wanted.flatten().nonzero()[:, 0]
                 source = torch.arange(wanted.numel(), device=wanted.device)
                 source[places] = places[torch.randint(max(len(places), 1), places.shape, device=places.device)]
-                for column in self.schema.read:  # all columns of the replacing event, or they would betray it
-                    if column.level == "event":
-                        values = batch[column.name]
-                        corrupted[column.name] = values.flatten(0, 1)[source].view(values.shape)
+                for name in read:  # all that the replacing event has, or it would betray it
+                    corrupted[name] = batch[name].flatten(0, 1)[source].view(batch[name].shape)
         # Noise that no label knows of is left out here.
-        states = self._fused(self.block(self.features(corrupted, disturbed=False), asked.inside, back=False), batch)
+        states = self._fused(self.block(self.features(corrupted, disturbed=False), asked.inside, back=False), corrupted)
         said = self.discriminator(states).squeeze(2).float()
         replaced = (corrupted[item] != batch[item])[asked.inside].float()
         return binary_cross_entropy_with_logits(said[asked.inside], replaced, reduction="sum")
@@ -221,6 +228,18 @@ class Generator(nn.Module):
         return states
 
 
+def _hidden(batch: Batch, wanted: Tensor) -> Batch:
+    """The batch whose context of events, if it has one, is at the places (B, L) that are asked for what it was one event before.
+
+    So it is in service, where the context of the event to come is not known.
+    """
+    context = batch.get(CONTEXT)
+    if context is None or context.ndim != 3 or wanted.shape != context.shape[:2]:
+        return batch
+    before = torch.nn.functional.pad(context[:, :-1], (0, 0, 1, 0))
+    return dict(batch) | {CONTEXT: torch.where(wanted[:, :, None], before, context)}
+
+
 def _grown(batch: Batch, lengths: Tensor) -> Batch:
     """The batch whose context of events, if it has one, goes on for the place behind them: as it was at the last that is known."""
     context = batch.get(CONTEXT)
@@ -233,9 +252,9 @@ def _grown(batch: Batch, lengths: Tensor) -> Batch:
     return dict(batch) | {CONTEXT: torch.where((lengths > 0)[:, None, None], known, 0.0)}
 
 
-def check(schema: Schema, batch: Batch) -> None:
+def check(schema: Schema, batch: Batch, *, longest: int) -> None:
     """Refuse a batch that the schema does not fit: a column that is missing, an id beyond its cardinality, a number that is none, padding
-    before an event."""
+    before an event; or with rows of more than `longest` places."""
     ids = batch.get(schema.item.name)
     for column in schema.read:
         if column.name not in batch:
@@ -251,6 +270,10 @@ def check(schema: Schema, batch: Batch) -> None:
             if not bool(torch.isfinite(read).all()):
                 raise DataError(f"column '{column.name}' holds a number that is not finite: fill it in, or leave these events out")
     assert ids is not None
+    if ids.shape[1] > longest:
+        raise DataError(
+            f"rows have {ids.shape[1]} places, but block.length is {longest}: leave out the oldest events, or write a longer one"
+        )
     if bool(((ids[:, :-1] == PAD) & (ids[:, 1:] != PAD)).any()):
         row = int(((ids[:, :-1] == PAD) & (ids[:, 1:] != PAD)).any(dim=1).nonzero()[0, 0])
         raise DataError(f"row {row} of '{schema.item.name}' has {PAD} before an event: it is padding, which stands on the right")

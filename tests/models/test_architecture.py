@@ -39,6 +39,16 @@ def test_an_attribute_s_values_have_numbers_in_the_order_of_the_alphabet() -> No
         numbered(catalog, "genre")
 
 
+def test_noise_of_training_arrives_and_is_none_in_service(tmp_path: Path) -> None:
+    log, cases = walks(20)
+    given = {"width": 8, "length": 6, "swap": 0.1, "replaced": 0.2, "fit": FIT}
+    model = XLNetCLM.fit(TrainingData(log, (), CATALOG, Run(tmp_path), "fit"), ArchitectureSettings.model_validate(given))
+    features = model.whole.network.features
+    assert features.settings.swap == 0.1
+    assert features.settings.replaced == {"item": 0.2}
+    assert torch.equal(model.score(cases), model.score(cases))
+
+
 def test_every_event_stands_in_one_row_and_rows_of_one_event_in_none() -> None:
     log = Interactions(tuple("abc"), np.array([0, 6, 7, 13]), np.arange(1, 14))
     settings = ArchitectureSettings.model_validate({"length": 4, "fit": FIT})

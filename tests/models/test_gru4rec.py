@@ -1,5 +1,6 @@
 """GRU4Rec's lanes, rivals and states."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from fathom.models.gru4rec import GRU4Rec, GRU4RecSettings, Lanes, Network, Step, _gated, expected_rivals, in_lanes, lane_loss
 from fathom.models.model import TrainingData
 from fathom.records import PAD, Case, Interactions, cases_of
-from fathom.training.ranking_losses import sampled_softmax
+from fathom.training.ranking_losses import RANKING_LOSSES, bpr_max
 from fathom.training.run import Run, noise_from
 from fathom.training.supervised import FitSettings
 
@@ -72,17 +73,24 @@ def test_a_lane_s_state_is_that_of_its_session_alone_and_begins_empty() -> None:
     assert model.lanes.grad_fn is None
 
 
-def test_an_own_target_is_never_a_rival_and_the_loss_is_that_of_its_rivals() -> None:
-    chosen = settings(lanes=3, loss="sampled_softmax")
+@pytest.mark.parametrize("loss", ["sampled_softmax", "bpr", "top1", "top1_max", "bpr_max"])
+@pytest.mark.parametrize("elu", [0.0, 0.5])
+def test_an_own_target_is_never_a_rival_and_the_loss_is_that_of_its_rivals(loss: str, elu: float) -> None:
+    chosen = settings(lanes=3, loss=loss, elu=elu, regularisation=0.7)
+    compare = partial(bpr_max, regularisation=0.7) if loss == "bpr_max" else RANKING_LOSSES[loss]
     model = network(chosen).eval()
     step = Step(torch.tensor([1, 2, 3]), torch.tensor([5, 6, 5]), torch.tensor([True] * 3), torch.tensor([5, 7]))
     expected = expected_rivals(COUNTS, chosen)
     with torch.no_grad():
         found, count = lane_loss(model, step, expected)
         states, _ = model.step(step.read, torch.zeros(1, 3, 8))
-        logits = states @ model.items.weight.T + model.bias.weight.T - expected
+        logits = states @ model.items.weight.T + model.bias.weight.T
+        if elu:
+            logits = torch.where(logits > 0, logits, elu * (logits.exp() - 1))
+        if loss == "sampled_softmax":
+            logits = logits - expected
         by_hand = [
-            sampled_softmax(logits[[row], own], logits[[row]][:, rivals], torch.ones(1, len(rivals), dtype=torch.bool))
+            compare(logits[[row], own], logits[[row]][:, rivals], torch.ones(1, len(rivals), dtype=torch.bool))
             for row, own, rivals in ((0, 5, [6, 7]), (1, 6, [5, 5, 5, 7]), (2, 5, [6, 7]))
         ]
     assert int(count) == 3

@@ -70,6 +70,16 @@ def test_a_head_s_figures_are_counted_by_hand() -> None:
     assert math.isnan(area_under_curve(np.arange(3.0), np.array([True] * 3))), "nothing to be told apart"
 
 
+def test_the_whole_loss_is_the_next_items_and_each_head_by_its_weight() -> None:
+    model = network(heads={"bought": {"weight": 0.5}, "kind": {"weight": 3.0}, "spent": {}})
+    losses = model.losses(batch([6, 2, 9, 4]))
+    parts = {name: float(part.detach()) for name, part in losses.parts.items()}
+    assert float(losses.total.detach()) == pytest.approx(
+        parts["next item"] + 0.5 * parts["bought"] + 3.0 * parts["kind"] + parts["spent"], rel=1e-5
+    )
+    assert int(losses.asked) == 5 + 1 + 8 + 3 + 3 * 4
+
+
 def test_sequences_are_judged_together_whatever_the_batches() -> None:
     model = network(next_item=None, heads={"bought": {}, "spent": {}})
     given = batch([6, 2, 9, 1, 4, 7])

@@ -93,15 +93,41 @@ def test_at_every_place_what_is_asked_is_what_is_served_on_the_row_that_ends_the
                 assert torch.allclose(states[length - 1], model.states(full, torch.tensor([length]))[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("objective", DIRECTION)
-def test_rows_of_no_or_one_event_teach_nothing_and_spoil_nothing(objective: Objective) -> None:
-    model = made("xlnet", objective, heads={"bought": {}}).train()
+@every_pair
+def test_who_is_asked_for_last_events_alone_is_trained_on_what_is_served(kind: str, objective: Objective) -> None:
+    """A context of events too: of the event that is asked for there is none, as in service."""
+    fusion = None if objective == "plm" else {"how": "sum", "width": 3}
+    model = network(block={"kind": kind}, masking={"objective": objective, "last_only": True}, fusion=fusion)
+    lengths = torch.tensor([6, 2, 9, 3, 4])
+    given = batch(lengths.tolist()) | ({CONTEXT: torch.randn(5, 9, 3)} if fusion else {})
+    with torch.no_grad():
+        asked = model.masking.training_of(model.features(given), given["item"])
+        wanted = asked.labels != PAD
+        assert wanted.sum(dim=1).tolist() == [1] * 5
+        assert torch.equal(asked.labels[wanted], given["item"][torch.arange(5), lengths - 1])
+        assert torch.allclose(model._behind(asked, given)[wanted], model.states(given, lengths - 1), atol=1e-5)
+
+
+@every_pair
+@pytest.mark.parametrize("summary", ["last", "first", "mean", "attention"])
+def test_rows_of_no_or_one_event_teach_nothing_and_spoil_nothing(kind: str, objective: Objective, summary: str) -> None:
+    model = made(kind, objective, heads={"bought": {"summary": summary}}).train()
     torch.manual_seed(0)
     some = model.losses(batch([0, 1, 0]))
     assert float(some.parts["next item"].detach()) == 0.0
     assert some.skipped == (0 if objective == "clm" else 1)
     some.total.backward()
     assert all(weight.grad is None or bool(weight.grad.isfinite().all()) for weight in model.parameters())
+
+
+@every_pair
+def test_a_row_is_as_long_as_the_block_reads_and_no_longer(kind: str, objective: Objective) -> None:
+    model = network(block={"kind": kind, "length": 8}, masking={"objective": objective})
+    given = batch([8, 3])
+    assert bool(model.losses(given).total.isfinite())
+    assert bool(model.scores(given, torch.tensor([8, 3]))[:, 1:].isfinite().all())
+    with pytest.raises(DataError, match=r"rows have 9 places, but block\.length is 8"):
+        model.losses(batch([9, 3]))
 
 
 def test_only_masked_places_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +409,8 @@ def test_a_context_joins_behind_the_block(how: str) -> None:
         ("text", lambda values: values / 0, "column 'text' holds a number that is not finite"),
         ("kind", lambda values: values + 3, "column 'kind' holds the class [345], but the schema says there are 0 to 2"),
         ("bought", lambda values: values * 2 + 0.5, "column 'bought' is binary, but holds"),
-        ("spent", lambda values: values * float("nan"), "column 'spent' holds NaN"),
+        ("spent", lambda values: values * float("nan"), "column 'spent' holds nan, which is not finite"),
+        ("spent", lambda values: values / 0, "column 'spent' holds -?inf, which is not finite"),
     ],
 )
 def test_what_a_batch_may_not_hold_is_told(column: str, change: Callable[[Tensor], Tensor], said: str) -> None:
@@ -397,7 +424,7 @@ def test_a_column_that_is_missing_and_a_target_that_is_unknown_are_told() -> Non
     given = batch([4])
     del given["price"]
     with pytest.raises(ConfigError, match="the batch has no column 'price'"):
-        check(SCHEMA, given)
+        check(SCHEMA, given, longest=60)
     with pytest.raises(ConfigError, match=r"heads\.bougt: the schema has no such target.*bought"):
         network(heads={"bougt": {}})
     with pytest.raises(ConfigError, match="nothing is asked for"):

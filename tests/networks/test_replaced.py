@@ -8,7 +8,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fathom.errors import ConfigError
 from fathom.networks.masking import MaskingSettings
-from fathom.networks.network import Network
+from fathom.networks.network import CONTEXT, Network
 from fathom.networks.schema import schema_of
 from fathom.records import PAD
 
@@ -93,6 +93,31 @@ def test_a_generator_of_its_own_shares_no_weight_of_the_block_and_is_who_is_serv
         for weight in model.generator.parameters():
             weight.add_(1.0)
         assert not torch.equal(model.scores(given, lengths), before)
+
+
+@pytest.mark.parametrize("width", [0, 8])
+def test_telling_apart_teaches_a_generator_of_its_own_nothing(width: int) -> None:
+    model = network(masking={"objective": "rtd", "share": 0.5, "tied": False, "generator_width": width, "generator_weight": 0.0})
+    assert model.generator is not None
+    model.losses(batch([9] * 6)).total.backward()
+    assert any(weight.grad is not None and float(weight.grad.abs().max()) > 0 for weight in model.block.parameters())
+    assert all(weight.grad is None or float(weight.grad.abs().max()) == 0 for weight in model.generator.parameters())
+
+
+def test_a_replacement_brings_its_context_or_would_be_betrayed_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"objective": "rtd", "share": 0.5, "ends": 0.0}
+    model = network(PLAIN, masking=settings, fusion={"how": "sum", "width": 1})
+    assert model.fusion is not None
+    given = batch([9, 4, 7, 9])
+    given = {"item": given["item"], CONTEXT: given["item"][:, :, None].float()}  # says which item it came with
+    joined: list[Tensor] = []
+    usual = model.fusion.forward
+    monkeypatch.setattr(model.fusion, "forward", lambda states, context: (joined.append(context), usual(states, context))[1])
+    corrupted, _, labels, _ = told_apart(model, given, monkeypatch)
+    assert float(labels.sum()) > 0
+    assert torch.equal(joined[-1][:, :, 0], corrupted.float()), "whatever stands there has its own"
+    with pytest.raises(ConfigError, match=r"softmax have no context of their own.*give a context \(B, C\), or write masking"):
+        network(PLAIN, masking=settings | {"replacements": "softmax"}, fusion={"width": 1}).losses(given)
 
 
 def test_a_tied_generator_has_no_width_of_its_own() -> None:

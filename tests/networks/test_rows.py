@@ -92,7 +92,7 @@ def test_what_was_not_there_is_nothing_and_an_item_that_was_not_there_is_told() 
     [
         ("price", "column 'price' holds a number that is not finite"),
         ("words", "column 'words' holds a number that is not finite"),
-        ("bought", "column 'bought' holds NaN"),
+        ("bought", "column 'bought' holds nan, which is not finite"),
         ("kind", "column 'kind' holds the class -1"),
     ],
 )

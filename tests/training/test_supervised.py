@@ -4,7 +4,7 @@ from torch import nn
 
 from fathom.errors import ConfigError, ModelError
 from fathom.training.run import Run, noise_from
-from fathom.training.supervised import FitSettings, computes_in_bfloat16, fit
+from fathom.training.supervised import FitSettings, computes_in_bfloat16, fit, learning_rate_at
 
 SETTINGS = FitSettings(epochs=4, batch_size=8, learning_rate=0.05, precision="float32", checkpoint_seconds=0, select="fit", average=0.5)
 INPUTS = torch.linspace(-1, 1, 40)[:, None]
@@ -89,6 +89,43 @@ def test_products_are_in_the_asked_precision_and_weights_and_losses_in_float32(t
     losses = [line["line/loss"] for line in run.metrics("line") if "line/loss" in line]
     assert losses[-1] < losses[0] / 3
     assert report.steps == 20
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize("cycles", [1, 2, 4])
+def test_the_learning_rate_rises_and_goes_down_as_often_as_told(schedule, cycles):
+    settings = FitSettings(learning_rate=1.0, warmup_share=0.2, schedule=schedule, cycles=cycles)
+    assert learning_rate_at(0.1, settings) == pytest.approx(0.5)
+    long = 0.8 / cycles
+    for cycle in range(cycles):
+        begins = 0.2 + cycle * long
+        told = [learning_rate_at(begins + share * long, settings) for share in (1e-6, 0.25, 0.5, 1 - 1e-6)]
+        quarter = 0.75 if schedule == "linear" else 0.5 * (1 + 0.5**0.5)
+        assert told == pytest.approx([1.0, 0.02 + 0.98 * quarter, 0.51, 0.02], abs=1e-5)
+
+
+def test_a_constant_learning_rate_rises_and_stays():
+    settings = FitSettings(learning_rate=1.0, warmup_share=0.2, schedule="constant")
+    assert [learning_rate_at(share, settings) for share in (0.1, 0.2, 0.6, 1.0)] == pytest.approx([0.5, 1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_scheduled_rate_is_what_is_learned_by(tmp_path, monkeypatch, optimizer):
+    settings = SETTINGS.model_copy(update={"optimizer": optimizer, "average": 0.0, "epochs": 1})
+    start = weights(line_model())
+    scheduled = iter([0.0, 0.0, 0.01, 0.0, 0.0])
+    monkeypatch.setattr("fathom.training.supervised.learning_rate_at", lambda share, settings: next(scheduled))
+    met = []
+
+    def loss(module, rows):
+        met.append(weights(module))
+        return squared_error(module, rows)
+
+    module = line_model()
+    fit(module, batches=batches, loss=loss, settings=settings.model_copy(update={"select": ""}), run=Run(tmp_path), stage="line")
+    moved = [not torch.equal(one, other) for one, other in zip(met, [*met[1:], weights(module)], strict=True)]
+    assert torch.equal(met[0], start)
+    assert moved == [False, False, True, False, False]
 
 
 def test_another_seed_is_another_fit(tmp_path):
