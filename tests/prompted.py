@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from zlib import crc32
 
+import numpy as np
 from worlds import Scripted
 
 Wanted = Callable[[str, str], float]
@@ -50,3 +52,14 @@ def babbling() -> Scripted:
         return [", ".join(words[(crc32(prompt.encode()) + place) % len(words)] for place in range(4))]
 
     return Scripted(answer)
+
+
+def rated_log(folder: Path) -> Path:
+    """Sixty people, half of whom give 5 to everything and half of whom give 2; some events are not rated."""
+    rng, lines = np.random.default_rng(0), ["user,item,rating,timestamp"]
+    for user in range(60):
+        for time, item in enumerate(rng.permutation(30)[:8].tolist()):
+            rating = "" if (user + time) % 11 == 0 else 5 if user % 2 else 2
+            lines.append(f"u{user},i{item},{rating},{time}")
+    (folder / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "log.csv"

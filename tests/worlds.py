@@ -105,6 +105,8 @@ class Scripted:
         self.script: Script = script if callable(script) else lambda prompt, seed: script
         self.likes = likes
         self.conversations: list[ScriptedConversation] = []
+        self.drawn: list[tuple[float, tuple[int, ...]]] = []
+        """Temperature and seeds of each conversation."""
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(text.encode())
@@ -115,6 +117,7 @@ class Scripted:
     def converse(self, prompts: Sequence[str], *, temperature: float, seeds: Sequence[int]) -> "ScriptedConversation":
         scripts = [list(self.script(prompt, seed)) for prompt, seed in zip(prompts, seeds, strict=True)]
         self.conversations.append(ScriptedConversation(self, [list(self.encode(prompt)) for prompt in prompts], scripts))
+        self.drawn.append((temperature, tuple(seeds)))
         return self.conversations[-1]
 
 

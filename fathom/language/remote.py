@@ -170,10 +170,10 @@ class RemotePolicy:
 
     def _written(self, pieces: Sequence[Piece], stops: Sequence[str], *, limit: int, temperature: float, seed: int) -> "_Kept":
         """Ask the endpoint once; cut the stream at the first stop string."""
-        text, reported, stop, ended = "", None, None, False
+        text, reported, stop, begun, ended = "", None, None, False, False
         try:
             for part in self._stream(pieces, limit=limit, temperature=temperature, seed=seed):
-                before = len(text)
+                before, begun = len(text), True
                 text += part.text
                 reported, ended = part.usage or reported, ended or part.ends
                 found = [(at, word) for word in stops if (at := text.find(word, max(0, before - len(word) + 1))) >= 0]
@@ -184,11 +184,11 @@ class RemotePolicy:
         except openai.APIStatusError:
             raise
         except (openai.APIConnectionError, ValueError) as error:
-            if text:
-                raise _HalfAnswerError(" ".join(str(error).split())) from error
+            if text or (begun and isinstance(error, openai.APIError)):
+                raise _HalfAnswerError(" ".join(without(self._key, error).split())) from error
             if isinstance(error, openai.APIError):
                 raise
-            raise ModelError(f"{self._settings.base_url} does not speak as OpenAI's do: {error}") from error
+            raise ModelError(f"{self._settings.base_url} does not speak as OpenAI's do: {without(self._key, error)}") from error
         if stop is None and not ended:
             raise _HalfAnswerError("the stream ended without a reason")
         asked = sum(len(piece.text.encode("utf-8")) for piece in pieces)
@@ -196,7 +196,7 @@ class RemotePolicy:
         return _Kept(text, stop, read, written)
 
     def _stream(self, pieces: Sequence[Piece], *, limit: int, temperature: float, seed: int) -> "Iterator[_Part]":
-        """Texts as they come, why they end, and the tokens used where the endpoint says so."""
+        """Texts as they come, why they end, and the tokens used where the endpoint says so; an empty one when it begins to answer."""
         how: Any = {
             "model": self._settings.model,
             "max_tokens": limit,
@@ -207,19 +207,21 @@ class RemotePolicy:
         }
         if self._settings.kind == "chat":
             with self._client.chat.completions.create(messages=_messages(pieces), **how) as chats:
+                yield _Part("", False, None)
                 for chat in chats:
                     text = (chat.choices[0].delta.content or "") if chat.choices else ""
                     yield _Part(text, bool(chat.choices and chat.choices[0].finish_reason), _usage(chat.usage))
             return
         with self._client.completions.create(prompt="".join(piece.text for piece in pieces), **how) as chunks:
+            yield _Part("", False, None)
             for chunk in chunks:
                 text = chunk.choices[0].text if chunk.choices else ""
                 yield _Part(text, bool(chunk.choices and chunk.choices[0].finish_reason), _usage(chunk.usage))
 
 
 def refusal(error: openai.APIError, settings: RemoteSettings, key: str, client: openai.OpenAI) -> str:
-    """What went wrong and what to do, without the key, which endpoints like to repeat."""
-    told = str(error).replace(key, "***") if key else str(error)
+    """What went wrong and what to do."""
+    told = without(key, error)
     match error:
         case openai.APITimeoutError():
             why = f"it said nothing for {settings.timeout:g} s: raise timeout, or lower parallel"
@@ -234,6 +236,11 @@ def refusal(error: openai.APIError, settings: RemoteSettings, key: str, client: 
         case _:
             why = "it refuses the request" if isinstance(error, openai.APIStatusError) else "it fails"
     return f"{settings.base_url} does not answer for model '{settings.model}': {why} ({told})"
+
+
+def without(key: str, error: Exception) -> str:
+    """What an error says, the key hidden: endpoints like to repeat it."""
+    return str(error).replace(key, "***") if key else str(error)
 
 
 def _meant(model: str, client: openai.OpenAI) -> str:

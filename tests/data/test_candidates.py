@@ -1,35 +1,26 @@
 """Candidate lists: stored ones under the source's names, drawn ones around the target, and the layout of LLMRank (L7, L8, L10)."""
 
-import gzip
 import os
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from stored import stored_protocol
 
 from fathom.data import candidates
 from fathom.data.sources import read
 from fathom.data.splits import given
 from fathom.errors import ConfigError, DataError
+from fathom.evaluation.evaluate import evaluate
 from fathom.metrics import ndcg
+from fathom.models.model import TrainingData
+from fathom.models.registry import MODELS
+from fathom.recommenders.among import Among
 from fathom.records import Case, EventColumn, Interactions
+from fathom.training.run import Run
 
 DATA = Path(os.environ.get("FATHOM_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-
-
-def stored_protocol(folder: Path) -> Path:
-    """Three people who are asked, one who is learned from alone; item 8 is in a list and nobody's."""
-    folder.mkdir(exist_ok=True)
-    pl.DataFrame({"user": [5, 7, 9, 11], "items": [[0, 1, 2], [2, 3], [4, 1], [6, 5, 0]]}).write_parquet(folder / "train.parquet")
-    pl.DataFrame({"user": [9, 5, 7], "history": [[4, 1, 5], [0, 1, 2, 3], [2, 3, 0]], "target": [6, 7, 1]}).write_parquet(
-        folder / "users.parquet"
-    )
-    lists = {"user": [9, 5, 7], "candidates": [[8, 6], [8, 7], [8, 1]], "presented": [[6, 8], [8, 7], [1, 8]]}
-    pl.DataFrame(lists).write_parquet(folder / "candidates.parquet")
-    items = pl.DataFrame({"item": range(9), "title": [f"Film {item} &amp; more" for item in range(9)]})
-    (folder / "items.csv.gz").write_bytes(gzip.compress(items.write_csv().encode()))
-    return folder
 
 
 def test_the_stored_protocol_is_read_with_its_parts(tmp_path: Path) -> None:
@@ -143,12 +134,16 @@ def test_lists_are_kept_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_popularity_on_the_stored_lists_is_what_is_published() -> None:
+def test_on_the_stored_lists_popularity_is_what_is_published_and_titles_say_more(tmp_path: Path) -> None:
     folder = DATA / "llmrank-games"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not here: set FATHOM_DATA to the folder of the measured data")
     dataset = read(folder)
     split, lists = given(dataset.interactions), candidates.stored(folder / "candidates.parquet", dataset)
+    lexical = MODELS["bm25"]
+    bm25 = lexical.fit(TrainingData(split.train, (), dataset.catalog, Run(tmp_path), "fit"), lexical.settings_type()())
+    judged = evaluate(Among(bm25, lists), split.test, even_ties=True)
+    assert float(judged.per_case("ndcg@10").mean()) >= 0.57
     assert (len(split.test), split.train.n_events, dataset.catalog.n_items) == (6000, 339_172, 16_859)
     counts = np.bincount(split.train.items, minlength=dataset.catalog.n_items + 1)
     ranks = np.array([sorted(lists[case.user], key=lambda item: -counts[item]).index(case.target) + 1 for case in split.test])

@@ -1,10 +1,11 @@
 import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from listening import listening
@@ -26,9 +27,29 @@ class Endpoint(BaseHTTPRequestHandler):
     usage = True
     half: ClassVar[bool] = False
     pause: ClassVar[float] = 0.0
+    cut: ClassVar[int | None] = None
+    """The connection breaks off behind so many words."""
+    raw: ClassVar[bytes] = b""
+    """Said in the place of everything."""
+    received: ClassVar[int] = 0
+    under_way: ClassVar[list[int]] = []
+    """How many were asked at once, at each request."""
+    here: ClassVar[int] = 0
+    lock: ClassVar[threading.Lock] = threading.Lock()
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.lock:
+            type(self).received += 1
+            type(self).here += 1
+            self.under_way.append(self.here)
+        try:
+            self.answer(body)
+        finally:
+            with self.lock:
+                type(self).here -= 1
+
+    def answer(self, body: dict[str, Any]) -> None:
         if type(self).failures > 0:
             type(self).failures -= 1
             told = json.dumps({"error": {"message": f"no: {self.headers['Authorization']}", "code": "no"}}).encode()
@@ -43,11 +64,18 @@ class Endpoint(BaseHTTPRequestHandler):
         type(self).asked.append(body)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
+        if self.cut is not None:
+            self.send_header("Content-Length", "99999")
         self.end_headers()
+        if self.raw:
+            self.wfile.write(self.raw)
+            return
         chat = self.path.endswith("/chat/completions")
-        for word in WORDS[: body["max_tokens"]]:
+        for word in WORDS[: body["max_tokens"]][: self.cut]:
             choice = {"index": 0, "delta": {"content": word}} if chat else {"index": 0, "text": word, "logprobs": None}
             self.send({"choices": [{**choice, "finish_reason": None}]}, chat=chat)
+        if self.cut is not None:
+            return
         last = {"index": 0, "delta": {}} if chat else {"index": 0, "text": "", "logprobs": None}
         if not self.half:
             self.send({"choices": [{**last, "finish_reason": "stop"}]}, chat=chat)
@@ -77,6 +105,7 @@ class Endpoint(BaseHTTPRequestHandler):
 def url() -> Iterator[str]:
     Endpoint.asked, Endpoint.failures, Endpoint.usage = [], 0, True
     Endpoint.status, Endpoint.half, Endpoint.pause = 503, False, 0.0
+    Endpoint.cut, Endpoint.raw, Endpoint.received, Endpoint.under_way = None, b"", 0, []
     with listening(Endpoint) as address:
         yield f"{address}/v1"
 
@@ -125,6 +154,41 @@ def test_a_failing_endpoint_is_asked_again_and_then_named(url: str) -> None:
     Endpoint.failures = 99
     with pytest.raises(ModelError, match=f"{url} does not answer for model 'm'"):
         RemotePolicy(settings(url, retries=1)).converse(["A"], temperature=0.0, seeds=[1]).reply([0], [], [9])
+
+
+def test_no_more_are_asked_at_once_than_told(url: str) -> None:
+    Endpoint.pause = 0.05
+    rows = list(range(12))
+    talk = RemotePolicy(settings(url, parallel=3)).converse([f"Q{row}" for row in rows], temperature=0.0, seeds=rows)
+    talk.reply(rows, [], [9] * 12)
+    assert len(Endpoint.under_way) == 12
+    assert max(Endpoint.under_way) == 3
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_who_was_not_answered_is_asked_again_and_nobody_else(url: str, status: int) -> None:
+    Endpoint.failures, Endpoint.status = 1, status
+    talk = RemotePolicy(settings(url)).converse(["A", "B", "C", "D"], temperature=0.0, seeds=[1, 2, 3, 4])
+    assert [reply.text for reply in talk.reply([0, 1, 2, 3], [], [9] * 4)] == ["".join(WORDS)] * 4
+    assert sorted(str(body["prompt"]) for body in Endpoint.asked) == ["A", "B", "C", "D"]
+    assert Endpoint.received == 5
+
+
+@pytest.mark.parametrize(
+    "changed", [{"model": "other"}, {"kind": "chat"}, {"temperature": 0.5}, {"seed": 2}, {"limit": 3}, {"stops": ["<|"]}, {"prompt": "B"}]
+)
+def test_another_question_is_another_answer(url: str, changed: dict[str, Any], tmp_path: Path) -> None:
+    def ask(
+        *, temperature: float = 0.0, seed: int = 1, limit: int = 9, stops: Sequence[str] = (), prompt: str = "A", **more: object
+    ) -> str:
+        policy = RemotePolicy(settings(url, **more), cache=tmp_path)
+        return policy.converse([prompt], temperature=temperature, seeds=[seed]).reply([0], stops, [limit])[0].text
+
+    ask()
+    ask()
+    assert Endpoint.received == 1
+    ask(**changed)
+    assert Endpoint.received == 2
 
 
 def test_the_token_budget_ends_the_run_with_a_word(url: str) -> None:
@@ -208,6 +272,42 @@ def test_half_an_answer_is_none_and_is_asked_for_again(url: str, tmp_path: Path,
     with pytest.raises(ModelError, match=r"ends its answers half way, 3 times in a row \(the stream ended without a reason\)"):
         policy.converse(["B"], temperature=0.0, seeds=[1]).reply([0], [], [9])
     assert len(list(tmp_path.rglob("*.json"))) == 1
+
+
+@pytest.mark.parametrize("kind", ["completions", "chat"])
+@pytest.mark.parametrize("words", [0, 2])
+def test_a_connection_that_breaks_off_is_half_an_answer_too(url: str, kind: str, words: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    Endpoint.cut = words
+    pauses: list[float] = []
+
+    def mended(seconds: float) -> None:
+        pauses.append(seconds)
+        Endpoint.cut = None
+
+    monkeypatch.setattr("fathom.language.remote.time.sleep", mended)
+    policy = RemotePolicy(settings(url, kind=kind))
+    assert policy.converse(["A"], temperature=0.0, seeds=[1]).reply([0], [], [9])[0].text == "".join(WORDS)
+    assert pauses == [0.5]
+    Endpoint.cut = words
+    monkeypatch.setattr("fathom.language.remote.time.sleep", lambda seconds: None)
+    with pytest.raises(ModelError, match="ends its answers half way, 3 times in a row"):
+        policy.converse(["B"], temperature=0.0, seeds=[1]).reply([0], [], [9])
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"data: {not json\n\n", "does not speak as OpenAI's do"),
+        (b"<html>Login</html>", r"ends its answers half way, 3 times in a row \(the stream ended without a reason\)"),
+    ],
+)
+def test_who_does_not_speak_as_openai_s_do_is_told(url: str, raw: bytes, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fathom.language.remote.time.sleep", lambda seconds: None)
+    monkeypatch.setenv("FATHOM_TEST_KEY", "not json")
+    Endpoint.raw = raw
+    with pytest.raises(ModelError, match=said) as told:
+        RemotePolicy(settings(url, api_key_variable="FATHOM_TEST_KEY")).converse(["A"], temperature=0.0, seeds=[1]).reply([0], [], [9])
+    assert "not json" not in str(told.value)
 
 
 def test_money_is_counted_and_ends_the_run_with_a_word(url: str) -> None:

@@ -1,11 +1,15 @@
 """Candidate lists go their whole way: named models and a language model put them in order; what was said is kept, ties are evened out."""
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import yaml
 from commands import ran
+from stored import stored_protocol
 from typer.testing import CliRunner
 
 from fathom.cli import app
@@ -15,6 +19,7 @@ from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import Results, read
 from fathom.metrics import ndcg
 from fathom.pipeline.methods import opened, recipe_at
+from fathom.pipeline.ranking.stages import lay_out
 from fathom.pipeline.ranking.workshop import RankingWorkshop
 from fathom.prompting.rank import RankedCandidates
 from fathom.recommenders.among import Kept
@@ -30,7 +35,12 @@ RECIPE: dict[str, object] = {
     "world": {"films": 60, "users": 40, "events": 9},
     "valid_users": 4,
     "candidates": {"protocol": "has-target", "size": 10},
-    "models": {"popularity": None, "bm25": None, "item-knn": {"neighbours": 7}},
+    "models": {
+        "popularity": None,
+        "bm25": None,
+        "item-knn": {"neighbours": 7},
+        "sasrec+": {"model": {"width": 16, "length": 8}, "fit": {"epochs": 1, "batch_size": 16}},
+    },
     "encoder": "hashing",
     "language": LANGUAGE,
     "asked": {
@@ -62,7 +72,7 @@ def opened_run(folder: Path) -> RankingWorkshop:
 
 def test_everybody_is_given_the_same_lists_and_the_table_says_which(run: Path) -> None:
     results, work = read(run / "results.json"), opened_run(run)
-    assert [row.model for row in results.rows][:5] == ["chance", "as-offered", "popularity", "bm25", "item-knn"]
+    assert [row.model for row in results.rows][:6] == ["chance", "as-offered", "popularity", "bm25", "item-knn", "sasrec+"]
     assert {row.model: row.users for row in results.rows if row.model in ("titles", "words", "pairs")} == {
         "titles": 40,
         "words": 5,
@@ -75,7 +85,8 @@ def test_everybody_is_given_the_same_lists_and_the_table_says_which(run: Path) -
         for user, items in zip(evaluation.users.tolist(), evaluation.items.tolist(), strict=True):
             assert {item for item in items if item} == set(work.lists[user])
     compared = {(one.a, one.b) for one in results.comparisons}
-    assert {("titles", "popularity"), ("titles", "as-offered"), ("words", "bm25"), ("bm25", "popularity")} <= compared
+    assert {("titles", other) for other in ("popularity", "bm25", "sasrec+", "as-offered")} <= compared
+    assert {("words", "bm25"), ("bm25", "popularity")} <= compared
 
 
 def test_chance_is_exact(run: Path) -> None:
@@ -109,12 +120,34 @@ def test_what_was_said_is_kept_and_what_it_cost_is_told(run: Path) -> None:
     assert row.metrics["questions"] == 2
     assert row.metrics["tokens"] <= 24 < row.metrics["context_tokens"]
     assert 0 <= row.metrics["compliant"] <= row.metrics["unreadable"] + row.metrics["compliant"] <= 1
-    assert {"ndcg@10/shown=0", "ndcg@10/shown=5", "popularity/rank=1", "popularity/rank=10", "popularity/target"} <= set(row.metrics) | {
-        name for other in results.rows for name in other.metrics
-    }
+    tally = sum((Counter(one.tally) for one in words), Counter[str]())
+    assert row.metrics["compliant"] == tally["compliant"] / tally["questions"]
+    assert row.metrics["unreadable"] == tally["unreadable"] / tally["questions"]
+    for name, key in (("invalid", "unknown"), ("duplicate", "repeated"), ("missing", "missing")):
+        assert row.metrics[f"{name}_items"] == tally[key] / tally["lines"]
+    assert row.metrics["missing_items"] > 0
     titles = results.row("titles")
     assert titles is not None
     assert (titles.metrics["questions"], titles.metrics["tokens"], titles.metrics["compliant"]) == (1, 0, 1)
+
+
+def test_biases_by_place_and_by_popularity_are_what_they_are_by_hand(tmp_path: Path) -> None:
+    drawn = {"protocol": "has-target", "size": 20}
+    world = {"films": 80, "users": 150, "events": 9}
+    ran(written(tmp_path, world=world, candidates=drawn, asked={}, language=None, models={"popularity": None}), tmp_path / "run")
+    work, results = opened_run(tmp_path / "run"), read(tmp_path / "run" / "results.json")
+    rows = {row.model: row.metrics for row in results.rows}
+    for place in (0, 5, 10, 15, 19):
+        expected = 1 / np.log2(place + 2) if place < 10 else 0.0
+        assert rows["as-offered"][f"ndcg@10/shown={place}"] == pytest.approx(expected), "the list as it is puts the target where it stands"
+    assert [round(100 * rows["chance"][f"ndcg@{k}"], 1) for k in (1, 5, 10, 20)] == [5.0, 14.7, 22.7, 35.2]
+    lists = [work.lists[case.user] for case in work.test_cases]
+    for rank in (1, 5, 10, 20):
+        for name, order in (("as-offered", lists), ("popularity", [sorted(items, key=lambda item: -work.counts[item]) for items in lists])):
+            by_hand = np.mean([work.counts[items[rank - 1]] for items in order])
+            assert rows[name][f"popularity/rank={rank}"] == pytest.approx(by_hand)
+    assert rows["popularity"]["popularity/rank=1"] > 2 * rows["popularity"]["popularity/rank=20"]
+    assert rows["chance"]["popularity/target"] == pytest.approx(np.mean([work.counts[case.target] for case in work.test_cases]))
 
 
 def test_a_judgement_that_was_stopped_asks_for_the_rest_alone(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,6 +180,51 @@ def test_retrieved_lists_hold_what_the_retrievers_find_and_nothing_seen(tmp_path
     share = candidates.ceiling(work.test_cases, work.lists)
     assert f"what bm25, popularity and chance find; {share:.1%} of the lists hold" in results.dataset.ranked
     assert all(row.metrics["recall@10"] <= share + 1e-9 for row in results.rows)
+
+
+def test_seven_retrievers_fill_a_list_and_what_came_next_plays_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"fit": {"epochs": 1, "batch_size": 16}}
+    seven: dict[str, object] = {
+        "bm25": None,
+        "text": {"encoder": "hashing"},
+        "popularity": None,
+        "bpr": {"factors": 8, "epochs": 5},
+        "gru4rec": {"width": 16, **small},
+        "sasrec": {"model": {"width": 16, "length": 8}, **small},
+    }
+    retrieved = {"protocol": "retrieved", "retrievers": ["chance", *seven], "size": 21, "depth": 30}
+    ran(written(tmp_path, models=seven, candidates=retrieved, asked={}, language=None), tmp_path / "run")
+    work = opened_run(tmp_path / "run")
+    found = [work.model(name).recommend(work.test_cases, 30).items.tolist() for name in seven]
+    strangers = candidates.random_items(work.test_cases, work.catalog.n_items, 30, seed=work.recipe.seed)
+    for place, case in enumerate(work.test_cases):
+        best = (strangers[case.user], *(one[place] for one in found))
+        ranked = [[item for item in rows if item and item not in case.history] for rows in best]
+        earned = {item: sum(1 / (61 + rows.index(item)) for rows in ranked if item in rows) for item in work.lists[case.user]}
+        assert len(earned) == 21
+        assert {rows[0] for rows in ranked} <= set(earned), "each has its best in it"
+        assert list(earned.values()) == pytest.approx(sorted(earned.values(), reverse=True))
+    before = dict(work.lists)
+    again = opened_run(tmp_path / "run")
+    monkeypatch.setitem(again.__dict__, "test_cases", tuple(replace(case, target=1, later=()) for case in work.test_cases))
+    lay_out(again)
+    assert candidates.load(again.lists_file) == before
+
+
+def test_stored_lists_go_their_whole_way_and_a_missing_one_is_told(tmp_path: Path) -> None:
+    folder = stored_protocol(tmp_path / "games")
+    changes = {"world": None, "source": {"name": str(folder)}, "split": "given", "candidates": {"protocol": "stored"}, "valid_users": 2}
+    recipe = written(tmp_path, **changes, models={"popularity": None}, asked={}, language=None)
+    ran(recipe, tmp_path / "run")
+    work = opened_run(tmp_path / "run")
+    names, users = work.catalog.names, work.dataset.interactions.users
+    told = {users[user]: [names[item - 1] for item in items] for user, items in work.lists.items()}
+    assert told == {"9": ["6", "8"], "5": ["8", "7"], "7": ["1", "8"]}
+    assert read(tmp_path / "run" / "results.json").dataset.ranked.startswith("2 candidates (the stored list of each user; 100.0%")
+    kept = pl.read_parquet(folder / "candidates.parquet")
+    kept.filter(pl.col("user") != 7).write_parquet(folder / "candidates.parquet")
+    with pytest.raises(ConfigError, match=r"1 of 3 test users have no stored list \(the first is '7'\)"):
+        ran(recipe, tmp_path / "again")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 from commands import ran, told, work_of
+from prompted import rated_log
 
 from fathom.errors import ConfigError, DataError
 from fathom.evaluation.ratings import Ratings
@@ -31,20 +32,9 @@ RECIPE: dict[str, object] = {
 }
 
 
-def log(folder: Path) -> Path:
-    """Sixty people, half of whom give 5 to everything and half of whom give 2; some events are not rated."""
-    rng, lines = np.random.default_rng(0), ["user,item,rating,timestamp"]
-    for user in range(60):
-        for time, item in enumerate(rng.permutation(30)[:8].tolist()):
-            rating = "" if (user + time) % 11 == 0 else 5 if user % 2 else 2
-            lines.append(f"u{user},i{item},{rating},{time}")
-    (folder / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder / "log.csv"
-
-
 def written(folder: Path, **changes: object) -> Path:
     path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(RECIPE | {"source": {"name": str(log(folder))}} | changes), encoding="utf-8")
+    path.write_text(yaml.safe_dump(RECIPE | {"source": {"name": str(rated_log(folder))}} | changes), encoding="utf-8")
     return path
 
 

@@ -78,7 +78,7 @@ def test_no_word_of_one_domain_is_left_in_another(strategy: str, domain: str) ->
 @pytest.mark.parametrize("strategy", ["sequential", "recency", "in-context"])
 def test_somebody_new_is_said_to_be_new(strategy: str) -> None:
     text = prompts_of("ranking", "ranking").render(strategy, FILMS, FULL | {"history": "", "earlier": "", "latest": ""})
-    assert text == (END if strategy == "in-context" else f"Nothing is known of what a person watched before.\n\n{END}")
+    assert text == f"Nothing is known of what a person watched before.\n\n{END}"
 
 
 def test_a_file_of_one_s_own_needs_no_code(tmp_path: Path) -> None:

@@ -80,6 +80,32 @@ def test_nothing_depends_on_what_came_next_nor_on_who_else_is_asked(way: str) ->
     assert prompts_to(whole) == prompts_to(others)
     assert asked(alone, cases=CASES[5:6], candidates=CANDIDATES[5:6], way=way) == found[5:6]
     assert set(prompts_to(alone)) <= set(prompts_to(whole))
+    assert whole.drawn == others.drawn
+
+
+@pytest.mark.parametrize("domain", [{}, {"singular": "song", "plural": "songs", "took": "heard", "take": "hear"}])
+@pytest.mark.parametrize("history", ["true", "shuffled", "fake", "none"])
+@pytest.mark.parametrize("strategy", ["sequential", "recency", "in-context"])
+def test_every_strategy_goes_with_every_history_in_every_domain_round_by_round(strategy: str, history: str, domain: dict[str, str]) -> None:
+    policy = wanting(follows)
+    found = asked(policy, strategy=strategy, history=history, words=domain, asking={"rounds": 3})
+    prompts = prompts_to(policy)
+    assert len(prompts) == 3 * len(CASES)
+    assert all(ranked.tally["questions"] == ranked.tally["compliant"] == 3 for ranked in found)
+    assert all(sorted(ranked.items) == sorted(items) for ranked, items in zip(found, CANDIDATES, strict=True))
+    lists = {prompt.partition("can be recommended next:\n")[2].partition("\n\n")[0] for prompt in prompts}
+    assert len(lists) > 2 * len(CASES), "rounds and people have orders of their own"
+    for prompt in prompts:
+        assert "{" not in prompt
+        assert ("song" in prompt) == bool(domain)
+        assert ("Nothing is known" in prompt) == (history == "none")
+
+
+def test_somebody_without_a_history_is_asked_about_too() -> None:
+    policy = wanting(lambda latest, title: 1.0)
+    [ranked] = asked(policy, [Case(0, (), 3)], [(3, 4, 5)], asking={"shuffled": False})
+    assert ranked.items == (3, 4, 5)
+    assert "Nothing is known of what a person took before." in prompts_to(policy)[0]
 
 
 def test_who_likes_the_first_of_a_list_is_evened_out_by_fresh_orders_for_everybody_and_every_round() -> None:

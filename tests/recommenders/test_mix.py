@@ -5,7 +5,7 @@ import pytest
 
 from fathom.errors import ConfigError
 from fathom.metrics import ndcg, ranks_of
-from fathom.recommenders.mix import How, Mix, choose_weight, fuse
+from fathom.recommenders.mix import How, Mix, choose_weight, fuse, shortlist
 from fathom.records import PAD, Case, Ranking
 
 
@@ -32,6 +32,13 @@ def test_reciprocal_ranks_are_added_by_weight() -> None:
     ranking = mix.recommend(CASES, 5)
     assert ranking.items.tolist() == [[2, 1, 4, 3, PAD]] * 2
     assert ranking.scores[0, 0] == pytest.approx(0.5 / 62 + 0.5 / 61)
+
+
+def test_a_shortlist_is_dealt_out_in_turns_and_ordered_by_reciprocal_ranks() -> None:
+    # In turns 1, 4, 2, 3; earned 1/61, 1/61, 1/62, 1/63 + 1/62.
+    assert shortlist([[1, 2, 3], [4, 3, 5]], seen=(), size=4) == (3, 1, 4, 2)
+    assert shortlist([[1, 2, 3], [4, 3, 5]], seen=(3,), size=4) == (1, 4, 2, 5)
+    assert shortlist([[1, 2, 3], [4, 3, 5]], seen=(1, 4), size=9) == (3, 2, 5), "as many as there are"
 
 
 def test_scores_are_standardised_so_that_units_do_not_matter() -> None:

@@ -1,10 +1,7 @@
 """The language model over HTTP, asked by OpenAI's own client: the same words as at home, whatever arrives beside it; errors it knows."""
 
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -12,7 +9,7 @@ import numpy as np
 import openai
 import pytest
 import torch
-import uvicorn
+from listening import served
 from outside import save_tiny_qwen2
 from typer.testing import CliRunner
 from worlds import film_catalog
@@ -23,24 +20,9 @@ from fathom.language.encoding import text_encoder
 from fathom.language.policy import LocalPolicy
 from fathom.language.remote import RemotePolicy
 from fathom.language.remote_settings import RemoteSettings
-from fathom.serving.language import Message, chat_text, language_app
+from fathom.serving.language import Message, chat_text
 
 CATALOG = film_catalog(20)
-
-
-@contextmanager
-def served(policy: LocalPolicy, **how: str) -> Iterator[str]:
-    """The address of a running server."""
-    server = uvicorn.Server(uvicorn.Config(language_app(policy, **how), port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")
