@@ -32,6 +32,16 @@ class Recommender(Protocol):
         ...
 
 
+class PreferenceAware(Recommender, Protocol):
+    """A recommender that also hears what is wanted, in free text."""
+
+    def recommend(
+        self, cases: Sequence[Case], k: int, *, exclude_history: bool = True, preferences: Sequence[str] | None = None
+    ) -> Ranking:
+        """As any recommender, by what each case's preference says too; none, or '', asks for what the history suggests."""
+        ...
+
+
 class Rater(Protocol):
     """Foretells ratings. Batch mates never change a row."""
 

@@ -248,7 +248,7 @@ def test_an_unknown_figure_is_told_with_the_nearest_one(fathom: Shell, run: Path
         (["run"], "Missing argument"),
         (["run", "--nope"], "No such option"),
         (["nope"], "No such command"),
-        (["recommend", "x"], "Missing option"),
+        (["recommend"], "Missing argument"),
         (["recommend", "x", "--history", "a", "--k", "0"], "Invalid value for '--k'"),
         (["run", "x", "--tracker", "paper"], "'tensorboard'"),
     ],

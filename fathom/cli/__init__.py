@@ -152,15 +152,18 @@ def compare(
 @app.command()
 def recommend(
     folder: RunFolder,
-    history: Annotated[str, typer.Option(help="Titles, oldest first, separated by ';'.", show_default=False)],
+    history: Annotated[str, typer.Option(help="Titles, oldest first, separated by ';'.", show_default=False)] = "",
+    preference: Annotated[
+        str, typer.Option(help="What is wanted, in words: for text and for the retriever of a run of DeepRec.", show_default=False)
+    ] = "",
     model: ModelName = "",
     k: Line = 10,
     approximate: Annotated[bool, typer.Option("--approximate", help="Ask through the index that 'fathom index' made.")] = False,
 ) -> None:
-    """Recommend to anybody: a history of titles in, titles out."""
+    """Recommend to anybody: titles of a history in, or what is wanted, in words, or both; titles out."""
     from fathom.pipeline.ask import recommend_to
 
-    recommend_to(folder, history=history, model=model, k=k, approximate=approximate)
+    recommend_to(folder, history=history, preference=preference, model=model, k=k, approximate=approximate)
 
 
 @app.command()

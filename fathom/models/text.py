@@ -13,7 +13,7 @@ from fathom.language.encoding import text_encoder
 from fathom.models.model import TensorModel, TrainingData, refuse_unknown
 from fathom.models.searching import Range, SearchSpace
 from fathom.recommenders.textual import TextRecommender, Weighting
-from fathom.records import Case, Catalog
+from fathom.records import Case, Catalog, Ranking
 from fathom.settings import Settings
 
 
@@ -53,6 +53,16 @@ class Text(TensorModel[TextSettings]):
         """(B, n_items + 1) cosines."""
         refuse_unknown(cases, self.n_items)
         return self._recommender.score(cases)
+
+    def recommend(
+        self, cases: Sequence[Case], k: int, *, exclude_history: bool = True, preferences: Sequence[str] | None = None
+    ) -> Ranking:
+        """The k best items of each case, by its history and, half and half, by what its preference says."""
+        if preferences is None:
+            return super().recommend(cases, k, exclude_history=exclude_history)
+        refuse_unknown(cases, self.n_items)
+        queries = text_encoder(self.settings.encoder).encode(list(preferences))
+        return self._recommender.asked(queries, cases, k, exclude_history=exclude_history)
 
     def add_items(self, items: Catalog) -> range:
         """Take `items` behind the present ones, known by their texts; returns their ids."""

@@ -1,12 +1,15 @@
 """A finished run is asked: recommend to anybody, show what it thinks about one person."""
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as Grid
 
-from fathom.contracts import Recommender
+from fathom.contracts import PreferenceAware, Recommender
 from fathom.data.titles import TitleIndex
 from fathom.errors import ConfigError, DataError, suggestion
 from fathom.pipeline.judge import need
@@ -29,15 +32,21 @@ def recommender_of(table: Table, model: str) -> Recommender:
     return makers[model]()
 
 
-def recommend_to(folder: Path, *, history: str, model: str, k: int, approximate: bool = False) -> None:
+def recommend_to(folder: Path, *, history: str, preference: str, model: str, k: int, approximate: bool = False) -> None:
     """`fathom recommend`: titles in, titles out; with `approximate` through the model's index."""
     work = opened(folder)
-    items = resolved(history, work.catalog, work.titles)
+    items = resolved(history, work.catalog, work.titles) if history or not preference else ()
     table = table_of(work)
     model = model or table.protagonists[-1]
     recommender = indexed(folder, model) if approximate else recommender_of(table, model)
-    ranking = recommender.recommend(cases_of([items]), k)
-    shown = Grid(title=f"{model} for {len(items)} titles", title_justify="left", header_style="bold")
+    cases = cases_of([items])
+    ranking = (
+        preference_aware(recommender, model).recommend(cases, k, preferences=[preference])
+        if preference
+        else recommender.recommend(cases, k)
+    )
+    told = f"{model} for {len(items)} titles" + (f" and '{preference}'" if preference else "")
+    shown = Grid(title=escape(told), title_justify="left", header_style="bold")
     shown.add_column("", justify="right")
     shown.add_column("title")
     shown.add_column("id", style="dim")
@@ -45,6 +54,15 @@ def recommend_to(folder: Path, *, history: str, model: str, k: int, approximate:
     for place, item in enumerate((item for item in ranking.items[0].tolist() if item != PAD), start=1):
         shown.add_row(str(place), work.catalog.title(item), work.catalog.names[item - 1], ", ".join(work.catalog.values(item)[:4]))
     Console().print(shown)
+
+
+def preference_aware(recommender: Recommender, model: str) -> PreferenceAware:
+    """The recommender, if it hears what is wanted; otherwise a `ConfigError`."""
+    if "preferences" not in signature(recommender.recommend).parameters:
+        raise ConfigError(
+            f"--preference: {model} hears no words; of the named models 'text' does, and in a run of DeepRec 'retriever': choose by --model"
+        )
+    return cast(PreferenceAware, recommender)
 
 
 def resolved(history: str, catalog: Catalog, titles: TitleIndex) -> tuple[int, ...]:
@@ -56,7 +74,7 @@ def resolved(history: str, catalog: Catalog, titles: TitleIndex) -> tuple[int, .
             raise DataError(f"--history: the catalogue has no '{title}'{_nearest(title, catalog.titles)}")
         items.append(item)
     if not items:
-        raise DataError("--history is empty: write titles, oldest first, separated by ';'")
+        raise DataError("--history is empty: write titles, oldest first, separated by ';', or what is wanted as --preference")
     return tuple(items)
 
 

@@ -66,14 +66,15 @@ class TextRecommender:
             row.copy_(weights @ self.vectors[newest_first])
         return normalize(rows, dim=1)
 
-    def asked(self, query: Floats, cases: Sequence[Case], k: int, *, weight: float = 0.5) -> Ranking:
-        """The k items nearest to a free text, given by its unit vector `query` (d,), mixed with each case's taste: `weight` of 1 is the
-        text alone, 0 the taste alone. None of a case's history.
+    def asked(self, queries: Floats, cases: Sequence[Case], k: int, *, weight: float = 0.5, exclude_history: bool = True) -> Ranking:
+        """The k items nearest to free texts, given by their vectors `queries` (B, d), mixed with each case's taste: `weight` of 1 is the
+        text alone, 0 the taste alone. A text of no vector, zero, leaves the taste; with `exclude_history` none of a case's history.
         """
         if not 0 <= weight <= 1:
             raise ConfigError(f"weight is {weight}: write 0 for the taste alone, 1 for the text alone, or something between")
-        wanted = weight * normalize(torch.from_numpy(query).float(), dim=0) + (1 - weight) * self.users(cases)
-        return search(normalize(wanted, dim=1), self.vectors, k, exclude=[case.history for case in cases])
+        wanted = weight * normalize(torch.from_numpy(queries).float(), dim=1) + (1 - weight) * self.users(cases)
+        exclude = [case.history if exclude_history else () for case in cases]
+        return search(normalize(wanted, dim=1), self.vectors, k, exclude=exclude)
 
     def score(self, cases: Sequence[Case]) -> Tensor:
         """(B, n_items + 1) float32 cosines; -inf in column `PAD`."""

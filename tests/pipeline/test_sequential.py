@@ -16,20 +16,20 @@ import yaml
 from commands import ran, told
 
 from fathom.contracts import Recommender
-from fathom.errors import ConfigError
+from fathom.errors import ConfigError, DataError
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.results import read
 from fathom.models.model import AnyModel, TrainingData
 from fathom.models.registry import MODELS
 from fathom.pipeline import judge
-from fathom.pipeline.ask import recommender_of
+from fathom.pipeline.ask import preference_aware, recommender_of
 from fathom.pipeline.methods import opened, recipe_at, table_of
 from fathom.pipeline.sequential.recipe import SequentialRecipe
 from fathom.pipeline.sequential.stages import fit_along
 from fathom.pipeline.sequential.workshop import SequentialWorkshop
 from fathom.recipes import dump
 from fathom.recommenders.mix import Mix, choose_weight
-from fathom.records import Case, Interactions
+from fathom.records import Case, Interactions, cases_of
 
 FIT = {"epochs": 1, "batch_size": 8, "precision": "float32"}
 NETWORK = {"model": {"width": 16, "length": 16}, "fit": FIT}
@@ -90,6 +90,25 @@ def test_who_is_served_gets_the_ids_of_the_log(run: Path, model: str) -> None:
     titles = "; ".join(work.catalog.titles[item - 1] for item in case.history)
     answer = told("recommend", run, "--model", model, "--history", titles, "--k", 3)
     assert all(work.catalog.names[item - 1] in answer for item in items)
+
+
+def test_what_is_wanted_is_said_in_words_alone_or_beside_a_history(run: Path) -> None:
+    work = opened(run)
+    text = preference_aware(recommender_of(table_of(work), "text"), "text")
+    wanted = work.catalog.titles[4]
+    alone, beside = (text.recommend(cases_of([items]), 60, preferences=[wanted]).items[0].tolist() for items in ((), (10,)))
+    assert alone[0] == 5, "what is called like it"
+    assert 10 in alone
+    assert 10 not in beside, "nothing of the history"
+    taste = text.recommend(cases_of([(10,)]), 60).items[0].tolist()
+    assert taste.index(5) > beside.index(5)
+    assert text.recommend(cases_of([(10,)]), 60, preferences=[""]).items[0].tolist() == taste, "no words ask for what the history suggests"
+    ask = ("recommend", run, "--preference", wanted, "--model")
+    assert f"text for 1 titles and '{wanted}'" in told(*ask, "text", "--history", work.catalog.titles[9])
+    with pytest.raises(ConfigError, match="--preference: popularity hears no words; of the named models 'text' does"):
+        told(*ask, "popularity")
+    with pytest.raises(DataError, match="--history is empty: write titles"):
+        told("recommend", run, "--model", "popularity")
 
 
 def test_a_run_is_exported_for_other_tools_and_papers(run: Path, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_taste_is_the_weighted_mean_of_its_texts(weighting: Weighting, weights
 
 def test_a_free_text_asks_alone_or_beside_a_taste() -> None:
     text = TextRecommender(VECTORS)
-    query = VECTORS[2] * 3.0
+    query = VECTORS[[2]] * 3.0
     case = cases_of([[1, 4]])
     alone = text.asked(query, case, 3, weight=1.0)
     assert alone.items[0, 0] == 2
