@@ -46,7 +46,8 @@ class Generated:
     intent: str
     """What the person is after, by the model; '' where it was not asked."""
     tally: Mapping[str, int]
-    """Lines that the model `named`; of them `unknown`, `repeated`, `seen`; items that were `filled`; tokens `read` and `written`."""
+    """How many `questions` were asked; lines that the model `named`; of them `unknown`, `repeated`, `seen`; items that were `filled`; tokens
+    `read` and `written`."""
     prompt: str = ""
     reply: str = ""
     seconds: float = field(default=0.0, compare=False)
@@ -114,7 +115,8 @@ class Generator:
         taken |= {one.item for one in near}
         rest = [Grounded(item, "retriever", 0.0, "") for item in filling if item != PAD and item not in taken]
         items = (*named, *near, *rest[: k - len(named) - len(near)])
-        tally = {"named": len(listed), **counts, "filled": len(items) - len(named), "read": answer.read, "written": answer.written}
+        tally = {"questions": 1 + self._settings.intent, "named": len(listed), **counts, "filled": len(items) - len(named)}
+        tally |= {"read": answer.read, "written": answer.written}
         return Generated(case.user, items, self._reasons(case, items), intent, tally, prompt, answer.text)
 
     def _asked(
@@ -152,11 +154,13 @@ class Generator:
 
 def generated_figures(told: Sequence[Generated]) -> dict[str, float]:
     """Shares of the lines that were named: `hallucinated` (they name nothing), `duplicate_items`, `seen_items`; `filled`, the share of the
-    items that nobody named; `named`, `tokens` and `context_tokens` for each person; `by/<how>`, the share of items that were found so."""
+    items that nobody named; `questions`, `named`, `tokens` and `context_tokens` for each person; `by/<how>`, the share of items that were
+    found so."""
     lines = max(sum(one.tally["named"] for one in told), 1)
     items = [grounded for one in told for grounded in one.items]
     ways = {way: sum(grounded.by == way for grounded in items) / max(len(items), 1) for way in sorted({grounded.by for grounded in items})}
     return {
+        "questions": sum(one.tally["questions"] for one in told) / len(told),
         "named": lines / len(told),
         "hallucinated": sum(one.tally["unknown"] for one in told) / lines,
         "duplicate_items": sum(one.tally["repeated"] for one in told) / lines,

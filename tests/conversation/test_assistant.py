@@ -99,6 +99,18 @@ def test_nothing_to_go_on_is_one_question_and_then_what_many_like() -> None:
     assert answer.items, "somebody who is known is not asked"
 
 
+def test_a_profile_draws_what_is_shown_towards_it() -> None:
+    titles = [f"Space Pirates {item}" if 20 < item < 30 else title for item, title in enumerate(CATALOG.titles, start=1)]
+    shelves = Shelves(replace(CATALOG, titles=tuple(titles)), ENCODER, item_vectors(replace(CATALOG, titles=tuple(titles)), ENCODER, None))
+    history = (21, 22, 23)
+    for said in ("something good", "a film after 1960"):
+        known = Assistant(shelves).reply(State(history=history), said)[1].items
+        stranger = Assistant(shelves).reply(Assistant(shelves).reply(State(), "hello")[0], said)[1].items
+        near = set(range(24, 30))
+        assert len(near & set(known)) > len(near & set(stranger))
+        assert not set(history) & set(known)
+
+
 def test_what_cannot_be_at_once_is_one_question_and_changes_nothing() -> None:
     state, _ = talked("a comedy after 1990")
     asked, answer = talked("between 2000 and 1980", state=state)

@@ -15,6 +15,7 @@ from fathom.language.policy import LocalPolicy
 from fathom.language.remote import BudgetError, RemotePolicy
 
 KEY = "sk-very-secret"
+PRICES = {"price_read": 2.0, "price_written": 3.0}
 WORLD = {"films": 60, "users": 40, "events": 9}
 ASKS: dict[str, dict[str, object]] = {
     "ranking": {
@@ -36,12 +37,12 @@ def test_a_stopped_run_goes_on_and_pays_for_nothing_twice_and_no_file_holds_the_
     monkeypatch.setenv("FATHOM_TEST_KEY", KEY)
     monkeypatch.setattr("fathom.pipeline.asking.workshop.PIECE", 2)
     caplog.set_level("DEBUG")
-    requests: list[tuple[str, int]] = []
+    requests: list[tuple[str, int, int]] = []
     usual = RemotePolicy._written
 
     def counted(policy: RemotePolicy, pieces: object, *rest: object, **how: object) -> object:
         kept = usual(policy, pieces, *rest, **how)  # type: ignore[arg-type]
-        requests.append((str(pieces), kept.read + kept.written))
+        requests.append((str(pieces), kept.read, kept.written))
         return kept
 
     monkeypatch.setattr(RemotePolicy, "_written", counted)
@@ -49,7 +50,14 @@ def test_a_stopped_run_goes_on_and_pays_for_nothing_twice_and_no_file_holds_the_
     with served(policy, name="mine", key=KEY) as url:
 
         def recipe(name: str, **changes: object) -> Path:
-            endpoint = {"base_url": url, "model": "mine", "kind": kind, "api_key_variable": "FATHOM_TEST_KEY", "parallel": 1, **changes}
+            endpoint: dict[str, object] = {
+                "base_url": url,
+                "model": "mine",
+                "kind": kind,
+                "api_key_variable": "FATHOM_TEST_KEY",
+                "parallel": 1,
+            }
+            endpoint |= PRICES | changes
             made: dict[str, object] = {"method": method, "name": "tiny", "encoder": "hashing", "endpoint": endpoint} | ASKS[method]
             if method == "rating":
                 made["source"] = {"name": str(rated_log(tmp_path))}
@@ -63,7 +71,7 @@ def test_a_stopped_run_goes_on_and_pays_for_nothing_twice_and_no_file_holds_the_
 
         whole = run("whole", "whole", "other")
         asked = len(requests)
-        half = sum(tokens for _, tokens in requests) // 2
+        half = sum(read + written for _, read, written in requests) // 2
         with pytest.raises(BudgetError, match=f"the token budget of {half:,} is used up"):
             run("poor", "stopped", "cache", token_budget=half)
         stopped = len(requests) - asked
@@ -79,6 +87,8 @@ def test_a_stopped_run_goes_on_and_pays_for_nothing_twice_and_no_file_holds_the_
         {name: value for name, value in row.metrics.items() if "seconds" not in name and "per_second" not in name} for row in (one, other)
     ]
     assert measured[0] == measured[1]
+    assert one.metrics["money"] == pytest.approx(sum(2.0 * read + 3.0 * written for _, read, written in requests[:asked]) / 1e6 / one.users)
+    assert one.metrics["questions"] * one.users == asked
     assert KEY not in whole + said + caplog.text
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.suffix == ".gz" for path in files)
