@@ -46,8 +46,8 @@ class Generated:
     intent: str
     """What the person is after, by the model; '' where it was not asked."""
     tally: Mapping[str, int]
-    """How many `questions` were asked; lines that the model `named`; of them `unknown`, `repeated`, `seen`; items that were `filled`; tokens
-    `read` and `written`."""
+    """How many `questions` were asked; lines that the model `named`; of them `unknown`, `repeated`, `seen`; items that were `filled`;
+    tokens `read` and `written`."""
     prompt: str = ""
     reply: str = ""
     seconds: float = field(default=0.0, compare=False)
