@@ -39,6 +39,8 @@ class DatasetFacts(_Part):
     """The rule that cut it, with what it leaks or samples in the same sentence."""
     ranked: str = "full ranking"
     """What was ranked, in words: all items, or which lists of candidates."""
+    asked: str = "users"
+    """Of what a case is one, in the plural: users, or turns of conversations. Intervals and tests are over them."""
 
 
 class Row(_Part):

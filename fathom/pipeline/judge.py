@@ -143,6 +143,7 @@ def summarise(table: Table, *, command: str) -> Results:
             interactions=dataset.interactions.n_events,
             split=f"{work.split.rule}, {asked}{', seen items excluded' if table.ranked == ALL_ITEMS else ''}. {work.split.leaks}",
             ranked=table.ranked,
+            asked=table.asked,
         ),
         rows=rows,
         comparisons=[*make_comparisons(evaluations, pairs, seed=recipe.seed), *more],
@@ -164,7 +165,7 @@ def report(table: Table, results: Results) -> Path:
     """Write report.html from what the run folder holds; returns its path."""
     work = table.work
     path = work.run.folder / "report.html"
-    agent = next((name for name in reversed(table.protagonists) if results.row(name) is not None), "")
+    agent = next((name for name in reversed(table.headlines) if results.row(name) is not None), "")
     page = PageData(
         title=work.recipe.name,
         results=results,

@@ -51,7 +51,9 @@ class Table(ABC):
     pairs: ClassVar[Sequence[tuple[str, str]]]
     """Who is compared with whom, where both rows exist."""
     protagonists: ClassVar[Sequence[str]]
-    """The rows that a page may be about, in the order of their lives: the last one that exists is it, and is who serves."""
+    """The rows of the method's own, in the order of their lives: the last one that exists is who serves."""
+    asked: ClassVar[str] = "users"
+    """Of what a case is one, in the plural."""
     even_ties: ClassVar[bool] = False
     """Whether metrics are means over all orders of items with equal scores: short lists have many such."""
 
@@ -60,6 +62,11 @@ class Table(ABC):
 
     def __init__(self, work: Workshop) -> None:
         self.work = work
+
+    @property
+    def headlines(self) -> Sequence[str]:
+        """The rows that a page may be about: the last one that exists is it."""
+        return self.protagonists
 
     @property
     def ranked(self) -> str:

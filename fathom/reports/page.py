@@ -17,7 +17,7 @@ from fathom.reports import sections
 from fathom.reports.cards import episode_card, outcome
 from fathom.reports.over_time import over_time
 from fathom.reports.reasoning import reasoning_card, reasoning_outcome
-from fathom.reports.tables import SHOWN, comparison_words, metric_title, p_words
+from fathom.reports.tables import SHOWN, comparison_words, metric_title, one_of, p_words
 
 READ = 10
 """Episodes that are shown to be read."""
@@ -127,7 +127,8 @@ def _keys(page: PageData) -> str:
     for name, style, words in KEYS:
         if name in row.metrics:
             told.append((style.format(row.metrics[name]).replace("%", " %"), words, ""))
-    told.append((f"{row.seconds / row.users:.2f} s", "per user", f"{row.users:,} users asked"))
+    asked = page.results.dataset.asked
+    told.append((f"{row.seconds / row.users:.2f} s", f"per {one_of(asked)}", f"{row.users:,} {asked} asked"))
     return "".join(
         f"<div><dt>{escape(words)}</dt><dd>{escape(value)}</dd>{f'<dd class=more>{escape(more)}</dd>' if more else ''}</div>"
         for value, words, more in told

@@ -9,7 +9,7 @@ from fathom.files import Json
 from fathom.records import Episode, Reasoning
 from fathom.reports.episode import ENDINGS
 from fathom.reports.plots import column_chart, interval_mark, line_chart, short
-from fathom.reports.tables import ORACLE, SHOWN, comparison_words, grid, is_better, metric_title
+from fathom.reports.tables import ORACLE, SHOWN, comparison_words, grid, is_better, metric_title, one_of
 
 LogLine = Mapping[str, Json]
 """One line of `metrics.jsonl`: 'stage', 'step', and '<stage>/<name>' -> value; None where it was not finite."""
@@ -77,7 +77,8 @@ def intervals(results: Results, *, metric: str = SHOWN[0], agent: str = "") -> s
         )
         kind = ' class="agent"' if row.model == agent else ' class="oracle"' if row.model == ORACLE else ""
         lines.append(f'<li{kind}><span class="name">{escape(row.model)}</span>{mark}<span class="number">{_bare(mean)}</span></li>')
-    note = "Dots are means over users, bars 95 % intervals" + ("; the dashed line is the oracle." if reference is not None else ".")
+    note = f"Dots are means over {results.dataset.asked}, bars 95 % intervals"
+    note += "; the dashed line is the oracle." if reference is not None else "."
     return f'<figure class="intervals"><ul>{"".join(lines)}</ul><figcaption>{escape(metric_title(metric))}. {note}</figcaption></figure>'
 
 
@@ -188,7 +189,8 @@ def reasoning(row: Row | None, reasonings: Sequence[Reasoning]) -> str:
 
 def cost_table(results: Results) -> str:
     """What each model's answers cost; alone: how long a person waits when nobody else is served, where that was measured."""
-    names = ("model", "seconds", "ms / user", "ms alone", "tokens / user", "context / user", "peak MB")
+    each = one_of(results.dataset.asked)
+    names = ("model", "seconds", f"ms / {each}", "ms alone", f"tokens / {each}", f"context / {each}", "peak MB")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     body = "".join(
         f'<tr><th scope="row">{escape(row.model)}</th><td>{row.seconds:,.1f}</td><td>{1000 * row.seconds / row.users:,.1f}</td>'

@@ -71,9 +71,10 @@ def columns(results: Results, metrics: Sequence[str] = SHOWN) -> list[Column]:
     if any("turns" in row.metrics for row in rows):
         made.append(Column("turns", tuple(_plain(row, "turns", ".1f") for row in rows)))
         made.append(Column("format valid", tuple(_plain(row, "format_valid", ".1%") for row in rows), short_title="valid"))
-    made.append(Column("ms / user", tuple(f"{1000 * row.seconds / row.users:,.1f}" for row in rows), essential=False))
+    milliseconds = tuple(f"{1000 * row.seconds / row.users:,.1f}" for row in rows)
+    made.append(Column(f"ms / {one_of(results.dataset.asked)}", milliseconds, essential=False))
     if len({row.users for row in rows}) > 1:
-        made.append(Column("users", tuple(f"{row.users:,}" for row in rows), essential=False))
+        made.append(Column(results.dataset.asked, tuple(f"{row.users:,}" for row in rows), essential=False))
     return made
 
 
@@ -220,16 +221,27 @@ def _share(value: float | None, best: float) -> str:
     return NOTHING if value is None else f"{100 * value / best:.0f} %"
 
 
+def one_of(asked: str) -> str:
+    """The singular.
+
+    >>> one_of("turns")
+    'turn'
+    """
+    return asked.removesuffix("s")
+
+
 def _asked(results: Results) -> str:
-    asked = sorted({row.users for row in results.rows})
-    return f"{asked[0]:,} users asked" if len(asked) == 1 else f"{asked[0]:,} to {asked[-1]:,} users asked" if asked else "nobody asked"
+    counts = sorted({row.users for row in results.rows})
+    if not counts:
+        return "nobody asked"
+    return f"{counts[0]:,}{f' to {counts[-1]:,}' if len(counts) > 1 else ''} {results.dataset.asked} asked"
 
 
 def caption(results: Results) -> str:
     """How the numbers came about, in whole sentences; what `strict` means where the column is there."""
     asked = _asked(results)
     told = f"{asked[0].upper()}{asked[1:]}, {results.dataset.ranked}. Split: {results.dataset.split.rstrip('.')}. "
-    told += "95 % intervals and tests by paired bootstrap over users."
+    told += f"95 % intervals and tests by paired bootstrap over {results.dataset.asked}."
     if any("strict" in name for row in results.rows for name in row.metrics):
         told += " An unreadable answer falls back to the retriever's list; in the strict column it counts as a miss."
     return told

@@ -31,6 +31,7 @@ GOOD: dict[str, Json] = {
         "interactions": 9,
         "split": "leave-one-out",
         "ranked": "full ranking",
+        "asked": "users",
     },
     "rows": [
         {

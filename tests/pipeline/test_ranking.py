@@ -89,6 +89,11 @@ def test_everybody_is_given_the_same_lists_and_the_table_says_which(run: Path) -
     assert {("words", "bm25"), ("bm25", "popularity")} <= compared
 
 
+def test_the_page_is_about_who_asks_about_everybody(run: Path) -> None:
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert '<tr class="agent"><th scope="row">titles</th>' in page
+
+
 def test_chance_is_exact(run: Path) -> None:
     row = read(run / "results.json").row("chance")
     assert row is not None

@@ -33,6 +33,8 @@ class ConversationTable(Table):
     work: ConversationWorkshop
     shown = ("recall@10", "recall@1", "recall@5", "recall@20", "ndcg@10")
 
+    asked = "turns"
+
     @property
     def protagonists(self) -> Sequence[str]:  # type: ignore[override]
         return [*self._silent, *self.work.recipe.asked]

@@ -46,6 +46,12 @@ class NextTable(SequentialTable):
         speaking = [name for name, settings in recipe.generated.items() if not settings.users]
         return [*super().pairs, *((name, other) for name in (CATALOGUE, *speaking) for other in others)]
 
+    @property
+    def headlines(self) -> Sequence[str]:
+        """Whoever asks about everybody and shows histories as they are; before all of them the one that ranks the catalogue."""
+        asked = [name for name, settings in self.work.recipe.generated.items() if not settings.users and not settings.shuffled]
+        return [*self.protagonists, *asked, CATALOGUE]
+
     def recommenders(self) -> Mapping[str, Callable[[], Recommender]]:
         rows = dict(super().recommenders())
         ceilings = {name: rows.pop(name) for name in self.ceilings()}

@@ -47,6 +47,11 @@ class RankingTable(SequentialTable):
         return [*super().pairs, *((name, other) for name in whole for other in (*others, OFFERED))]
 
     @property
+    def headlines(self) -> Sequence[str]:
+        """Whoever asks about everybody, if anybody does."""
+        return [*self.protagonists, *(name for name, settings in self.work.recipe.asked.items() if not settings.users)]
+
+    @property
     def ranked(self) -> str:
         lists = self.work.lists
         shortest, longest = min(map(len, lists.values())), max(map(len, lists.values()))
