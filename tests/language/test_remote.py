@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -29,6 +30,8 @@ class Endpoint(BaseHTTPRequestHandler):
     pause: ClassVar[float] = 0.0
     cut: ClassVar[int | None] = None
     """The connection breaks off behind so many words."""
+    stall: ClassVar[float] = 0.0
+    """So long it says nothing behind its first word."""
     raw: ClassVar[bytes] = b""
     """Said in the place of everything."""
     received: ClassVar[int] = 0
@@ -74,6 +77,8 @@ class Endpoint(BaseHTTPRequestHandler):
         for word in WORDS[: body["max_tokens"]][: self.cut]:
             choice = {"index": 0, "delta": {"content": word}} if chat else {"index": 0, "text": word, "logprobs": None}
             self.send({"choices": [{**choice, "finish_reason": None}]}, chat=chat)
+            if self.stall:
+                time.sleep(self.stall)
         if self.cut is not None:
             return
         last = {"index": 0, "delta": {}} if chat else {"index": 0, "text": "", "logprobs": None}
@@ -105,6 +110,7 @@ class Endpoint(BaseHTTPRequestHandler):
 def url() -> Iterator[str]:
     Endpoint.asked, Endpoint.failures, Endpoint.usage = [], 0, True
     Endpoint.status, Endpoint.half, Endpoint.pause = 503, False, 0.0
+    Endpoint.stall = 0.0
     Endpoint.cut, Endpoint.raw, Endpoint.received, Endpoint.under_way = None, b"", 0, []
     with listening(Endpoint) as address:
         yield f"{address}/v1"
@@ -292,6 +298,14 @@ def test_a_connection_that_breaks_off_is_half_an_answer_too(url: str, kind: str,
     monkeypatch.setattr("fathom.language.remote.time.sleep", lambda seconds: None)
     with pytest.raises(ModelError, match="ends its answers half way, 3 times in a row"):
         policy.converse(["B"], temperature=0.0, seeds=[1]).reply([0], [], [9])
+
+
+def test_who_falls_silent_in_the_middle_has_given_half_an_answer(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Endpoint.stall = 0.6
+    monkeypatch.setattr("fathom.language.remote.time", SimpleNamespace(sleep=lambda seconds: setattr(Endpoint, "stall", 0.0)))
+    policy = RemotePolicy(settings(url, timeout=0.2))
+    assert policy.converse(["A"], temperature=0.0, seeds=[1]).reply([0], [], [9])[0].text == "".join(WORDS)
+    assert Endpoint.received == 2
 
 
 @pytest.mark.parametrize(
