@@ -40,7 +40,7 @@ class DatasetFacts(_Part):
     ranked: str = "full ranking"
     """What was ranked, in words: all items, or which lists of candidates."""
     asked: str = "users"
-    """Of what a case is one, in the plural: users, or turns of conversations. Intervals and tests are over them."""
+    """Of what a case is one, in the plural: users, or turns of conversations. Means are over these, the bootstrap draws users."""
 
 
 class Row(_Part):

@@ -241,7 +241,7 @@ def caption(results: Results) -> str:
     """How the numbers came about, in whole sentences; what `strict` means where the column is there."""
     asked = _asked(results)
     told = f"{asked[0].upper()}{asked[1:]}, {results.dataset.ranked}. Split: {results.dataset.split.rstrip('.')}. "
-    told += f"95 % intervals and tests by paired bootstrap over {results.dataset.asked}."
+    told += "95 % intervals and tests by paired bootstrap over users."
     if any("strict" in name for row in results.rows for name in row.metrics):
         told += " An unreadable answer falls back to the retriever's list; in the strict column it counts as a miss."
     return told
