@@ -1,7 +1,7 @@
 """A language model names what comes next out of its own head; what it names is grounded in the catalogue, and the list is filled up.
 
 No title that the catalogue does not have is ever shown. Twice as many titles are asked for as are wanted, since some name nothing, some
-are seen, and some come twice.
+are seen, and some come twice; or a trie over the catalogue keeps the model to titles that are there, new to the person, and named once.
 """
 
 import time
@@ -14,7 +14,7 @@ from pydantic import Field
 from fathom.contracts import Policy, Recommender
 from fathom.errors import ConfigError
 from fathom.prompting.answers import read_titles, spoken
-from fathom.prompting.asking import Answered, AskingSettings, asked, fitted, mark_of
+from fathom.prompting.asking import Answered, AskingSettings, asked, fitted, mark_of, opened
 from fathom.prompting.ground import Grounded, Grounder
 from fathom.prompting.prompts import numbered, prompts_of
 from fathom.recommenders.among import ranking_of
@@ -32,6 +32,9 @@ class GeneratorSettings(AskingSettings):
     """First the model is asked what the person is after; its answer stands in the second question."""
     spare: float = Field(default=2.0, ge=1)
     """So many times as many titles are asked for as are wanted."""
+    constrained: bool = False
+    """Each token is one that leads to a title of the catalogue, new to the person and not yet named: as many as are wanted. It needs a
+    language model that is here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +100,19 @@ class Generator:
                 _, first = self._asked("intent", part, shown, intents, k)
                 intents = [" ".join(spoken(answer.text).split()) for answer in first]
             prompts, answers = self._asked("next", part, shown, intents, k)
+            listed = [self._listed(answer.text, k) for answer in answers]
             filling = self._fallback.recommend(part, 2 * k).items.tolist()
             share = (time.perf_counter() - began) / len(part)
             for row, (case, answer) in enumerate(zip(part, answers, strict=True)):
                 whole = Answered(answer.text, first[row].read + answer.read, first[row].written + answer.written)
-                told.append(replace(self._one(case, whole, prompts[row], filling[row], intents[row], k), seconds=share))
+                told.append(replace(self._one(case, listed[row], whole, prompts[row], filling[row], intents[row], k), seconds=share))
             if self._progress is not None:
                 self._progress(len(part))
         return told
 
-    def _one(self, case: Case, answer: Answered, prompt: str, filling: Sequence[int], intent: str, k: int) -> Generated:
-        listed = read_titles(answer.text)
+    def _one(
+        self, case: Case, listed: Sequence[tuple[str, ...]], answer: Answered, prompt: str, filling: Sequence[int], intent: str, k: int
+    ) -> Generated:
         named, strangers, counts = self._grounder.find(listed, hidden=set(case.history))
         named = named[:k]
         taken = {*case.history, *(one.item for one in named)}
@@ -134,7 +139,33 @@ class Generator:
 
         prompts = [prompt(titles, intent) for titles, intent in zip(shown, intents, strict=True)]
         seeds = [mark_of(self._settings.seed, strategy, case.user, case.history) for case in cases]
+        if strategy == "next" and self._settings.constrained:
+            return prompts, self._kept_to_titles(prompts, cases, seeds, k)
         return prompts, asked(self._policy, prompts, self._settings, seeds)
+
+    def _kept_to_titles(self, prompts: Sequence[str], cases: Sequence[Case], seeds: Sequence[int], k: int) -> list[Answered]:
+        lists = opened(self._policy, prompts, self._settings, seeds).write_list(
+            range(len(prompts)),
+            self._catalog.titles,
+            numbers=["\n" * (place == 0) + lead if lead else "" for place, lead in enumerate(self._leads(k))],
+            closing="",
+            forbidden=[case.history for case in cases],
+            limits=[self._settings.reply_tokens] * len(prompts),
+        )
+        read = [len(self._policy.encode(prompt)) for prompt in prompts]
+        return [Answered(one.text.removeprefix("\n"), there, len(one.tokens)) for one, there in zip(lists, read, strict=True)]
+
+    def _listed(self, reply: str, k: int) -> list[tuple[str, ...]]:
+        """Of each line the readings that may be a title; under constraint whole lines are titles, and what the limit cut off is none."""
+        if not self._settings.constrained:
+            return read_titles(reply)
+        lines = reply.split("\n")[:-1]
+        return [(line.removeprefix(lead),) for line, lead in zip(lines, self._leads(k)[: len(lines)], strict=True)]
+
+    def _leads(self, k: int) -> list[str]:
+        """What stands before each of k titles: nothing where the prompt itself shows a history as bare lines."""
+        bare = "lines" in self._prompts.slots("next")
+        return ["" if bare else f"{place}. " for place in range(1, k + 1)]
 
     def _shown(self, case: Case) -> list[str]:
         latest = case.history[-self._settings.history_length :]

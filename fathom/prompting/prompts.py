@@ -79,20 +79,23 @@ class Prompts(Settings):
         """What is written beside results: 'ranking, version 1'."""
         return f"{self.family}, version {self.version}"
 
+    def slots(self, strategy: str) -> frozenset[str]:
+        """What a strategy says; an unknown one is a `ConfigError`."""
+        if strategy not in self.strategies:
+            raise ConfigError(f"strategy '{strategy}'{suggestion(strategy, self.strategies)}")
+        return frozenset(slot for block in self.strategies[strategy] for slot in Template(self.blocks[block]).get_identifiers())
+
     def render(self, strategy: str, words: Words, slots: Mapping[str, str], *, needs: Sequence[str] = ()) -> str:
         """The prompt of a case: `slots` is what it has; what is '' it has nothing for.
 
         An unknown strategy, or one without a slot that it `needs`, is a `ConfigError`.
         """
-        if strategy not in self.strategies:
-            raise ConfigError(f"strategy '{strategy}'{suggestion(strategy, self.strategies)}")
-        blocks = self.strategies[strategy]
-        asked = {slot for block in blocks for slot in Template(self.blocks[block]).get_identifiers()}
+        asked = self.slots(strategy)
         if missing := [slot for slot in needs if slot not in asked]:
             raise ConfigError(f"strategy '{strategy}' says nothing of ${{{missing[0]}}}: one of its blocks must")
         told = {"singular": words.singular, "plural": words.plural, "took": words.took, "take": words.take}
         filled = {**told, **slots}
-        written = [self._of(block, filled) for block in blocks]
+        written = [self._of(block, filled) for block in self.strategies[strategy]]
         return "\n\n".join(text for text in written if text)
 
     def _of(self, block: str, slots: Mapping[str, str]) -> str:

@@ -31,6 +31,7 @@ RECIPE: dict[str, object] = {
     },
     "generated": {
         "titles": {"prompts": "next-compact", "reply_tokens": 100},
+        "titles-kept": {"prompts": "next-compact", "reply_tokens": 400, "constrained": True},
         "titles-shuffled": {"prompts": "next-compact", "reply_tokens": 100, "shuffled": True},
         "words": {"users": 5, "reply_tokens": 20, "prompt_tokens": 400, "intent": True},
     },
@@ -60,6 +61,10 @@ def test_everybody_has_a_row_and_what_was_named_is_told(work: NextWorkshop) -> N
     assert shuffled is not None
     assert words is not None
     assert (titles.users, words.users) == (40, 5)
+    kept = results.row("titles-kept")
+    assert kept is not None
+    wanted = {"named": 20, "hallucinated": 0, "duplicate_items": 0, "seen_items": 0, "filled": 0, "by/exact": 1, "questions": 1}
+    assert {name: kept.metrics[name] for name in wanted} == wanted
     assert titles.metrics["named"] > 1
     assert titles.metrics["by/exact"] > 0, "a model that has read histories names titles"
     assert 0 < shuffled.metrics["changed_by_order"] <= 1
@@ -71,7 +76,7 @@ def test_everybody_has_a_row_and_what_was_named_is_told(work: NextWorkshop) -> N
 
 def test_every_list_is_whole_of_the_catalogue_and_new(work: NextWorkshop) -> None:
     by_user = {case.user: case for case in work.test_cases}
-    for name in ("titles", "words", "lm-catalogue"):
+    for name in ("titles", "titles-kept", "words", "lm-catalogue"):
         evaluation = Evaluation.load(work.folder("ranks") / f"{name}.parquet")
         for user, items in zip(evaluation.users.tolist(), evaluation.items.tolist(), strict=True):
             assert len(set(items)) == 20
@@ -118,6 +123,14 @@ def test_a_list_is_traced_to_what_was_said(work: NextWorkshop) -> None:
         ({"language": None}, "nobody is there to ask"),
         ({"endpoint": {"base_url": "http://localhost:1/v1", "model": "m"}}, "leave one of them out"),
         ({"generated": {"item-knn": {}}}, "generated.item-knn: another row has this name"),
+        (
+            {
+                "language": None,
+                "endpoint": {"base_url": "http://localhost:1/v1", "model": "m"},
+                "generated": {"kept": {"constrained": True}},
+            },
+            "generated.kept: an endpoint cannot be kept to titles",
+        ),
         ({"filled_by": "item-nn"}, "did you mean 'item-knn'?"),
         ({"windows": {}}, "leave windows out"),
     ],

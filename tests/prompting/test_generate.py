@@ -4,11 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
+from reasoning import TOKENIZER
 from worlds import Scripted, film_catalog
 
+from fathom.contracts import Policy
 from fathom.errors import ConfigError
 from fathom.items.embed import item_vectors
 from fathom.items.encoders import HashingEncoder
+from fathom.language.builtin import tiny
+from fathom.language.policy import LocalPolicy
 from fathom.prompting.answers import read_titles
 from fathom.prompting.generate import Generated, Generator, GeneratorSettings, generated_figures, order_sensitivity
 from fathom.prompting.ground import Grounder
@@ -22,7 +27,7 @@ FALLBACK = TextRecommender(VECTORS)
 CASES = [Case(0, (17, 18, 19), 20), Case(1, (1, 5, 9), 2), Case(2, (), 3)]
 
 
-def generator(policy: Scripted, *, vectors: bool = True, **settings: object) -> Generator:
+def generator(policy: Policy, *, vectors: bool = True, **settings: object) -> Generator:
     told = VECTORS if vectors else None
     grounder = Grounder(CATALOG, ENCODER if vectors else None, told, alike=0.75)
     return Generator(policy, CATALOG, grounder, FALLBACK, GeneratorSettings.model_validate(settings), vectors=told)
@@ -57,6 +62,44 @@ def test_a_text_that_says_the_same_is_found_by_its_vector_where_there_are_vector
     [grounded], _, _ = loose.find([("About the things I hate: 10 of them, you",)], hidden=())
     assert (grounded.by, CATALOG.title(grounded.item)) == ("vector", "10 Things I Hate About You")
     assert first(saying("About the things I hate: 10 of them, you"), k=1, vectors=False).items[0].by == "retriever"
+
+
+@pytest.mark.parametrize("prompts", ["next", "next-compact"])
+@pytest.mark.parametrize("temperature", [0.0, 2.0])
+def test_under_constraint_all_that_is_named_is_there_new_and_named_once(prompts: str, temperature: float) -> None:
+    policy = LocalPolicy(tiny(TOKENIZER, width=32, layers=1, context=1024, seed=2), TOKENIZER)
+    given = {"prompts": prompts, "constrained": True, "temperature": temperature}
+    found = generator(policy, **given).generate(CASES, 8)
+    for case, told in zip(CASES, found, strict=True):
+        assert [one.by for one in told.items] == ["exact"] * 8
+        assert [one.text for one in told.items] == [CATALOG.title(one.item) for one in told.items]
+        assert not {one.item for one in told.items} & set(case.history)
+        assert len({one.item for one in told.items}) == 8
+        wanted = {"named": 8, "unknown": 0, "repeated": 0, "seen": 0, "filled": 0}
+        assert {name: told.tally[name] for name in wanted} == wanted
+        assert told.tally["written"] > 8
+        lines = [line.removeprefix(f"{place}. ") for place, line in enumerate(told.reply.splitlines(), start=1)]
+        assert lines == [one.text for one in told.items]
+        assert told.reply.startswith("1. ") == (prompts == "next")
+    short = generator(policy, **given, reply_tokens=12).generate(CASES, 8)
+    assert all(0 < told.tally["filled"] < 8 and len(told.items) == 8 for told in short), "what does not fit is filled up"
+    assert all(told.tally["unknown"] == 0 for told in short), "and half a title names nothing"
+
+
+def test_the_likeliest_title_is_named_first_under_constraint() -> None:
+    """Greedily, token by token, and never one of the history."""
+    policy = LocalPolicy(tiny(TOKENIZER, width=32, layers=1, context=1024, seed=2), TOKENIZER)
+    [told] = generator(policy, prompts="next-compact", constrained=True).generate(CASES[:1], 1)
+    text, left = "", {CATALOG.title(item) + "\n" for item in range(1, 41) if item not in CASES[0].history}
+    ids = {title: policy.encode(title) for title in left}
+    prompt, place = policy.encode(told.prompt), 0
+    with torch.no_grad():
+        while len(ids) > 1:
+            logits = policy.model(torch.tensor([[*prompt, *policy.encode(text)[:place]]])).logits[0, -1]
+            best = max({tokens[place] for tokens in ids.values()}, key=lambda token: float(logits[token]))
+            ids = {title: tokens for title, tokens in ids.items() if tokens[place] == best}
+            text, place = min(ids), place + 1
+    assert told.items[0].text == next(iter(ids)).strip()
 
 
 def test_what_is_seen_repeated_or_nowhere_is_dropped_counted_and_filled_up() -> None:

@@ -43,6 +43,8 @@ class NextRecipe(SequentialRecipe, AskingRecipe):
         for name in self.generated:
             if name in (*self.models.names, *self.mixed, CATALOGUE):
                 raise ValueError(f"generated.{name}: another row has this name")
+            if self.language is None and self.generated[name].constrained:
+                raise ValueError(f"generated.{name}: an endpoint cannot be kept to titles: write constrained: false, or language")
         if self.filled_by and self.filled_by not in self.models.names:
             raise ValueError(f"filled_by is '{self.filled_by}'{suggestion(self.filled_by, self.models.names)}")
         return self
