@@ -74,8 +74,11 @@ def gains(folder: Path, seed: int) -> np.ndarray:
 
 @pytest.mark.slow
 def test_words_learn_from_ranks_and_not_from_shuffled_ones(tmp_path: Path) -> None:
-    told, shuffled = np.mean([gains(tmp_path / str(seed), seed) for seed in (1, 2, 3)], axis=0)
-    assert told[0] > 0.2
-    assert told[1] > 0.15
-    assert shuffled[0] < 0.05
-    assert shuffled[1] < 0.05
+    told, shuffled = np.stack([gains(tmp_path / str(seed), seed) for seed in (1, 2, 3)], axis=1)
+    assert min(told[:, 1]) > 0.1, "by every seed"
+    assert max(shuffled[:, 0]) < 0.1
+    (ranking, reward), (by_chance, dealt) = told.mean(axis=0), shuffled.mean(axis=0)
+    assert ranking > 0.2
+    assert reward > 0.15
+    assert by_chance < 0.05
+    assert dealt < 0.05

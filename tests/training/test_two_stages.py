@@ -123,8 +123,8 @@ def gains(folder: Path, warm: Path, seed: int) -> list[float]:
 
 @pytest.mark.slow
 def test_two_stages_raise_what_they_reward_and_shuffled_rewards_do_not(warm: Path, tmp_path: Path) -> None:
-    """Over three seeds: where nothing is learned the weights walk, and one walk alone may end well."""
-    turns, *planted_and_control = np.mean([gains(tmp_path / str(seed), warm, seed) for seed in (1, 2, 3)], axis=0)
-    assert turns > 0.1
-    assert min(planted_and_control[:2]) > 0.2
-    assert max(planted_and_control[2:]) < 0.2
+    """By each of three seeds; the control over all of them: where nothing is learned the weights walk, and one walk may end well."""
+    found = np.array([gains(tmp_path / str(seed), warm, seed) for seed in (1, 2, 3)])
+    assert found[:, 0].min() > 0.1, "turns"
+    assert found[:, 1:3].min() > 0.2, "what is planted"
+    assert found[:, 3:].mean(axis=0).max() < 0.2, "what is dealt out at random"
