@@ -10,10 +10,11 @@
 8. `training`      experience becomes weights: supervised, traces, reinforcement
 9. `networks`      the meta-architecture: features, masking, block, heads, from a schema
 10. `models`       the named models of the literature, all fitted, asked and saved alike
-11. `conversation` people say what they want, turn by turn: requests, filters, lists, reasons
-12. `evaluation`   recommenders are put to the question: ranks, intervals, tests
-13. `reports`      numbers become pages: tables, plots, one HTML file a run
-14. `serving`      people and programs call it
+11. `p5`            every task is a sentence: templates, ids as words, one text-to-text model
+12. `conversation` people say what they want, turn by turn: requests, filters, lists, reasons
+13. `evaluation`   recommenders are put to the question: ranks, intervals, tests
+14. `reports`      numbers become pages: tables, plots, one HTML file a run
+15. `serving`      people and programs call it
 
 In front of them stand `errors`, `settings`, `files`, `recipes`, `records`, `contracts` and `metrics`;
 behind them `pipeline` and `cli`, which put the stages in order.

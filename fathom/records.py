@@ -17,6 +17,9 @@ from fathom.errors import DataError
 PAD = 0
 """The id that stands for 'no item': column 0 of every score matrix, row 0 of every item table."""
 
+REVIEW, HEADLINE = "review", "headline"
+"""The columns of events that hold what somebody wrote of an item, and what stands above it."""
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 

@@ -30,6 +30,7 @@ FLOW = [
     "training",
     "networks",
     "models",
+    "p5",
     "conversation",
     "evaluation",
     "reports",

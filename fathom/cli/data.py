@@ -24,6 +24,7 @@ def import_source(
     name: Annotated[str | None, typer.Option(help="What the dataset is called.")] = None,
     renumber: Annotated[int | None, typer.Option(help="Seed of a random order of item ids.", min=0)] = None,
     repeats: Annotated[bool, typer.Option("--repeats", help="Keep a user's later interactions with the same item.")] = False,
+    reviews: Annotated[bool, typer.Option("--reviews", help="Keep what people wrote (Amazon).")] = False,
     core: Annotated[int | None, typer.Option(help="Keep users and items with at least so many interactions.", min=1)] = None,
     rating: Annotated[float | None, typer.Option(help="Keep interactions rated at least so.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="Keep interactions from this day on (2019-07-31, UTC).")] = None,
@@ -45,6 +46,7 @@ def import_source(
         name=name,
         renumber=renumber,
         repeats=repeats,
+        reviews=reviews,
     )
     if start is not None or end is not None:
         dataset = time_window(dataset, start, end)

@@ -6,11 +6,13 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from html import unescape
 from pathlib import Path
 
 import polars as pl
 
 from fathom.data.assemble import ItemText, Log, assemble, log_of
+from fathom.data.columns import LABELS
 from fathom.data.dataset import Dataset
 from fathom.data.frames import Table, broken_json_line, decoded, read_content, read_table
 from fathom.data.platforms import platforms_of
@@ -18,6 +20,7 @@ from fathom.data.reading import Reading, Source
 from fathom.data.titles import single_line
 from fathom.errors import DataError
 from fathom.files import Json
+from fathom.records import HEADLINE, REVIEW
 
 LICENCE = "no explicit licence: research use, not to be redistributed; cite {} (UCSD)"
 PAPERS = {"2018": "Ni, Li and McAuley, EMNLP 2019", "2023": "Hou et al. 2024, arXiv:2403.03952"}
@@ -27,6 +30,12 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "2023": {"user": "user_id", "item": "parent_asin", "rating": "rating", "time": "timestamp"},
 }
 """Year -> role -> field of a review."""
+
+WORDS: Mapping[str, Mapping[str, str]] = {
+    "2018": {LABELS + REVIEW: "reviewText", LABELS + HEADLINE: "summary"},
+    "2023": {LABELS + REVIEW: "text", LABELS + HEADLINE: "title"},
+}
+"""Year -> role -> field of what was written in a review, which is read where it is asked for."""
 
 RENUMBERING_SEED = 0
 """The order of item ids of the sequences, whose own ids follow first appearance and so tell of the answer."""
@@ -95,9 +104,9 @@ def games(names: pl.Series, titles: pl.Series) -> dict[str, ItemText]:
 
 def _read_reviews(path: Path, reading: Reading, year: str) -> Dataset:
     reviews = _only(path, _ENDINGS)
-    fields = FIELDS[year]
+    fields, written = FIELDS[year], WORDS[year] if reading.reviews else {}
     first = _first_record(reviews)
-    absent = [field for field in fields.values() if field not in first]
+    absent = [field for field in (*fields.values(), *written.values()) if field not in first]
     if absent:
         raise DataError(
             f"{reviews.name} line 1: there is no field '{absent[0]}', which reviews of {year} have; its fields are {', '.join(first)}"
@@ -108,13 +117,17 @@ def _read_reviews(path: Path, reading: Reading, year: str) -> Dataset:
         fields["rating"]: pl.Float64(),
         fields["time"]: pl.Int64(),
     }
+    types |= {field: pl.String() for field in written.values()}
     pieces = []
     for start, chunk in _chunks(reviews):
         try:
-            pieces.append(pl.read_ndjson(io.BytesIO(chunk), schema=types))
+            piece = pl.read_ndjson(io.BytesIO(chunk), schema=types)
         except pl.exceptions.PolarsError as error:
             raise DataError(broken_json_line(reviews, chunk, start=start)) from error
-    log = log_of(Table(pl.concat(pieces), reviews.name, first_line=1), fields)
+        pieces.append(piece.with_columns(pl.col(field).map_elements(_said, pl.String) for field in written.values()))
+    log = log_of(Table(pl.concat(pieces), reviews.name, first_line=1), {**fields, **written})
+    if written and (wordless := int(log.frame[LABELS + REVIEW].null_count())):
+        log = Log(log.frame, (*log.notes, f"{wordless:,} reviews are empty; the events stay, without words"))
     category = _category(reviews)
     meta = reading.items or _meta_beside(reviews)
     if reading.priced and not meta:
@@ -199,6 +212,11 @@ def _texts(value: Json) -> list[str]:
     return [text for text in map(_plain, values) if text]
 
 
+def _said(text: str) -> str:
+    """What somebody wrote, as one line, without the web page's marks."""
+    return single_line(_MARKUP.sub(" ", unescape(text)))
+
+
 def _plain(value: Json) -> str:
     """A text without scraped markup; '' for anything else."""
     return single_line(_MARKUP.sub(" ", value)) if isinstance(value, str) else ""
@@ -278,13 +296,13 @@ SOURCES = {
         "Amazon Reviews 2018 or 2014: reviews as .json.gz, meta_* beside",
         lambda path: _holds_reviews(path, "2018"),
         read_2018,
-        _USES | {"items", "priced"},
+        _USES | {"items", "priced", "reviews"},
     ),
     "amazon-2023": Source(
         "Amazon Reviews 2023: reviews as .jsonl.gz, meta_* beside",
         lambda path: _holds_reviews(path, "2023"),
         read_2023,
-        _USES | {"items", "priced"},
+        _USES | {"items", "priced", "reviews"},
     ),
     "amazon-2018-ratings": Source("Amazon 2018 ratings only: a CSV without header", _holds_ratings, read_ratings),
     "amazon-sequences": Source(

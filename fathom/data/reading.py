@@ -29,6 +29,8 @@ class Reading(Settings):
     """Whether a user's later interactions with the same item stay."""
     priced: bool = False
     """Whether items whose price is not known as a number are left out."""
+    reviews: bool = False
+    """Whether what people wrote is kept with each event: its `review` and `headline`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,14 +30,15 @@ def read(
     renumber: int | None = None,
     repeats: bool = False,
     priced: bool = False,
+    reviews: bool = False,
 ) -> Dataset:
     """The dataset in `path`, a file or folder; `format` is a key of `SOURCES`, None finds it out.
 
     For tables of one's own: `columns` maps roles (user, item, time, position, rating, title, description, attributes.NAME) to
     columns, `items` is a table of the items, `separator` and `encoding` say how text is written. `renumber` seeds a random
     order of item ids; `repeats` keeps later interactions of a user with the same item; `priced` leaves out items whose price is no
-    number. What was left out or mended stands in `Dataset.notes`; what cannot be read is a `DataError`, a choice that the format has
-    no use for a `ConfigError`.
+    number; `reviews` keeps what people wrote. What was left out or mended stands in `Dataset.notes`; what cannot be read is a
+    `DataError`, a choice that the format has no use for a `ConfigError`.
     """
     reading = Reading(
         columns=dict(columns or {}),
@@ -48,6 +49,7 @@ def read(
         renumber=renumber,
         repeats=repeats,
         priced=priced,
+        reviews=reviews,
     )
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder")

@@ -45,18 +45,18 @@ class TitleTrie:
         self.item: Ints = np.asarray(items, dtype=np.int64)[order]
         """The item whose title ends at a node; `PAD` inside a title."""
         self._above = above
-        self._end: Ints = np.zeros(len(sequences) + 1, dtype=np.int64)
+        self.ends: Ints = np.zeros(len(sequences) + 1, dtype=np.int64)
         """Where each item's title ends; 0 for `PAD`."""
-        self._end[self.item] = np.where(self.item != PAD, np.arange(len(order)), 0)
+        self.ends[self.item] = np.where(self.item != PAD, np.arange(len(order)), 0)
         below = (self.item != PAD).astype(np.int64).tolist()
         for node in range(len(order) - 1, 0, -1):
             below[above[node]] += below[node]
-        self._below: list[int] = below
+        self.below: list[int] = below
         """How many titles end at a node or behind it."""
 
     def path(self, item: int) -> Iterator[int]:
         """The nodes from the end of an item's title up to the root."""
-        node = int(self._end[item])
+        node = int(self.ends[item])
         while node != FIRST:
             yield node
             node = self._above[node]
@@ -100,10 +100,10 @@ class Pen:
     def choice(self) -> Choice | None:
         """Between what the next token is chosen; None where no title is left."""
         trie, node = self._trie, self._node
-        if self._gone.get(node, 0) == trie._below[node]:
+        if self._gone.get(node, 0) == trie.below[node]:
             return None
         low, high = int(trie.first[node]), int(trie.first[node + 1])
-        blocked = [child for child, gone in self._gone.items() if low <= child < high and gone == trie._below[child]]
+        blocked = [child for child, gone in self._gone.items() if low <= child < high and gone == trie.below[child]]
         best: dict[int, float] = {}
         for item, path in self._paths.items():
             if len(path) > self._depth + 1 and path[self._depth] == node:

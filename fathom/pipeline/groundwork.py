@@ -35,7 +35,7 @@ def make_dataset(work: Workshop) -> None:
             built.oracle.save(work.folder("oracle"))
         (built.dataset if cut is None else in_sessions(built.dataset, cut)).save(work.folder("dataset"))
     elif source is not None:
-        found = read(data_folder(source.name), priced=source.priced, repeats=source.repeats)
+        found = read(data_folder(source.name), priced=source.priced, repeats=source.repeats, reviews=source.reviews)
         filtered(found, source, cut).save(work.folder("dataset"))
     console, split = Console(), work.split
     console.print(f"  {work.dataset.summary()}", highlight=False)

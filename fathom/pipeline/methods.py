@@ -22,6 +22,10 @@ from fathom.pipeline.next import stages as free
 from fathom.pipeline.next.recipe import NextRecipe
 from fathom.pipeline.next.table import NextTable
 from fathom.pipeline.next.workshop import NextWorkshop
+from fathom.pipeline.p5 import stages as p5
+from fathom.pipeline.p5.recipe import P5Recipe
+from fathom.pipeline.p5.table import P5Table
+from fathom.pipeline.p5.workshop import P5Workshop
 from fathom.pipeline.r2ec import stages as r2ec
 from fathom.pipeline.r2ec.recipe import R2ecRecipe
 from fathom.pipeline.r2ec.table import R2ecTable
@@ -68,6 +72,7 @@ METHODS: Mapping[str, Method] = {
     "next": Method(NextRecipe, NextWorkshop, free.stages_of, NextTable),
     "rating": Method(RatingRecipe, RatingWorkshop, rating.stages_of, RatingTable),
     "enhanced": Method(EnhancedRecipe, EnhancedWorkshop, enhanced.stages_of, EnhancedTable),
+    "p5": Method(P5Recipe, P5Workshop, p5.stages_of, P5Table),
     "conversation": Method(ConversationRecipe, ConversationWorkshop, conversation.stages_of, ConversationTable),
 }
 """Name in the recipe -> method; the first one is meant where a recipe names none."""

@@ -55,6 +55,8 @@ class SourceSettings(Settings):
     """Items with longer titles are left out; 0 keeps all."""
     priced: bool = False
     """Items of Amazon whose price is not known are left out."""
+    reviews: bool = False
+    """What people wrote is kept with each event: reviews of Amazon, and columns `labels.review` of one's own tables."""
     window: WindowOfTime | None = None
     """Interactions outside it are left out; left out: none are."""
     repeats: bool = False

@@ -103,6 +103,7 @@ def fit(
     micro_batches: Callable[[Batch], Sequence[Batch]] | None = None,
     together: int = 1,
     start_counts: bool = False,
+    told: Callable[[Accelerator], Mapping[str, float]] | None = None,
 ) -> FitReport:
     """How the fit went; `module` holds the best validated weights (the last ones without `validate`) and is in evaluation mode.
 
@@ -111,6 +112,7 @@ def fit(
     what it needs to the module's device. `micro_batches` cuts a batch into pieces that fit into memory: gradients of sums
     are added up over pieces and processes and divided once, so that cutting differently changes nothing but rounding.
     So many batches in a row as `together` says rest on the weights before the first of them: between these nothing is written down.
+    What `told` says after each step, on every process, is logged beside its loss.
     With `start_counts` the weights are validated before the first step too, and kept if nothing later is better.
 
     Resumes from the stage's checkpoint as if it had never been interrupted: data depend on (seed, epoch), noise on
@@ -169,8 +171,10 @@ def fit(
                 at.step, at.position, at.seconds = at.step + 1, at.position + 1, clock.seconds
                 keeper.average(at.step)
                 # 4. Write down.
+                numbers = {"loss": mean, "learning_rate": rate, "gradient_norm": norm, "epoch": at.epoch, "seconds": at.seconds}
+                if told is not None:
+                    numbers |= told(accelerator)
                 if accelerator.is_main_process:
-                    numbers = {"loss": mean, "learning_rate": rate, "gradient_norm": norm, "epoch": at.epoch, "seconds": at.seconds}
                     run.log(stage, at.step, numbers)
                     if at.position % together == 0 and at.position < len(epoch) and clock.rang():
                         keeper.save(at)

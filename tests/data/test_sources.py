@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fathom.data.amazon import FIELDS
 from fathom.data.columns import named
 from fathom.data.dataset import Dataset
 from fathom.data.frames import read_table
@@ -317,6 +318,37 @@ def test_amazon_2023_layout(tmp_path: Path) -> None:
     assert dataset.interactions.times is not None
     assert dataset.interactions.times.tolist() == [1588687728, 1588687729]
     assert "the times in 'timestamp' are milliseconds; they were turned into seconds" in dataset.notes
+
+
+@pytest.mark.parametrize("year", ["2018", "2023"])
+def test_reviews_are_kept_where_they_are_asked_for(tmp_path: Path, year: str) -> None:
+    """One line, without marks and entities; an empty one is an event without words, and counted; a file without texts is refused."""
+    words = ("reviewText", "summary") if year == "2018" else ("text", "title")
+    said = [("Loud &amp; clear.<br />\nI like it.", "Loud"), ("", "Nothing"), ("Loud &amp; clear.<br />\nI like it.", "")]
+    names = FIELDS[year]
+    times = 1445040000 if year == "2018" else 1445040000000
+    reviews = [
+        {names["user"]: f"A{place % 2}", names["item"]: f"B{place}", names["rating"]: 4.0, names["time"]: times + 86400 * place}
+        | dict(zip(words, both, strict=True))
+        for place, both in enumerate(said)
+    ]
+    name = "Software_5.json.gz" if year == "2018" else "Software.jsonl.gz"
+    json_lines(tmp_path / name, reviews)
+    assert read(tmp_path).interactions.columns == {}
+    dataset = read(tmp_path, reviews=True)
+    told = {
+        name: [column.names[int(value) - 1] if value == value else None for value in column.values.tolist()]
+        for name, column in dataset.interactions.columns.items()
+    }
+    assert told == {"review": ["Loud & clear. I like it.", "Loud & clear. I like it.", None], "headline": ["Loud", None, "Nothing"]}
+    assert "1 reviews are empty; the events stay, without words" in dataset.notes
+    dataset.save(tmp_path / "saved")
+    assert read(tmp_path / "saved").interactions.columns["review"].names == ("Loud & clear. I like it.",)
+    json_lines(tmp_path / name, [{key: value for key, value in one.items() if key != words[1]} for one in reviews])
+    with pytest.raises(DataError, match=f"there is no field '{words[1]}'"):
+        read(tmp_path, reviews=True)
+    with pytest.raises(ConfigError, match="'reviews' says nothing to the format 'dataset'"):
+        read(tmp_path / "saved", reviews=True)
 
 
 def test_items_without_a_price_are_left_out_where_prices_are_asked_for(tmp_path: Path) -> None:
