@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from torch import Tensor
 from fathom.errors import ConfigError, DataError
 from fathom.p5.lexicon import Encoded, Lexicon
 from fathom.p5.moments import Moments
-from fathom.p5.network import IGNORED, Padded, padded
+from fathom.p5.network import IGNORED, Padded, padded, refuse_cut
 from fathom.p5.sentences import SEPARATORS, Draw, Moment, Sentences, can_say
 from fathom.p5.templates import Asks, Family, Template
 from fathom.records import Ints
@@ -45,6 +45,15 @@ class Lesson:
     """With the end."""
 
 
+class Said(NamedTuple):
+    """One question and its answer in words."""
+
+    family: str
+    asks: Asks
+    source: str
+    target: str
+
+
 @dataclass(frozen=True, slots=True)
 class LessonBatch:
     """Lessons that are learned from together."""
@@ -66,17 +75,19 @@ class LessonPlan:
         *,
         sampling: Mapping[str, Mapping[str, float]],
         candidates: int,
+        candidate_titles: int,
     ) -> None:
         """`sampling`: family -> what it asks for -> lessons of an epoch; what is left out is as in `SAMPLING`. `candidates`: how many an
-        answer is chosen from."""
+        answer is chosen from, `candidate_titles`: where they are titles."""
         self.families = tuple(families)
         """Their names."""
         self._moments = moments
         self._sentences = sentences
         self._n_items = len(sentences.ids)
-        if not 1 < candidates <= self._n_items:
-            raise ConfigError(f"candidates is {candidates}: write 2 or more, and at most {self._n_items}, the number of items")
-        self._candidates = candidates
+        for name, count in (("candidates", candidates), ("candidate_titles", candidate_titles)):
+            if count > self._n_items:
+                raise ConfigError(f"{name} is {count}: write at most {self._n_items}, the number of items")
+        self._offered = {"candidates": candidates, "candidate_titles": candidate_titles}
         self._taken = [frozenset(moments.log.history(user).tolist()) for user in range(moments.log.n_users)]
         self.counts: dict[str, int] = {}
         """Family, what it asks for -> lessons of an epoch; 'unsaid' behind it: events of which none can be made."""
@@ -105,22 +116,24 @@ class LessonPlan:
             self.counts[f"{name} unsaid"] = unsaid
         return _Group(family.family, tuple(templates.values()), np.full(len(events), share), events)
 
-    def texts(self, rng: np.random.Generator) -> list[tuple[str, str, str]]:
-        """Family, question and answer of an epoch's lessons, in a drawn order."""
+    def texts(self, rng: np.random.Generator) -> list[Said]:
+        """An epoch's lessons in words, in a drawn order."""
         found = [lesson for group in self._groups for lesson in self._drawn(group, rng)]
         return [found[place] for place in rng.permutation(len(found)).tolist()]
 
-    def lessons(self, lexicon: Lexicon, rng: np.random.Generator) -> list[Lesson]:
-        """An epoch's lessons."""
-        texts = self.texts(rng)
-        sources = lexicon.encode_many([source for _, source, _ in texts])
-        targets = lexicon.encode_many([target for _, _, target in texts])
-        end = lexicon.end
+    def lessons(self, lexicon: Lexicon, rng: np.random.Generator, *, longest: int) -> list[Lesson]:
+        """An epoch's lessons; one whose candidates do not fit into `longest` tokens is a `ConfigError`, since its answer might be cut."""
+        said = self.texts(rng)
+        sources = lexicon.encode_many([one.source for one in said])
+        targets = lexicon.encode_many([one.target for one in said])
+        for one, source in zip(said, sources, strict=True):
+            if one.asks == "candidates":
+                refuse_cut(source, longest)
         return [
-            Lesson(family, source, (*target.tokens, end)) for (family, _, _), source, target in zip(texts, sources, targets, strict=True)
+            Lesson(one.family, source, (*target.tokens, lexicon.end)) for one, source, target in zip(said, sources, targets, strict=True)
         ]
 
-    def _drawn(self, group: "_Group", rng: np.random.Generator) -> list[tuple[str, str, str]]:
+    def _drawn(self, group: "_Group", rng: np.random.Generator) -> list[Said]:
         log, found = self._moments.log, []
         times = np.floor(group.times + rng.random(len(group.times))).astype(np.int64)
         for place in np.repeat(np.arange(len(times)), times).tolist():
@@ -132,7 +145,8 @@ class LessonPlan:
             moment = self._moments.at(event)
             fit = [one for one in group.templates if can_say(one, moment)]
             template = fit[int(rng.integers(len(fit)))]
-            found.append((group.family, *self._sentences.say(template, moment, self._draw(template, moment, rng))))
+            source, target = self._sentences.say(template, moment, self._draw(template, moment, rng))
+            found.append(Said(group.family, template.asks, source, target))
         return found
 
     def _draw(self, template: Template, moment: Moment, rng: np.random.Generator) -> Draw:
@@ -140,7 +154,7 @@ class LessonPlan:
         separator = SEPARATORS[int(rng.integers(len(SEPARATORS)))]
         user, target = moment.case.user, moment.case.target
         if template.asks == "candidates":
-            others = self._others(user, target, self._candidates - 1, rng)
+            others = self._others(user, target, min(self._offered[slot] for slot in self._offered if slot in template.slots) - 1, rng)
             listed = [target, *others]
             return Draw(tuple(listed[place] for place in rng.permutation(len(listed)).tolist()), separator=separator)
         right = bool(rng.integers(2))

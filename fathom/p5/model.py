@@ -18,7 +18,7 @@ from fathom.language.trie import TitleTrie
 from fathom.p5.beam import ConstrainedBeam
 from fathom.p5.identifiers import Identifiers, IdentifierSettings
 from fathom.p5.lexicon import Encoded, Lexicon
-from fathom.p5.network import NetworkSettings, Padded, TextToText, padded, rebuilt
+from fathom.p5.network import NetworkSettings, Padded, TextToText, padded, rebuilt, refuse_cut
 from fathom.p5.sentences import Draw, Moment, Sentences, SentenceSettings
 from fathom.p5.templates import Template
 from fathom.p5.writing import WritingSettings, write
@@ -160,6 +160,8 @@ class P5:
         """The questions in batches of at most `rows`, each of answers with equally much given, and of like length."""
         texts = [self.sentences.ask(template, moment, draw) for moment, draw in zip(moments, draws, strict=True)]
         sources = self.lexicon.encode_many([source for source, _ in texts])
+        for source in sources if template.asks == "candidates" else ():
+            refuse_cut(source, self.settings.longest)
         given = [tuple(one.tokens) for one in self.lexicon.encode_many([start for _, start in texts])]
         lengths = np.array([[len(start), len(source.tokens)] for start, source in zip(given, sources, strict=True)]).reshape(-1, 2)
         order = np.lexsort((lengths[:, 1], lengths[:, 0]))

@@ -71,6 +71,13 @@ def padded(texts: Sequence[Encoded], lexicon: Lexicon, *, longest: int) -> Padde
     return Padded(tokens, words, mask)
 
 
+def refuse_cut(text: Encoded, longest: int) -> None:
+    """A `ConfigError` where the question, which must be read whole, has more than `longest` tokens."""
+    if (size := len(text.tokens) + 1) > longest:
+        told = f"a question with its candidates has {size} tokens, and longest is {longest}, so its answer may be in the part that goes"
+        raise ConfigError(f"{told}: write longest: {size}, or fewer candidates")
+
+
 def _shortened(text: Encoded, most: int) -> Encoded:
     if len(text.tokens) <= most:
         return text

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fathom.contracts import Validate
 from fathom.errors import ConfigError, suggestion
 from fathom.p5.identifiers import Identifiers, Known, identifiers
-from fathom.p5.lessons import SAMPLING, LessonBatch, LessonEpoch, LessonPlan, pieces_of
+from fathom.p5.lessons import SAMPLING, LessonBatch, LessonEpoch, LessonPlan, Said, pieces_of
 from fathom.p5.lexicon import Lexicon, train_lexicon
 from fathom.p5.model import P5, P5Settings
 from fathom.p5.moments import Moments
@@ -36,7 +36,9 @@ class P5Training(P5Settings):
     """Family -> what it asks for -> lessons of an epoch: of each person for next, candidates and taken, of each event for the others.
     What is left out: 5, 5, 10 and 1."""
     candidates: int = Field(default=100, ge=2)
-    """Items that an answer is chosen from."""
+    """Items that an answer is chosen from where `${candidates}` names them."""
+    candidate_titles: int = Field(default=20, ge=2)
+    """The same of `${candidate_titles}`, which are longer."""
     answers_alike: bool = True
     """Every lesson counts as much as another in the loss, however long its answer is; otherwise every token does."""
     rows_at_once: int = Field(default=64, ge=1)
@@ -84,7 +86,9 @@ def train(
         network = build(settings.network, lexicon)
     model = P5(network, lexicon, sentences, P5Settings.model_validate(_shared(settings)), moments.features)
     network.to(device)
-    plan = LessonPlan(families, moments, sentences, sampling=settings.sampling, candidates=settings.candidates)
+    plan = LessonPlan(
+        families, moments, sentences, sampling=settings.sampling, candidates=settings.candidates, candidate_titles=settings.candidate_titles
+    )
     if told is not None:
         told(plan)
     learn(model, plan, settings=settings, run=run, stage=stage, validate=None if validate is None else validate(model))
@@ -96,7 +100,7 @@ def learn(model: P5, plan: LessonPlan, *, settings: P5Training, run: Run, stage:
     sums: dict[str, Tensor] = {}
 
     def batches(_: int, rng: np.random.Generator) -> LessonEpoch:
-        lessons = plan.lessons(model.lexicon, rng)
+        lessons = plan.lessons(model.lexicon, rng, longest=settings.longest)
         return LessonEpoch(lessons, model.lexicon, batch_size=settings.fit.batch_size, longest=settings.longest, rng=rng)
 
     def loss(module: nn.Module, batch: LessonBatch) -> tuple[Tensor, Tensor]:
@@ -139,13 +143,14 @@ def lexicon_of(settings: P5Training, ids: Identifiers, families: Mapping[str, Fa
     """The tokenizer of a model of one's own, or one learned from lessons; with the ids' tokens."""
     if settings.network.model not in SHAPES:
         return Lexicon.load(settings.network.model, added=ids.added)
-    reader = LessonPlan(families, moments, sentences, sampling=settings.sampling, candidates=min(settings.candidates, 10))
+    few = min(settings.candidates, settings.candidate_titles, 10)  # their words are those of histories
+    reader = LessonPlan(families, moments, sentences, sampling=settings.sampling, candidates=few, candidate_titles=few)
     texts = reader.texts(np.random.default_rng(settings.fit.seed))[:READ_FOR_WORDS]
     return train_lexicon(_words(texts), settings.network.vocabulary, added=ids.added)
 
 
-def _words(texts: Sequence[tuple[str, str, str]]) -> list[str]:
-    return [part for _, source, target in texts for part in (source, target)]
+def _words(said: Sequence[Said]) -> list[str]:
+    return [part for one in said for part in (one.source, one.target)]
 
 
 def _shared(settings: P5Training) -> dict[str, object]:

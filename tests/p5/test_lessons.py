@@ -26,7 +26,9 @@ def plan_of(
 ) -> LessonPlan:
     moments = Moments(log)
     sentences = Sentences(catalogue(), named("one-token"), log.users, moments.scale, SentenceSettings(latest=4))
-    return LessonPlan(families_of(families), moments, sentences, sampling=sampling or {}, candidates=candidates)
+    return LessonPlan(
+        families_of(families), moments, sentences, sampling=sampling or {}, candidates=candidates, candidate_titles=min(candidates, 3)
+    )
 
 
 def test_as_many_lessons_as_the_paper_draws() -> None:
@@ -48,7 +50,7 @@ def test_as_many_lessons_as_the_paper_draws() -> None:
     }
     drawn = plan.texts(np.random.default_rng(0))
     assert len(drawn) == sum(plan.counts.values())
-    assert sum(family == "review" for family, _, _ in drawn) == 800
+    assert sum(family == "review" for family, *_ in drawn) == 800
 
 
 def test_sampling_says_how_many_lessons_there_are() -> None:
@@ -56,7 +58,7 @@ def test_sampling_says_how_many_lessons_there_are() -> None:
     assert plan.counts["rating stars"] == 100
     assert plan.counts["rating liked"] == 0
     assert plan.counts["sequential taken"] == 40
-    drawn = [len([1 for family, _, _ in plan.texts(np.random.default_rng(seed)) if family == "rating"]) for seed in range(5)]
+    drawn = [len([1 for family, *_ in plan.texts(np.random.default_rng(seed)) if family == "rating"]) for seed in range(5)]
     assert all(abs(count - 500) < 50 for count in drawn), drawn
 
 
@@ -86,7 +88,7 @@ def test_held_out_items_are_negatives_like_any_other() -> None:
     train = SPLITS["leave-one-out"](log).train
     plan = plan_of(train, ("direct",), sampling={"direct": {"taken": 4000, "candidates": 0}})
     held = set(log.items[-2:].tolist())
-    wrong = [text for _, text, answer in plan.texts(np.random.default_rng(0)) if answer == "no"]
+    wrong = [text for _, _, text, answer in plan.texts(np.random.default_rng(0)) if answer == "no"]
     counts = {item: sum(f"‹item_{item}›" in text.split() or f"Thing {item} " in text for text in wrong) for item in range(1, N_ITEMS + 1)}
     free = [item for item in range(1, N_ITEMS + 1) if item not in set(train.items.tolist())]
     assert held < set(free)
@@ -97,7 +99,7 @@ def test_held_out_items_are_negatives_like_any_other() -> None:
 
 def test_half_of_the_verdicts_are_against() -> None:
     plan = plan_of(ring(), ("direct", "rating"), sampling={"direct": {"candidates": 0}, "rating": {"stars": 0, "liked": 0}})
-    answers = [answer for _, _, answer in plan.texts(np.random.default_rng(0))]
+    answers = [answer for *_, answer in plan.texts(np.random.default_rng(0))]
     assert set(answers) == {"yes", "no"}
     assert 0.4 < answers.count("yes") / len(answers) < 0.6
 
@@ -105,7 +107,7 @@ def test_half_of_the_verdicts_are_against() -> None:
 def test_candidates_hold_the_answer_once_anywhere() -> None:
     plan = plan_of(ring(), ("sequential",), sampling={"sequential": {"next": 0, "taken": 0}})
     places = []
-    for _, text, answer in plan.texts(np.random.default_rng(0)):
+    for _, _, text, answer in plan.texts(np.random.default_rng(0)):
         choice = [word for word in text.split() if word.startswith("‹")]
         assert choice.count(answer) == 1
         places.append(choice.index(answer) / len(choice))
@@ -113,7 +115,7 @@ def test_candidates_hold_the_answer_once_anywhere() -> None:
 
 
 def test_held_out_wordings_are_never_drawn() -> None:
-    texts = [text for _, text, _ in plan_of(ring()).texts(np.random.default_rng(0))]
+    texts = [text for _, _, text, _ in plan_of(ring()).texts(np.random.default_rng(0))]
     assert not any(text.startswith(("guess the stars", "seen with", "the items of somebody")) for text in texts)
 
 
@@ -137,17 +139,24 @@ def test_a_log_that_says_nothing_of_what_is_asked_is_refused() -> None:
         plan_of(ring(), candidates=50)
 
 
+def test_candidates_that_do_not_fit_are_refused() -> None:
+    plan = plan_of(ring(), ("sequential",))
+    lexicon = train_lexicon([one.source for one in plan.texts(np.random.default_rng(0))], 300, added=named("one-token").added)
+    with pytest.raises(ConfigError, match=r"longest is 16.*write longest: "):
+        plan.lessons(lexicon, np.random.default_rng(0), longest=16)
+
+
 def test_people_of_one_event_are_asked_nothing_of_a_history() -> None:
     log = Interactions(("a", "b"), np.array([0, 1, 4]), np.array([1, 2, 3, 4]))
     plan = plan_of(log, ("sequential",))
     assert plan.counts["sequential next"] == 5
-    assert all("1001" not in text.split() for _, text, _ in plan.texts(np.random.default_rng(0)))
+    assert all("1001" not in text.split() for _, _, text, _ in plan.texts(np.random.default_rng(0)))
 
 
 def test_targets_end_with_the_end_and_are_ignored_behind_it() -> None:
     plan = plan_of(ring(), ("continuation",))
-    lexicon = train_lexicon([text for _, text, _ in plan.texts(np.random.default_rng(0))], 300, added=named("one-token").added)
-    lessons = plan.lessons(lexicon, np.random.default_rng(0))[:40]
+    lexicon = train_lexicon([text for _, _, text, _ in plan.texts(np.random.default_rng(0))], 300, added=named("one-token").added)
+    lessons = plan.lessons(lexicon, np.random.default_rng(0), longest=99)[:40]
     batch = batch_of(lessons, lexicon, longest=99)
     for lesson, row in zip(lessons, batch.targets.tolist(), strict=True):
         assert tuple(row[: len(lesson.target)]) == lesson.target

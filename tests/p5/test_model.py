@@ -237,7 +237,7 @@ def test_titles_are_chosen_among_candidates_five_times_better_than_at_random() -
             "title",
             templates=("titles",),
             sampling={"titles": {"candidates": 20}},
-            candidates=10,
+            candidate_titles=10,
             sentences={"history_length": 3},
             fit={"epochs": 8, "batch_size": 32, "learning_rate": 0.01, "optimizer": "muon", "average": 0.99},
         )

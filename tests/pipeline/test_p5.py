@@ -41,6 +41,7 @@ RECIPE: dict[str, object] = {
             "review": {"headline": 0.2, "review-stars": 0.2},
         },
         "candidates": 5,
+        "candidate_titles": 5,
         "fit": {"epochs": 12, "batch_size": 32, "learning_rate": 0.01, "optimizer": "muon", "average": 0.99, "validate_every": 12},
     },
     "rows": {

@@ -21,6 +21,7 @@ from fathom.pipeline.p5.workshop import P5Workshop
 from fathom.pipeline.sequential.stages import fits_of
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.workshop import data_folder
+from fathom.training.processes import processes
 from fathom.training.sequential import figures
 
 
@@ -33,7 +34,8 @@ def fit_row(work: P5Workshop, *, name: str) -> None:
 
     def told(plan: LessonPlan) -> None:
         counts = ", ".join(f"{count:,} {task}" for task, count in plan.counts.items() if count)
-        Console().print(f"  lessons of an epoch: {counts}", highlight=False)
+        if processes().is_main_process:
+            Console().print(f"  lessons of an epoch: {counts}", highlight=False)
 
     model = train(
         work.split.train,
