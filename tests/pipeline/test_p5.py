@@ -1,6 +1,9 @@
 """P5 goes its whole way: several schemes of ids beside named models, every kind of task, another catalogue, resuming, the terminal."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from fathom.pipeline.methods import recipe_at
 from fathom.pipeline.p5.recipe import P5Recipe
 from fathom.pipeline.p5.workshop import P5Workshop
 from fathom.records import Catalog
+from fathom.training.run import Run
 
 pytestmark = pytest.mark.slow
 
@@ -220,6 +224,28 @@ def test_a_template_file_of_ones_own_is_trained_and_asked(tmp_path: Path) -> Non
     shutil.rmtree(tmp_path / "run")
 
 
+def test_two_processes_end_with_the_numbers_of_one(tmp_path: Path) -> None:
+    common = RECIPE["p5"]
+    assert isinstance(common, dict)
+    small = common | {
+        "fit": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "precision": "float32"},
+        "templates": ["continuation", "rating"],
+    }
+    small["sampling"] = {"continuation": {"next": 1}, "rating": {"stars": 0.2}}
+    path = written(tmp_path, p5=small, rows={"p5": {}}, asked=["rating-1"], elsewhere=None, elsewhere_asked=[])
+    for count in (1, 2):
+        words = [sys.executable, "-m", "fathom.cli", "run", str(path), "--out", str(tmp_path / f"run{count}"), "--processes", str(count)]
+        done = subprocess.run(words, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("lessons of an epoch") == 1, "one process speaks"
+    one, two = (Run(tmp_path / f"run{count}").metrics("p5") for count in (1, 2))
+    assert len(one) == len(two) > 5
+    assert any("p5/loss/rating" in line for line in two)
+    for left, right in zip(one, two, strict=True):
+        names = [name for name in left if not name.endswith("seconds")]
+        assert [left[name] for name in names] == pytest.approx([right[name] for name in names], rel=5e-3, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
@@ -240,11 +266,11 @@ def test_what_cannot_be_is_refused(tmp_path: Path, changes: dict[str, object], m
 
 def test_rows_say_only_what_is_different() -> None:
     recipe = P5Recipe.model_validate(RECIPE | {"world": {}, "elsewhere_asked": [], "source": None})
-    assert recipe.rows["p5-one-token"].identifiers.scheme == "one-token"
-    assert recipe.rows["p5-one-token"].identifiers.clusters == 3
-    assert recipe.rows["p5-one-token"].fit.epochs == 5
-    assert recipe.rows["p5-one-token"].fit.learning_rate == recipe.rows["p5-collaborative"].fit.learning_rate == 0.01
-    assert recipe.rows["p5-one-token"].sampling["rating"] == {"stars": 0.1, "stars-right": 0.1, "liked": 0.3}
+    assert recipe.trainings["p5-one-token"].identifiers.scheme == "one-token"
+    assert recipe.trainings["p5-one-token"].identifiers.clusters == 3
+    assert recipe.trainings["p5-one-token"].fit.epochs == 5
+    assert recipe.trainings["p5-one-token"].fit.learning_rate == recipe.trainings["p5-collaborative"].fit.learning_rate == 0.01
+    assert recipe.trainings["p5-one-token"].sampling["rating"] == {"stars": 0.1, "stars-right": 0.1, "liked": 0.3}
     again = P5Recipe.model_validate(recipe.model_dump(mode="json"))
-    assert again.rows == recipe.rows
+    assert again.trainings == recipe.trainings
     assert family_of("continuation").templates["continuation-1"].asks == "next"

@@ -66,12 +66,13 @@ def flat(values: dict[str, object], above: str = "") -> dict[str, object]:
 def stages_of(method: str) -> Sequence[Stage[Any]]:
     """All stages that the method can have."""
     every = {"method": method, "name": "a", "world": {}} | (
-        {"models": dict.fromkeys(MODELS)} if method in ("sequential", "ranking", "next", "enhanced") else {}
+        {"models": dict.fromkeys(MODELS)} if method in ("sequential", "ranking", "next", "enhanced", "p5") else {}
     )
     every |= {"language": {}, "asked": {"words": {}}} if method == "ranking" else {}
     every |= {"language": {}, "generated": {"words": {}}} if method == "next" else {}
     every |= {"language": {}, "readers": ["sasrec"]} if method == "enhanced" else {}
     every |= {"language": {}, "asked": {"words": {}}} if method == "rating" else {}
+    every |= {"asked": ["direct-5"], "elsewhere": {"name": "other"}, "elsewhere_asked": ["other-domain-2"]} if method == "p5" else {}
     every |= {"world": None, "source": {"name": "dialogues"}, "language": {}} if method == "conversation" else {}
     return METHODS[method].stages(METHODS[method].recipe.model_validate(every))
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from fathom.errors import suggestion
 from fathom.p5.templates import Template, families_of, family_of
@@ -26,8 +26,8 @@ class P5Recipe(SequentialRecipe):
     """Makes the vectors of item texts from which 'semantic' ids are learned."""
     p5: P5Training = P5Training()
     """What all rows have in common."""
-    rows: dict[str, P5Training] = Field(default_factory=lambda: {"p5": P5Training()})
-    """Row -> what is different in it: 'p5-random: {identifiers: {scheme: random}}'. Left out: one row, 'p5'."""
+    rows: dict[str, dict[str, Any] | None] = Field(default_factory=lambda: dict[str, dict[str, Any] | None](p5=None))
+    """Row -> what is different in it: 'p5-random: {identifiers: {scheme: random}}'. Left out: one row, 'p5', with nothing different."""
     ranks_by: str = "continuation-1"
     """The template by which rows rank the catalogue: one that asks for what is next."""
     asked: tuple[str, ...] = ()
@@ -43,20 +43,6 @@ class P5Recipe(SequentialRecipe):
     headlines: WritingSettings = WritingSettings(shortest=1, longest=16)
     """How headlines are."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _rows_over_what_is_common(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        common, rows = given.get("p5") or {}, given.get("rows")
-        if not isinstance(common, Mapping):
-            return given
-        if rows is None:
-            return {**given, "rows": {"p5": common}}
-        if not isinstance(rows, Mapping):
-            return given
-        return {**given, "rows": {name: _over(common, row) for name, row in rows.items()}}
-
     @model_validator(mode="after")
     def _can_be_asked(self) -> Self:
         if self.windows is not None:
@@ -66,7 +52,7 @@ class P5Recipe(SequentialRecipe):
         for name in self.rows:
             if name in (*self.models.names, *self.mixed):
                 raise ValueError(f"rows.{name}: a model has this name")
-        known = [families_of(sources) for sources in dict.fromkeys(row.templates for row in self.rows.values())]
+        known = [families_of(sources) for sources in dict.fromkeys(row.templates for row in self.trainings.values())]
         for families in known:
             there = {name: one for family in families.values() for name, one in family.templates.items()}
             for field, asked in (("ranks_by", (self.ranks_by,)), ("asked", self.asked)):
@@ -84,18 +70,27 @@ class P5Recipe(SequentialRecipe):
         return self
 
     @cached_property
+    def trainings(self) -> Mapping[str, P5Training]:
+        """Row -> its settings: what is common, and what it says otherwise."""
+        common, found = self.p5.model_dump(mode="json"), {}
+        for name, row in self.rows.items():
+            try:
+                found[name] = P5Training.model_validate(_over(common, row or {}))
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                where = ".".join(map(str, ("rows", name, *first["loc"])))
+                raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+        return found
+
+    @cached_property
     def templates(self) -> Mapping[str, Template]:
         """Every template that a row knows, and those of other domains, by name."""
-        sources = dict.fromkeys(source for row in self.rows.values() for source in (*row.templates, ELSEWHERE))
+        sources = dict.fromkeys(source for row in self.trainings.values() for source in (*row.templates, ELSEWHERE))
         return {name: one for source in sources for name, one in family_of(source).templates.items()}
 
 
-def _over(common: Mapping[str, Any], row: Any) -> Any:
+def _over(common: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     """What a row says, laid over what is common."""
-    if row is None:
-        return dict(common)
-    if not isinstance(row, Mapping):
-        return row
     both = {
         name: _over(common[name], value) if isinstance(common.get(name), Mapping) and isinstance(value, Mapping) else value
         for name, value in row.items()

@@ -27,7 +27,7 @@ from fathom.training.sequential import figures
 
 def fit_row(work: P5Workshop, *, name: str) -> None:
     """Train one row on the training part; the weights that rank validation cases best are kept."""
-    settings, template = work.recipe.rows[name], work.recipe.templates[work.recipe.ranks_by]
+    settings, template = work.recipe.trainings[name], work.recipe.templates[work.recipe.ranks_by]
 
     def validate(model: P5) -> Validate:
         return lambda: figures(Sentenced(model, template), work.valid_cases)
@@ -77,8 +77,8 @@ def stages_of(recipe: P5Recipe) -> Sequence[Stage[Any]]:
     fits = fits_of(recipe)
     learned = (*DATA, "split", "valid_users", "seed", "encoder", "ranks_by")
     rows = [
-        Stage(name, f"P5 with {row.identifiers.scheme} ids", ("dataset",), (*learned, f"rows.{name}"), partial(fit_row, name=name))
-        for name, row in recipe.rows.items()
+        Stage(name, f"P5 with {row.identifiers.scheme} ids", ("dataset",), (*learned, "p5", f"rows.{name}"), partial(fit_row, name=name))
+        for name, row in recipe.trainings.items()
     ]
     between: list[Stage[Any]] = []
     if any(recipe.templates[name].asks in ("candidates", "taken") for name in recipe.asked):

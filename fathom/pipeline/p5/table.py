@@ -220,7 +220,7 @@ class P5Table(SequentialTable):
 
     @property
     def _liked(self) -> float:
-        return next(iter(self.recipe.rows.values())).sentences.liked
+        return self.recipe.p5.sentences.liked
 
     def _first(self, asks: Asks) -> str:
         """The first template that asks for a rating, or a text: what it says of a row is said without its name too."""
