@@ -149,18 +149,19 @@ def comparison_words(told: Difference, results: Results) -> str:
 def metric_title(name: str) -> str:
     """The name of a metric as people write it; what stands before a slash says of which cases.
 
-    >>> [metric_title(name) for name in ("ndcg@10", "strict_mrr", "rare/recall@5", "format_valid")]
-    ['NDCG@10', 'strict MRR', 'rare Recall@5', 'format valid']
+    >>> [metric_title(name) for name in ("ndcg@10", "strict_mrr", "rare/recall@5", "format_valid", "bleu-4")]
+    ['NDCG@10', 'strict MRR', 'rare Recall@5', 'format valid', 'BLEU-4']
     """
     group, slash, rest = name.rpartition("/")
     word, at, cutoff = rest.removeprefix("strict_").partition("@")
     told = {"ndcg": "NDCG", "mrr": "MRR", "recall": "Recall", "rmse": "RMSE", "mae": "MAE", "auc": "AUC"}.get(word, word.replace("_", " "))
+    told = told.upper() if word.startswith(("bleu-", "rouge-")) else told
     return (f"{group} " if slash else "") + ("strict " if rest.startswith("strict_") else "") + told + at + cutoff
 
 
 def is_better(told: Difference) -> bool:
-    """Whether `a` has the better mean of the two."""
-    return (told.difference < 0) == (told.metric in ERRORS) and told.difference != 0
+    """Whether `a` has the better mean of the two; what stands before a slash says of which cases, and changes nothing."""
+    return (told.difference < 0) == _is_error(told.metric) and told.difference != 0
 
 
 def p_words(p: float) -> str:
@@ -203,10 +204,15 @@ def percent(share: float) -> str:
     return f"{100 * share:+.1f} %".replace("-", "−")
 
 
+def _is_error(metric: str) -> bool:
+    """Whether less of the metric is better."""
+    return metric.rpartition("/")[2] in ERRORS
+
+
 def _metric_column(rows: Sequence[Row], name: str, *, essential: bool = True) -> Column:
     cells = tuple(f"{row.metrics[name]:.4f}" if name in row.metrics else NOTHING for row in rows)
     shorter = tuple(map(shortened, cells))
-    return Column(metric_title(name), cells, compared=True, short_cells=shorter, essential=essential, lowest=name in ERRORS)
+    return Column(metric_title(name), cells, compared=True, short_cells=shorter, essential=essential, lowest=_is_error(name))
 
 
 def _plain(row: Row, name: str, style: str) -> str:

@@ -3,8 +3,8 @@
 import pytest
 
 from fathom.errors import ConfigError
-from fathom.evaluation.results import Results
-from fathom.reports.tables import caption, comparison_lines, grid, latex_table, readme_table
+from fathom.evaluation.results import Difference, Results
+from fathom.reports.tables import caption, comparison_lines, grid, is_better, latex_table, readme_table
 
 
 def test_grid_has_interval_strict_and_oracle_columns(results: Results):
@@ -64,3 +64,17 @@ def test_latex_escapes_what_latex_would_read(results: Results):
     assert r"95 \% interval" in text
     assert r"agent-stage2 & \textbf{0.1650} & 0.1550--0.1750" in text
     assert text.startswith(r"\begin{tabular}{lrrrrrrrrr}")
+
+
+@pytest.mark.parametrize(
+    ("metric", "difference", "better"),
+    [
+        ("mae", -0.1, True),
+        ("rating-2/mae", 0.1, False),
+        ("rating-2/rmse", -0.1, True),
+        ("ndcg@10", 0.1, True),
+        ("rare/ndcg@10", -0.1, False),
+    ],
+)
+def test_less_is_better_of_errors_whatever_cases_they_are_of(metric: str, difference: float, better: bool) -> None:
+    assert is_better(Difference(a="a", b="b", metric=metric, ratio=None, difference=difference, p=0.01)) == better

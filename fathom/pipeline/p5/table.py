@@ -1,7 +1,7 @@
 """The table of P5: who ranks best, and what else each row can say, beside named models, raters and reviews that are there already."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -208,32 +208,35 @@ class P5Table(SequentialTable):
         found = {row.model: row for row in rows}
         for name in (*self._tasks, *self.recipe.elsewhere_asked):
             asks = self.recipe.templates[name].asks
-            for path in sorted(self.work.folder("tasks").glob(f"*{AT}{name}.parquet")):
-                model = path.stem.removesuffix(f"{AT}{name}")
+            for model, path in self._answered(name).items():
                 (means, low, high), seconds = figures_of(asks, path, liked=self._liked, seed=self.recipe.seed)
                 users = len(self.work.test_cases)
                 row = found.get(model) or Row(model=model, metrics={}, users=users, seconds=seconds, peak_mb=peak_megabytes())
-                found[model] = _with(row, name, means, low, high, first=name == self._first(asks))
-            more += self._compared(name, asks)
+                found[model] = _with(row, name, means, low, high, first=name == self._first(RATED if asks in RATED else WRITTEN))
+            if name == self._first({asks}):
+                more += self._compared(name, asks)
         order = [*evaluations, *(name for name in found if name not in evaluations)]
         return sorted(found.values(), key=lambda row: order.index(row.model)), more
+
+    def _answered(self, name: str) -> dict[str, Path]:
+        """Who answered a template, in the order of the table -> where the answers are."""
+        everybody = (*self.models, *self.recipe.rows, *RATERS, NEAREST)
+        return {model: path for model in everybody if (path := self._file(f"{model}{AT}{name}")).is_file()}
 
     @property
     def _liked(self) -> float:
         return self.recipe.p5.sentences.liked
 
-    def _first(self, asks: Asks) -> str:
-        """The first template that asks for a rating, or a text: what it says of a row is said without its name too."""
-        kind = RATED if asks in RATED else WRITTEN if asks in WRITTEN else frozenset({asks})
-        return next((name for name in self._tasks if self.recipe.templates[name].asks in kind and asks in (RATED | WRITTEN)), "")
+    def _first(self, asks: Collection[Asks]) -> str:
+        """The first template that asks for one of these: others are other wordings of it."""
+        return next((name for name in self._tasks if self.recipe.templates[name].asks in asks), "")
 
     def _compared(self, name: str, asks: Asks) -> list[Difference]:
         """Each row beside the simple raters, by the absolute error, or beside the nearest review, by ROUGE-L."""
         if asks not in RATED | WRITTEN:
             return []
-        folder, values = self.work.folder("tasks"), dict[str, tuple[Ints, Values]]()
-        for path in sorted(folder.glob(f"*{AT}{name}.parquet")):
-            model = path.stem.removesuffix(f"{AT}{name}")
+        values: dict[str, tuple[Ints, Values]] = {}
+        for model, path in self._answered(name).items():
             if asks in RATED:
                 ratings, _ = Ratings.load(path)
                 values[model] = ratings.users, ratings.absolute
