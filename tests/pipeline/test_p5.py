@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,14 @@ from texttotext import N_ITEMS, SAID, catalogue, ring
 
 from fathom.data.dataset import Dataset
 from fathom.errors import ConfigError
+from fathom.evaluation.judged import Judged
 from fathom.evaluation.ratings import Ratings
 from fathom.evaluation.results import Results, read
 from fathom.evaluation.texts import Texts
 from fathom.p5.templates import family_of
+from fathom.p5.writing import WritingSettings
 from fathom.pipeline.methods import recipe_at
+from fathom.pipeline.p5.answers import SentencedRater, Task, answer
 from fathom.pipeline.p5.recipe import P5Recipe
 from fathom.pipeline.p5.workshop import P5Workshop
 from fathom.records import Catalog
@@ -160,6 +164,25 @@ def test_every_rated_test_event_is_counted(work: P5Workshop) -> None:
     spoken_of = [moment for moment in work.moments.of(work.test_cases) if moment.feature]
     assert len(texts.users) == len(spoken_of) > 10
     assert set(texts.references) <= set(SAID)
+
+
+def test_a_row_is_a_rater_whose_batch_mates_change_nothing(work: P5Workshop) -> None:
+    rater = SentencedRater(work.row("p5-collaborative"), work.recipe.templates["rating-2"])
+    cases = work.test_cases[:6]
+    together = rater.rate(cases)
+    assert np.allclose(together, [rater.rate([case])[0] for case in cases], atol=1e-4)
+    ratings, _ = Ratings.load(work.folder("tasks") / "p5-collaborative@rating-2.parquet")
+    assert np.allclose(together, ratings.foretold[:6], atol=1e-4)
+    assert ((together >= 1) & (together <= 5)).all()
+
+
+def test_a_rating_outside_the_scale_is_counted(work: P5Workshop, tmp_path: Path) -> None:
+    model, template = work.row("p5-collaborative"), work.recipe.templates["rating-3"]
+    moments = [replace(moment, stars=9.0) for moment in work.moments.of(work.test_cases[:4])]
+    answer(model, Task(template, moments, {}, WritingSettings()), tmp_path / "right.parquet")
+    assert len(Judged.load(tmp_path / "right.parquet")[0].users) == 8
+    answer(model, Task(work.recipe.templates["rating-2"], moments, {}, WritingSettings()), tmp_path / "stars.parquet")
+    assert (Ratings.load(tmp_path / "stars.parquet")[0].absolute >= 4).all()
 
 
 def test_explanations_leave_stars_out_and_name_features(work: P5Workshop, results: Results) -> None:

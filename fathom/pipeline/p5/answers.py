@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.judged import Judged
@@ -34,6 +35,18 @@ class Sentenced:
         """(B, k) best first; `PAD` where the beam found fewer."""
         exclude = [case.history if exclude_history else () for case in cases]
         return self._model.rank(self._template, [Moment(case) for case in cases], k, exclude=exclude)
+
+
+class SentencedRater:
+    """Keeps the `Rater` seam: the expectation over the scale by the answers to one template."""
+
+    def __init__(self, model: P5, template: Template) -> None:
+        self._model = model
+        self._template = template
+
+    def rate(self, cases: Sequence[Case]) -> npt.NDArray[np.float64]:
+        """(B,) the rating that each person would give to `case.target`, within the scale."""
+        return self._model.stars(self._template, [Moment(case) for case in cases])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +100,8 @@ def _take(model: P5, task: Task, path: Path) -> None:
 
 def _right(model: P5, task: Task, path: Path) -> None:
     """Of the stars that were given, and of other ones, whether they are right."""
-    scale = model.sentences.scale
-    wrong = [scale[(scale.index(moment.stars) + 1 + place % (len(scale) - 1)) % len(scale)] for place, moment in enumerate(task.moments)]
+    others = [[value for value in model.sentences.scale if value != moment.stars] for moment in task.moments]
+    wrong = [values[place % len(values)] for place, values in enumerate(others)]
     _verdicts(model, task, path, [Draw(stars=stars, right=False) for stars in wrong])
 
 
