@@ -13,6 +13,7 @@ from fathom.errors import DataError
 from fathom.language.trie import TitleTrie
 from fathom.p5.clusters import co_occurrence, spectral_paths
 from fathom.p5.identifiers import SCHEMES, Identifiers, numbers, walked
+from fathom.p5.leak import next_number_hits
 from fathom.p5.lexicon import train_lexicon
 from fathom.p5.quantised import residual_codes
 from fathom.records import PAD, Interactions, Ints
@@ -58,24 +59,6 @@ def test_the_papers_own_numbering_is_not_blind() -> None:
     last = log.offsets[1:] - 1
     items[last] = np.roll(items[last], 1)
     assert not np.array_equal(_walked_whole(log, N_ITEMS), _walked_whole(replace(log, items=items), N_ITEMS))
-
-
-def next_number_hits(order: Ints, log: Interactions, *, k: int = 10) -> float:
-    """HR@k of the rule without parameters: from the last and from the largest number of a history the next ones, in turns."""
-    number = np.zeros(len(order) + 1, dtype=np.int64)
-    number[order] = np.arange(1, len(order) + 1)
-    item_of = {value: item for item, value in enumerate(number.tolist()) if item}
-    hits = 0
-    for user in range(log.n_users):
-        *history, target = log.history(user).tolist()
-        taken, found = {number[item] for item in history}, []
-        starts = (number[history[-1]], max(taken))
-        for step in range(1, len(order) + 1):
-            found += [value for start in starts if (value := int(start) + step) not in taken and value <= len(order) and value not in found]
-            if len(found) >= k:
-                break
-        hits += target in {item_of[value] for value in found[:k]}
-    return hits / log.n_users
 
 
 def newcomers(people: int = 300, events: int = 6) -> Interactions:
@@ -169,3 +152,11 @@ def test_an_end_stands_behind_ids_where_one_begins_another() -> None:
     assert all(tokens[-1] == lexicon.end for tokens in ids.sequences(lexicon))
     apart = Identifiers([("thing one",), ("thing more",)])
     assert all(tokens[-1] != lexicon.end for tokens in apart.sequences(lexicon))
+
+
+def test_the_next_numbers_by_hand() -> None:
+    """Numbers as they stand; of four people the first two end one or two further, the third behind the largest, the last elsewhere."""
+    events = [[1, 2, 3], [4, 7, 9], [8, 2, 9], [5, 6, 1]]
+    log = Interactions(("a", "b", "c", "d"), np.arange(0, 13, 3), np.array(events).ravel())
+    assert next_number_hits(np.arange(1, 10), log, k=2) == 3 / 4
+    assert next_number_hits(np.arange(1, 10), log, k=1) == 1 / 4
