@@ -6,7 +6,6 @@ so it is known of every row whether anything that the beam let go could have bee
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fathom.language.trie import FIRST, TitleTrie
+from fathom.p5.decoding import SideBySide
 from fathom.p5.network import TextToText
 from fathom.records import PAD, Ints, Ranking
 
@@ -66,10 +66,13 @@ class ConstrainedBeam:
     def _once(self, read: Tensor, mask: Tensor, given: Tensor, k: int, beams: int, forbidden: Sequence[Collection[int]]) -> Found:
         trie, n_rows = self._trie, len(given)
         gone = self._gone(forbidden)
-        hidden, cache = self._network.go_on(read, mask, given, None)
+        decoder = SideBySide(self._network, read, mask)
+        hidden = decoder.go_on(given[:, None])[:, 0]
         row, node, score = np.arange(n_rows), np.full(n_rows, FIRST), np.zeros(n_rows)
+        questions = np.arange(n_rows)  # which rows the decoder still holds, and in which order
         best = _Best(n_rows, k)
         let_go = np.full(n_rows, -np.inf)
+        place = np.zeros(n_rows, dtype=np.int64)
         while len(row):
             # 1. What may follow each beginning, and how likely it is.
             firsts = trie.first[node]
@@ -78,7 +81,7 @@ class ConstrainedBeam:
             child = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + firsts[parent]
             allowed = ~gone[row[parent], child]
             parent, child = parent[allowed], child[allowed]
-            score = score[parent] + self._logprobs(hidden[:, -1], parent, trie.token[child])
+            score = score[parent] + self._logprobs(hidden, parent, trie.token[child])
             owner, item = row[parent], trie.item[child]
             # 2. Whole ids are answers.
             whole = item != PAD
@@ -88,9 +91,12 @@ class ConstrainedBeam:
             kept = open_[_best_of_each(owner[open_], score[open_], beams)]
             lost = np.setdiff1d(open_, kept, assume_unique=True)
             np.maximum.at(let_go, owner[lost], score[lost])
+            before = place[parent[kept]]
             row, node, score = owner[kept], child[kept], score[kept]
+            place = np.arange(len(row)) - np.searchsorted(row, row)
             if len(row):
-                hidden, cache, read, mask = self._grow(cache, read, mask, parent[kept], trie.token[node])
+                questions = _without_idle(decoder, questions, row, read.device)
+                hidden = _grown(decoder, np.searchsorted(questions, row), place, before, trie.token[node], len(questions), read.device)
         return Found(best.ranking(), let_go <= np.where(best.full, best.bar, -np.inf))
 
     def _logprobs(self, hidden: Tensor, parent: Ints, tokens: Ints) -> Numbers:
@@ -100,14 +106,6 @@ class ConstrainedBeam:
         found: Numbers = (logits[at] - logits.logsumexp(dim=-1)[at[0]]).cpu().numpy()
         return np.minimum(found, 0.0)
 
-    def _grow(self, cache: Any, read: Tensor, mask: Tensor, parent: Ints, tokens: Ints) -> tuple[Tensor, Any, Tensor, Tensor]:
-        """The states behind one more token of some beginnings, and what they stand on."""
-        chosen = torch.from_numpy(parent).to(read.device)
-        cache.reorder_cache(chosen)
-        read, mask = read[chosen], mask[chosen]
-        hidden, cache = self._network.go_on(read, mask, torch.from_numpy(tokens).to(read.device)[:, None], cache)
-        return hidden, cache, read, mask
-
     def _gone(self, forbidden: Sequence[Collection[int]]) -> npt.NDArray[np.bool_]:
         """(B, nodes): whether nothing but forbidden ids can still be written there."""
         gone = np.zeros((len(forbidden), len(self._trie.token)), dtype=np.int32)
@@ -116,6 +114,24 @@ class ConstrainedBeam:
             np.add.at(row, nodes[nodes >= 0], 1)
         found: npt.NDArray[np.bool_] = gone == self._below
         return found
+
+
+def _without_idle(decoder: SideBySide, questions: Ints, row: Ints, device: torch.device) -> Ints:
+    """The rows that the decoder holds from now on: where half of them have no beginning left, it forgets those."""
+    active = np.unique(row)
+    if 2 * len(active) > len(questions):
+        return questions
+    decoder.keep(torch.from_numpy(np.searchsorted(questions, active)).to(device))
+    return active
+
+
+def _grown(decoder: SideBySide, slot: Ints, place: Ints, before: Ints, tokens: Ints, held: int, device: torch.device) -> Tensor:
+    """(R, d) the states behind one more token of R beginnings: number `place` of the question at `slot`, which was number `before`."""
+    wide = int(place.max()) + 1
+    parents, written = np.zeros((held, wide), dtype=np.int64), np.zeros((held, wide), dtype=np.int64)
+    parents[slot, place], written[slot, place] = before, tokens
+    hidden = decoder.go_on(torch.from_numpy(written).to(device)[..., None], torch.from_numpy(parents).to(device))
+    return hidden[torch.from_numpy(slot).to(device), torch.from_numpy(place).to(device)]
 
 
 class _Best:

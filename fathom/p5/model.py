@@ -16,6 +16,7 @@ from fathom.errors import ConfigError, ModelError
 from fathom.files import Json, folder_written_aside, write_json
 from fathom.language.trie import TitleTrie
 from fathom.p5.beam import ConstrainedBeam
+from fathom.p5.decoding import SideBySide
 from fathom.p5.identifiers import Identifiers, IdentifierSettings
 from fathom.p5.lexicon import Encoded, Lexicon
 from fathom.p5.network import NetworkSettings, Padded, TextToText, padded, rebuilt, refuse_cut
@@ -118,8 +119,9 @@ class P5:
         found = np.zeros(len(moments))
         for asked in self._asked(template, moments, draws, rows=BEAM_ROWS):
             shared = torch.tensor([yes[:same]] * len(asked.given), dtype=torch.int64, device=asked.given.device)
-            hidden, _ = self._go_on(asked.source, torch.cat([asked.given, shared.view(len(asked.given), same)], dim=1))
-            pair = self.network.say(hidden[:, -1])[:, ends].double().cpu()
+            tokens = torch.cat([asked.given, shared.view(len(asked.given), same)], dim=1)
+            hidden = SideBySide(self.network, self._read(asked.source), asked.source.mask).go_on(tokens[:, None])[:, 0]
+            pair = self.network.say(hidden)[:, ends].double().cpu()
             found[asked.places] = pair.softmax(dim=1)[:, 0].numpy()
         return found
 
@@ -176,9 +178,6 @@ class P5:
 
     def _read(self, source: Padded) -> torch.Tensor:
         return self.network.read(source)
-
-    def _go_on(self, source: Padded, tokens: torch.Tensor) -> tuple[torch.Tensor, Any]:
-        return self.network.go_on(self.network.read(source), source.mask, tokens, None)
 
     def _beam(self, answer: str) -> ConstrainedBeam:
         """The beam over what items are called in an answer: their ids, or their titles."""

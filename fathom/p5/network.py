@@ -12,7 +12,7 @@ from fathom.p5.lexicon import NUMBERED, Encoded, Lexicon
 from fathom.settings import Settings
 
 try:
-    from transformers import DynamicCache, EncoderDecoderCache, T5Config, T5ForConditionalGeneration
+    from transformers import T5Config, T5ForConditionalGeneration
 except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "transformers", "llm") from error
 
@@ -117,22 +117,14 @@ class TextToText(nn.Module):
 
     def logits(self, source: Padded, inputs: Tensor) -> Tensor:
         """(B, T, V) of what follows each of `inputs` (B, T), which begin with `start`."""
-        hidden, _ = self.go_on(self.read(source), source.mask, inputs, None)
-        return self.say(hidden)
+        return self.say(self._states(source, inputs))
 
-    def go_on(self, read: Tensor, mask: Tensor, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        """(B, T, d) states behind `tokens` (B, T), which stand behind what `cache` holds; and the cache with them."""
-        kept = cache
-        if kept is None and not self.training:
-            kept = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        out = self.t5.get_decoder()(
-            input_ids=tokens,
-            encoder_hidden_states=read,
-            encoder_attention_mask=mask,
-            past_key_values=kept,
-            use_cache=kept is not None,
-        )
-        return out.last_hidden_state, kept
+    def _states(self, source: Padded, inputs: Tensor) -> Tensor:
+        """(B, T, d) behind each of `inputs`."""
+        decoder = self.t5.get_decoder()
+        out = decoder(input_ids=inputs, encoder_hidden_states=self.read(source), encoder_attention_mask=source.mask, use_cache=False)
+        hidden: Tensor = out.last_hidden_state
+        return hidden
 
     def say(self, hidden: Tensor) -> Tensor:
         """(..., V) logits of states (..., d)."""
@@ -146,7 +138,7 @@ class TextToText(nn.Module):
         asked = targets != IGNORED
         shown = torch.where(asked, targets, self.t5.config.pad_token_id)
         inputs = torch.cat([torch.full_like(shown[:, :1], self.start), shown[:, :-1]], dim=1)
-        hidden, _ = self.go_on(self.read(source), source.mask, inputs, None)
+        hidden = self._states(source, inputs)
         found = torch.zeros(targets.shape, dtype=torch.float32, device=targets.device)
         logits = self.say(hidden[asked]).float()
         found[asked] = nn.functional.cross_entropy(logits, targets[asked], reduction="none")

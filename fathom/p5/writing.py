@@ -10,6 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from fathom.p5.decoding import SideBySide
 from fathom.p5.network import TextToText
 from fathom.settings import Settings
 
@@ -53,18 +54,16 @@ def write(
     rows, beams, groups = len(read), settings.beams, settings.groups
     each = beams // groups
     first = torch.full((rows, 1), network.start, device=read.device)
-    hidden, cache = network.go_on(read, mask, first, None)
-    parent = torch.arange(rows, device=read.device).repeat_interleave(beams)
-    cache.reorder_cache(parent)
-    hidden, read, mask = hidden[parent], read[parent], mask[parent]
+    decoder = SideBySide(network, read, mask)
+    hidden = decoder.go_on(first[:, None].expand(-1, beams, -1))
     # Of each group one beam begins: the others would write the same.
     scores = torch.full((rows, groups, each), -torch.inf, dtype=torch.float64, device=read.device)
     scores[:, :, 0] = 0.0
     texts = torch.empty(rows, groups, each, 0, dtype=torch.int64, device=read.device)
     best: list[tuple[float, list[int]]] = [(-float("inf"), []) for _ in range(rows)]
     for length in range(settings.longest + 1):
-        logits = network.say(hidden[:, -1]).double()
-        logits[:, [network.start, *barred]] = -torch.inf
+        logits = network.say(hidden).double()
+        logits[..., [network.start, *barred]] = -torch.inf
         logprobs = logits.log_softmax(dim=-1).view(rows, groups, each, -1)
         if settings.repetition > 1.0 and length:
             written = torch.zeros_like(logprobs, dtype=torch.bool).scatter_(-1, texts, True)
@@ -95,9 +94,7 @@ def write(
         texts = torch.cat([kept, tokens.view(rows, beams, 1)], dim=2).view(rows, groups, each, length + 1)
         if _nothing_better(best, scores, settings.longest):
             break
-        moved = (parents.view(rows, beams) + torch.arange(rows, device=read.device)[:, None] * beams).flatten()
-        cache.reorder_cache(moved)
-        hidden, cache = network.go_on(read[moved], mask[moved], tokens.view(-1, 1), cache)
+        hidden = decoder.go_on(tokens.view(rows, beams, 1), parents.view(rows, beams))
     return [text for _, text in best]
 
 
