@@ -71,6 +71,16 @@ def drawn(cases: Sequence[Case], n_items: int, *, negatives: int, seed: int) -> 
     return lists
 
 
+def shortened(listed: Sequence[int], target: int, most: int) -> tuple[int, ...]:
+    """The first items of a list, `most` of them, the target among them as it stands among all.
+
+    >>> shortened((4, 7, 2, 9), 9, 2), shortened((4, 7, 2, 9), 4, 2), shortened((4, 7), 5, 1)
+    ((4, 9), (4, 7), (4,))
+    """
+    others = [item for item in listed if item != target][: most - (target in listed)]
+    return tuple(item for item in listed if item == target or item in others)
+
+
 def random_items(cases: Sequence[Case], n_items: int, size: int, *, seed: int) -> Lists:
     """Of each case so many items in a drawn order, or all there are; who else is asked changes nothing."""
     lists = {}

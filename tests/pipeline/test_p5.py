@@ -39,7 +39,7 @@ RECIPE: dict[str, object] = {
         "network": {"width": 32, "vocabulary": 400, "dropout": 0.0},
         "identifiers": {"clusters": 3, "leaf": 4, "levels": 2, "codes": 4},
         "sentences": {"latest": 4, "review_words": 20},
-        "templates": ["continuation", "sequential", "rating", "direct", "explanation", "review"],
+        "templates": ["continuation", "sequential", "rating", "direct", "explanation", "review", "titles"],
         "sampling": {
             "continuation": {"next": 2},
             "sequential": {"next": 1, "candidates": 1, "taken": 1},
@@ -47,9 +47,10 @@ RECIPE: dict[str, object] = {
             "rating": {"stars": 2, "stars-right": 0.1, "liked": 0.3},
             "explanation": {"explanation": 2},
             "review": {"headline": 0.2, "review-stars": 0.2},
+            "titles": {"candidates": 0.2},
         },
         "candidates": 5,
-        "candidate_titles": 5,
+        "candidate_titles": 3,
         "fit": {"epochs": 12, "batch_size": 32, "learning_rate": 0.01, "optimizer": "muon", "average": 0.99, "validate_every": 12},
     },
     "rows": {
@@ -64,6 +65,7 @@ RECIPE: dict[str, object] = {
         "sequential-13",
         "sequential-7",
         "sequential-11",
+        "titles-1",
         "rating-2",
         "rating-3",
         "rating-9",
@@ -135,6 +137,7 @@ def test_each_task_has_its_figures(results: Results) -> None:
         "sequential-7/recall@1",
         "sequential-7/ndcg@5",
         "sequential-11/accuracy",
+        "titles-1/ndcg@1",
         "rating-2/rmse",
         "rating-2/rmse_words",
         "rating-2/unreadable",
@@ -153,6 +156,7 @@ def test_each_task_has_its_figures(results: Results) -> None:
         assert name in row.metrics, name
     assert row.metrics["rmse"] == row.metrics["rating-2/rmse"], "the first template that asks for stars is what the column shows"
     assert row.metrics["rmse"] < 0.7 * results.row("global-mean").metrics["rmse"], "a title tells its stars"  # type: ignore[union-attr]
+    assert "titles-1/ndcg@5" not in row.metrics, "of titles fewer are offered: three"
     assert results.row("popularity").metrics["sequential-7/recall@1"] < 0.6  # type: ignore[union-attr]
 
 

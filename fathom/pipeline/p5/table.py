@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console, RenderableType
 
 from fathom.contracts import Rater, Recommender
+from fathom.data.candidates import Lists, shortened
 from fathom.evaluation.compare import compare
 from fathom.evaluation.cost import peak_megabytes
 from fathom.evaluation.evaluate import Evaluation, evaluate
@@ -26,7 +27,7 @@ from fathom.p5.model import P5
 from fathom.p5.moments import Moments
 from fathom.p5.nearest import NearestReview
 from fathom.p5.sentences import Moment, Sentences, can_say
-from fathom.p5.templates import Asks
+from fathom.p5.templates import Asks, Template
 from fathom.pipeline.p5.answers import Sentenced, Task, answer, figures_of, texts_of
 from fathom.pipeline.p5.recipe import P5Recipe
 from fathom.pipeline.p5.view import answer_view
@@ -86,7 +87,7 @@ class P5Table(SequentialTable):
 
     @property
     def pairs(self) -> Sequence[tuple[str, str]]:  # type: ignore[override]
-        """Named models with the floor; each row with all of them, with the row before it, and with itself in other words."""
+        """Named models with the floor; each row with all of them, with every row before it, and with itself in other words."""
         rows = list(self.recipe.rows)
         named = [(name, "popularity") for name in self.models if name != "popularity" and "popularity" in self.models]
         beside = [(row, model) for row in rows for model in self.models]
@@ -153,8 +154,15 @@ class P5Table(SequentialTable):
         """A template and the test cases of which it can be said."""
         template, moments = self.recipe.templates[name], self.work.moments.of(self.work.test_cases)
         said = [moment for moment in moments if can_say(template, moment)]
-        lists = self.work.lists if template.asks in ("candidates", "taken") else {}
+        lists = self._lists(template) if template.asks in ("candidates", "taken") else {}
         return Task(template, said, lists, self.recipe.headlines if template.asks == "headline" else self.recipe.writing)
+
+    def _lists(self, template: Template) -> Lists:
+        """The candidates that the template offers: all that are stored, or, where they are titles, as many of them as it was trained on."""
+        if "candidate_titles" not in template.slots:
+            return self.work.lists
+        most = self.recipe.p5.candidate_titles
+        return {case.user: shortened(self.work.lists[case.user], case.target, most) for case in self.work.test_cases}
 
     def _elsewhere(self, name: str) -> Task:
         """A template and the other catalogue's test cases: of strangers, for whom its numbers would be other people's."""
@@ -172,9 +180,8 @@ class P5Table(SequentialTable):
 
     def _among(self, model: str, name: str, path: Path) -> None:
         """A named model puts the same candidates in order."""
-        del name
-        scorer = model_of(model).load(self.work.folder(model))
-        evaluate(Among(scorer, self.work.lists), self.work.test_cases, depth=self.recipe.negatives + 1).save(path)
+        scorer, lists = model_of(model).load(self.work.folder(model)), self._lists(self.recipe.templates[name])
+        evaluate(Among(scorer, lists), self.work.test_cases, depth=max(map(len, lists.values()))).save(path)
 
     @cached_property
     def _raters(self) -> Mapping[str, Rater]:
@@ -263,9 +270,8 @@ class P5Table(SequentialTable):
             return super().trace(name, case, tokens=tokens)
         template = self.recipe.templates[chosen or self.recipe.ranks_by]
         [moment] = self.work.moments.of([case])
-        return list(
-            answer_view(self.work.row(row), template, moment, self.work.lists if template.asks == "candidates" else {}, tokens=tokens)
-        )
+        lists = self._lists(template) if template.asks == "candidates" else {}
+        return list(answer_view(self.work.row(row), template, moment, lists, tokens=tokens))
 
 
 def _with(row: Row, name: str, means: Mapping[str, float], low: Mapping[str, float], high: Mapping[str, float], *, first: bool) -> Row:
