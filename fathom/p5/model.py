@@ -1,8 +1,7 @@
 """One text-to-text network that answers every template: it ranks, chooses, judges, rates and writes."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +23,7 @@ from fathom.p5.sentences import Draw, Moment, Sentences, SentenceSettings
 from fathom.p5.templates import Template
 from fathom.p5.writing import WritingSettings, write
 from fathom.prompting.ratings import expected_rating
-from fathom.recommenders.weights import put_weights, read_facts, read_tensors
+from fathom.recommenders.weights import put_weights, read_facts, read_tensors, recorded
 from fathom.records import PAD, Catalog, Ints, Ranking
 from fathom.settings import Settings
 
@@ -35,7 +34,7 @@ BEAM_ROWS = 1024
 
 
 class P5Settings(Settings):
-    """What one P5 is, and what it is trained on."""
+    """What one P5 is."""
 
     identifiers: IdentifierSettings = IdentifierSettings()
     """What items are called."""
@@ -73,8 +72,7 @@ class P5:
         self.settings = settings
         self.features = tuple(features)
         self.n_items = len(sentences.ids)
-        self.unproven = 0
-        """Lists of which it was not proven that nothing better was let go, since this was made."""
+        self._beams: dict[str, ConstrainedBeam] = {}
 
     # What it answers -------------------------------------------------------------------------------------------------------------
 
@@ -86,10 +84,15 @@ class P5:
         for asked in self._asked(template, moments, [Draw()] * len(moments), rows=max(1, BEAM_ROWS // beams)):
             forbidden = [exclude[place] for place in asked.places.tolist()]
             told = beam.top(
-                self._read(asked.source), asked.source.mask, asked.given, k, beams=beams, forbidden=forbidden, exact=self.settings.exact
+                self.network.read(asked.source),
+                asked.source.mask,
+                asked.given,
+                k,
+                beams=beams,
+                forbidden=forbidden,
+                exact=self.settings.exact,
             )
             found.items[asked.places], found.scores[asked.places] = told.ranking.items, told.ranking.scores
-            self.unproven += int((~told.exact).sum())
         return found
 
     @torch.inference_mode()
@@ -103,7 +106,7 @@ class P5:
             listed = [lists[place] for place in asked.places.tolist()]
             forbidden = [everybody.difference(one) for one in listed]
             told = beam.top(
-                self._read(asked.source), asked.source.mask, asked.given, longest, beams=longest, forbidden=forbidden, exact=True
+                self.network.read(asked.source), asked.source.mask, asked.given, longest, beams=longest, forbidden=forbidden, exact=True
             )
             for row, place in enumerate(asked.places.tolist()):
                 scores = dict(zip(told.ranking.items[row].tolist(), told.ranking.scores[row].tolist(), strict=True))
@@ -120,7 +123,7 @@ class P5:
         for asked in self._asked(template, moments, draws, rows=BEAM_ROWS):
             shared = torch.tensor([yes[:same]] * len(asked.given), dtype=torch.int64, device=asked.given.device)
             tokens = torch.cat([asked.given, shared.view(len(asked.given), same)], dim=1)
-            hidden = SideBySide(self.network, self._read(asked.source), asked.source.mask).go_on(tokens[:, None])[:, 0]
+            hidden = SideBySide(self.network, self.network.read(asked.source), asked.source.mask).go_on(tokens[:, None])[:, 0]
             pair = self.network.say(hidden)[:, ends].double().cpu()
             found[asked.places] = pair.softmax(dim=1)[:, 0].numpy()
         return found
@@ -137,7 +140,7 @@ class P5:
         for asked in self._asked(template, moments, [Draw()] * len(moments), rows=BEAM_ROWS // len(scale)):
             nobody: list[Collection[int]] = [()] * len(asked.places)
             told = beam.top(
-                self._read(asked.source), asked.source.mask, asked.given, len(scale), beams=len(scale), forbidden=nobody, exact=True
+                self.network.read(asked.source), asked.source.mask, asked.given, len(scale), beams=len(scale), forbidden=nobody, exact=True
             )
             for row, place in enumerate(asked.places.tolist()):
                 values = [scale[which - 1] for which in told.ranking.items[row].tolist()]
@@ -149,7 +152,7 @@ class P5:
         """Of each the text that is written as the answer."""
         found = [""] * len(moments)
         for asked in self._asked(template, moments, [Draw()] * len(moments), rows=max(1, BEAM_ROWS // settings.beams)):
-            read, mask = self._read(asked.source), asked.source.mask
+            read, mask = self.network.read(asked.source), asked.source.mask
             barred = [self.lexicon.pad, *self.lexicon.of_ids]
             texts = write(self.network, read, mask, end=self.lexicon.end, barred=barred, settings=settings)
             for place, tokens in zip(asked.places.tolist(), texts, strict=True):
@@ -176,24 +179,13 @@ class P5:
                 found.append(_Asked(places, batch.to(device), starts.to(device)))
         return found
 
-    def _read(self, source: Padded) -> torch.Tensor:
-        return self.network.read(source)
-
     def _beam(self, answer: str) -> ConstrainedBeam:
-        """The beam over what items are called in an answer: their ids, or their titles."""
-        return self._beams[answer]()
-
-    @cached_property
-    def _beams(self) -> Mapping[str, Callable[[], ConstrainedBeam]]:
-        made: dict[str, ConstrainedBeam] = {}
-
-        def beam(answer: str, texts: Sequence[str]) -> ConstrainedBeam:
-            if answer not in made:
-                sequences = Identifiers([(text,) for text in texts]).sequences(self.lexicon)
-                made[answer] = ConstrainedBeam(self.network, TitleTrie(sequences))
-            return made[answer]
-
-        return {"item": lambda: beam("item", self.sentences.ids), "title": lambda: beam("title", self.sentences.titles)}
+        """The beam over what items are called in an answer: their ids, or their titles; each is made once."""
+        if answer not in self._beams:
+            texts = self.sentences.ids if answer == "item" else self.sentences.titles
+            sequences = Identifiers([(text,) for text in texts]).sequences(self.lexicon)
+            self._beams[answer] = ConstrainedBeam(self.network, TitleTrie(sequences))
+        return self._beams[answer]
 
     # How it is kept --------------------------------------------------------------------------------------------------------------
 
@@ -219,7 +211,7 @@ class P5:
     def load(cls, folder: Path, catalog: Catalog, people: Sequence[str]) -> "P5":
         """The model saved in `folder`, for the catalogue that it was trained on; another one is a `ModelError`."""
         facts = read_facts(folder, cls.kind)
-        settings = P5Settings.model_validate(facts["settings"])
+        settings = recorded(facts, P5Settings, folder)
         ids = [str(text) for text in cast(list[Json], facts["ids"])]
         if len(ids) != catalog.n_items:
             raise ModelError(f"{folder}: it knows {len(ids):,} items, and this catalogue has {catalog.n_items:,}: train it again")

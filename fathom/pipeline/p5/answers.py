@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,9 @@ import numpy.typing as npt
 from fathom.evaluation.evaluate import Evaluation, evaluate
 from fathom.evaluation.judged import Judged
 from fathom.evaluation.ratings import Ratings
+from fathom.evaluation.rows import make_row
 from fathom.evaluation.texts import Texts
+from fathom.files import read_json, write_json
 from fathom.p5.model import P5
 from fathom.p5.sentences import Draw, Moment
 from fathom.p5.templates import Asks, Template
@@ -81,14 +84,11 @@ def _choose(model: P5, task: Task, path: Path) -> None:
 
 def chosen_figures(path: Path, liked: float, seed: int) -> tuple[Figures, float]:
     """Metrics of lists of candidates; and seconds."""
-    from fathom.evaluation.rows import make_row
-
     del liked
     evaluation = Evaluation.load(path)
     row = make_row("", evaluation, seed=seed)
     names = [name for name in row.metrics if name.startswith(("ndcg", "recall", "mrr"))]
-    hit = float((evaluation.ranks == 1).mean())
-    means = {name: row.metrics[name] for name in names} | {"recall@1": hit}
+    means = {name: row.metrics[name] for name in names}
     return (means, {name: row.low[name] for name in names}, {name: row.high[name] for name in names}), evaluation.seconds
 
 
@@ -101,8 +101,9 @@ def _take(model: P5, task: Task, path: Path) -> None:
 def _right(model: P5, task: Task, path: Path) -> None:
     """Of the stars that were given, and of other ones, whether they are right."""
     others = [[value for value in model.sentences.scale if value != moment.stars] for moment in task.moments]
-    wrong = [values[place % len(values)] for place, values in enumerate(others)]
-    _verdicts(model, task, path, [Draw(stars=stars, right=False) for stars in wrong])
+    # Where the scale has one value there is no wrong one to propose: the right one is then what is asked twice.
+    wrong = [Draw(stars=values[place % len(values)], right=False) if values else Draw() for place, values in enumerate(others)]
+    _verdicts(model, task, path, wrong)
 
 
 def _verdicts(model: P5, task: Task, path: Path, against: Sequence[Draw]) -> None:
@@ -130,32 +131,33 @@ def judged_figures(path: Path, liked: float, seed: int) -> tuple[Figures, float]
 
 
 def _rate(model: P5, task: Task, path: Path) -> None:
-    """By the expectation over the scale; beside it, in a file of its own, by what is written, where an unreadable word is the mean."""
+    """By the expectation over the scale; beside it, in files of their own, by what is written, where an unreadable word is the mean.
+
+    The file at `path`, by which it is known that the row was asked, comes last.
+    """
     users = np.array([moment.case.user for moment in task.moments], dtype=np.int64)
     given = np.array([moment.stars for moment in task.moments])
-    began = time.perf_counter()
-    expected = model.stars(task.template, task.moments)
-    Ratings(users, expected, given).save(path, seconds=time.perf_counter() - began)
     scale, began = model.sentences.scale, time.perf_counter()
+    expected = model.stars(task.template, task.moments)
+    words_began = time.perf_counter()
     words = model.write(task.template, task.moments, WritingSettings(shortest=0, longest=8))
     read = [read_rating(word, lowest=scale[0], best=scale[-1]) for word in words]
     known = [one for one in read if one is not None]
     mean = float(np.mean(known)) if known else float(np.mean(scale))
     told = np.array([mean if one is None else one for one in read])
-    Ratings(users, told, given).save(_beside(path, "words"), seconds=time.perf_counter() - began)
-    Judged(users, np.array([float(one is None) for one in read]), np.zeros(len(read), dtype=np.bool_)).save(
-        _beside(path, "unreadable"), seconds=0.0
-    )
+    write_json(_unreadable(path), {"unreadable": (len(read) - len(known)) / len(read)})
+    Ratings(users, told, given).save(_in_words(path), seconds=time.perf_counter() - words_began)
+    Ratings(users, expected, given).save(path, seconds=words_began - began)
 
 
 def rated_figures(path: Path, liked: float, seed: int) -> tuple[Figures, float]:
     """RMSE, MAE and AUC; the same by what is written, and the share of it that could not be read; and seconds."""
     ratings, seconds = Ratings.load(path)
     means, low, high = ratings.figures(liked=liked, seed=seed)
-    if (words := _beside(path, "words")).is_file():
-        written, _, _ = Ratings.load(words)[0].figures(liked=liked, seed=seed)
-        means |= {f"{name}_words": written[name] for name in ("rmse", "mae")}
-        means["unreadable"] = float(Judged.load(_beside(path, "unreadable"))[0].foretold.mean())
+    if _in_words(path).is_file():  # raters write nothing
+        written, _, _ = Ratings.load(_in_words(path))[0].figures(liked=liked, seed=seed)
+        told = cast(dict[str, float], read_json(_unreadable(path)))
+        means |= {f"{name}_words": written[name] for name in ("rmse", "mae")} | told
     return (means, low, high), seconds
 
 
@@ -186,8 +188,12 @@ def written_figures(path: Path, liked: float, seed: int) -> tuple[Figures, float
     return texts.figures(seed=seed), seconds
 
 
-def _beside(path: Path, word: str) -> Path:
-    return path.with_name(f"{path.stem}.{word}.parquet")
+def _in_words(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.words.parquet")
+
+
+def _unreadable(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.words.json")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from rich.console import Console, RenderableType
 
 from fathom.contracts import Rater, Recommender
@@ -28,6 +29,7 @@ from fathom.p5.moments import Moments
 from fathom.p5.nearest import NearestReview
 from fathom.p5.sentences import Moment, Sentences, can_say
 from fathom.p5.templates import Asks, Template
+from fathom.p5.writing import WritingSettings
 from fathom.pipeline.p5.answers import Sentenced, Task, answer, figures_of, texts_of
 from fathom.pipeline.p5.recipe import P5Recipe
 from fathom.pipeline.p5.view import answer_view
@@ -75,7 +77,7 @@ class P5Table(SequentialTable):
     @property
     def shown(self) -> Sequence[str]:  # type: ignore[override]
         """What a terminal shows: rankings first, then of each kind of task that somebody was asked the figure that it is known by."""
-        kinds = {self.recipe.templates[name].asks for name in self.recipe.asked}
+        kinds = {self.recipe.templates[name].asks for name in self._tasks if self._answered(name)}
         more = [("rmse", RATED), ("mae", RATED), ("rouge-l", WRITTEN), ("bleu-4", WRITTEN)]
         return ["ndcg@10", "recall@10", *(name for name, asks in more if kinds & asks)]
 
@@ -155,7 +157,11 @@ class P5Table(SequentialTable):
         template, moments = self.recipe.templates[name], self.work.moments.of(self.work.test_cases)
         said = [moment for moment in moments if can_say(template, moment)]
         lists = self._lists(template) if template.asks in ("candidates", "taken") else {}
-        return Task(template, said, lists, self.recipe.headlines if template.asks == "headline" else self.recipe.writing)
+        return Task(template, said, lists, self._writing(template))
+
+    def _writing(self, template: Template) -> WritingSettings:
+        """How its answer is written."""
+        return self.recipe.headlines if template.asks == "headline" else self.recipe.writing
 
     def _lists(self, template: Template) -> Lists:
         """The candidates that the template offers: all that are stored, or, where they are titles, as many of them as it was trained on."""
@@ -217,7 +223,7 @@ class P5Table(SequentialTable):
             asks = self.recipe.templates[name].asks
             for model, path in self._answered(name).items():
                 (means, low, high), seconds = figures_of(asks, path, liked=self._liked, seed=self.recipe.seed)
-                users = len(self.work.test_cases)
+                users = pl.scan_parquet(path).select(pl.len()).collect().item()
                 row = found.get(model) or Row(model=model, metrics={}, users=users, seconds=seconds, peak_mb=peak_megabytes())
                 found[model] = _with(row, name, means, low, high, first=name == self._first(RATED if asks in RATED else WRITTEN))
             if name == self._first({asks}):
@@ -271,7 +277,7 @@ class P5Table(SequentialTable):
         template = self.recipe.templates[chosen or self.recipe.ranks_by]
         [moment] = self.work.moments.of([case])
         lists = self._lists(template) if template.asks == "candidates" else {}
-        return list(answer_view(self.work.row(row), template, moment, lists, tokens=tokens))
+        return list(answer_view(self.work.row(row), template, moment, lists, writing=self._writing(template), tokens=tokens))
 
 
 def _with(row: Row, name: str, means: Mapping[str, float], low: Mapping[str, float], high: Mapping[str, float], *, first: bool) -> Row:

@@ -17,7 +17,7 @@ SHOWN = 10
 
 
 def answer_view(
-    model: P5, template: Template, moment: Moment, lists: Mapping[int, Sequence[int]], *, tokens: bool
+    model: P5, template: Template, moment: Moment, lists: Mapping[int, Sequence[int]], *, writing: WritingSettings, tokens: bool
 ) -> Iterator[RenderableType]:
     """The question, what of the answer is given, and what the model answers; with `tokens` how the question is read."""
     draw = Draw(tuple(lists.get(moment.case.user, ())))
@@ -32,10 +32,10 @@ def answer_view(
         yield Rule(Text("given of the answer"), align="left", style="cyan")
         yield Text(given)
     yield Rule(Text("answer"), align="left", style="cyan")
-    yield from _answer(model, template, moment, draw)
+    yield from _answer(model, template, moment, draw, writing)
 
 
-def _answer(model: P5, template: Template, moment: Moment, draw: Draw) -> Iterator[RenderableType]:
+def _answer(model: P5, template: Template, moment: Moment, draw: Draw, writing: WritingSettings) -> Iterator[RenderableType]:
     if template.asks in ("next", "candidates"):
         if template.asks == "next":
             ranking = model.rank(template, [moment], SHOWN, exclude=[moment.case.history])
@@ -53,6 +53,6 @@ def _answer(model: P5, template: Template, moment: Moment, draw: Draw) -> Iterat
     elif template.answer == "verdict":
         yield Text(f"{model.judge(template, [moment], [draw])[0]:.0%} for '{template.verdicts[0]}'")
     else:
-        [text] = model.write(template, [moment], WritingSettings())
+        [text] = model.write(template, [moment], writing)
         yield Text(text, style=THOUGHT)
         yield Text(f"the person wrote: {moment.headline if template.asks == 'headline' else moment.explanation}", style=QUIET)
