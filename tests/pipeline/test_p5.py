@@ -25,7 +25,7 @@ from fathom.pipeline.methods import recipe_at
 from fathom.pipeline.p5.answers import SentencedRater, Task, answer
 from fathom.pipeline.p5.recipe import P5Recipe
 from fathom.pipeline.p5.workshop import P5Workshop
-from fathom.records import Catalog
+from fathom.records import Catalog, Interactions
 from fathom.training.run import Run
 
 pytestmark = pytest.mark.slow
@@ -237,6 +237,22 @@ def test_the_terminal_recommends_traces_and_reports(work: P5Workshop) -> None:
     assert "the person wrote" in told("trace", folder, "--model", "p5-collaborative@explanation-9")
     assert (folder / "report.html").is_file()
     assert "report.html" in told("report", folder)
+
+
+def test_tasks_that_a_log_says_nothing_of_are_told_and_have_no_column(tmp_path: Path) -> None:
+    """No rating, no review: what asks for them is asked of nobody, and the rest of the table is there."""
+    log = ring()
+    Dataset("bare", catalogue(), Interactions(log.users, log.offsets, log.items)).save(tmp_path / "bare")
+    common = RECIPE["p5"]
+    assert isinstance(common, dict)
+    small = common | {"templates": ["continuation", "rating", "explanation"], "sampling": {"continuation": {"next": 1}}}
+    small |= {"fit": common["fit"] | {"epochs": 1}}
+    changes = {"p5": small, "rows": {"p5": {}}, "asked": ["rating-2", "explanation-1"], "elsewhere": None, "elsewhere_asked": []}
+    said = ran(written(tmp_path, source={"name": str(tmp_path / "bare")}, **changes), tmp_path / "run")
+    assert "rating-2: no test event says what it needs, so nobody is asked by it" in said
+    assert "NDCG@10" in said
+    assert "RMSE" not in said
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_a_template_file_of_ones_own_is_trained_and_asked(tmp_path: Path) -> None:
