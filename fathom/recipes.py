@@ -122,7 +122,7 @@ def _explain(path: Path, places: Mapping[KeyPath, str], kind: type[Settings], de
     place = next((places[keys[:end]] for end in range(len(keys), 0, -1) if keys[:end] in places), str(path))
     name = ".".join(keys)
     if detail["type"] == "extra_forbidden":
-        known = _fields_below(kind, keys[:-1])
+        known = fields_below(kind, keys[:-1])
         return f"{place}: unknown setting '{name}'{suggestion(keys[-1], known)}"
     if detail["type"] == "missing":
         return f"{place}: the setting '{name}' is missing"
@@ -130,7 +130,7 @@ def _explain(path: Path, places: Mapping[KeyPath, str], kind: type[Settings], de
     return f"{place}: {name or 'recipe'}: {message} (given: {detail['input']!r})" if keys else f"{place}: {message}"
 
 
-def _fields_below(kind: type[BaseModel], keys: KeyPath) -> list[str]:
+def fields_below(kind: type[BaseModel], keys: KeyPath) -> list[str]:
     """The field names of the settings class that stands at `keys` below `kind`; a union's members all count."""
     kinds: list[type[BaseModel]] = [kind]
     for key in keys:

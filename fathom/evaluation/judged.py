@@ -5,11 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
-from fathom.errors import DataError
+from fathom.evaluation.answered import load_answers, save_answers
 from fathom.evaluation.compare import interval
-from fathom.files import written_aside
 from fathom.metrics import area_under_curve
 from fathom.records import Ints
 
@@ -27,19 +25,13 @@ class Judged:
 
     def save(self, path: Path, *, seconds: float) -> None:
         """Write one Parquet row a verdict, whole or not at all; what it took stands in each."""
-        told = {"user": self.users, "foretold": self.foretold, "true": self.true, "seconds": seconds / max(len(self.users), 1)}
-        with written_aside(path) as aside:
-            pl.DataFrame(told).write_parquet(aside)
+        save_answers(path, {"user": self.users, "foretold": self.foretold, "true": self.true}, seconds=seconds)
 
     @staticmethod
     def load(path: Path) -> "tuple[Judged, float]":
         """What `save` wrote, and the seconds; another file is a `DataError`."""
-        try:
-            frame = pl.read_parquet(path)
-            found = Judged(frame["user"].to_numpy(), frame["foretold"].to_numpy(), frame["true"].to_numpy())
-            return found, float(frame["seconds"].sum())
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise DataError(f"{path}: no verdicts as Fathom writes them ({error})") from error
+        frame, seconds = load_answers(path, ("user", "foretold", "true"), "verdicts")
+        return Judged(frame["user"].to_numpy(), frame["foretold"].to_numpy(), frame["true"].to_numpy()), seconds
 
     def figures(self, *, seed: int = 0) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
         """The accuracy of taking what is likelier than not, its 95 % interval, the share of the commoner truth, and the AUC."""

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from fathom.errors import DataError
+from fathom.evaluation.answered import load_answers, save_answers
 from fathom.evaluation.compare import interval
-from fathom.files import written_aside
 from fathom.metrics import area_under_curve
 from fathom.records import Ints
 
@@ -32,21 +31,13 @@ class Ratings:
 
     def save(self, path: Path, *, seconds: float) -> None:
         """Write one Parquet row a case, whole or not at all; what it took stands in each."""
-        frame = pl.DataFrame(
-            {"user": self.users, "foretold": self.foretold, "given": self.given, "seconds": seconds / max(len(self.users), 1)}
-        )
-        with written_aside(path) as aside:
-            frame.write_parquet(aside)
+        save_answers(path, {"user": self.users, "foretold": self.foretold, "given": self.given}, seconds=seconds)
 
     @staticmethod
     def load(path: Path) -> tuple["Ratings", float]:
         """What `save` wrote, and the seconds; another file is a `DataError`."""
-        try:
-            frame = pl.read_parquet(path)
-            found = Ratings(frame["user"].to_numpy(), frame["foretold"].to_numpy(), frame["given"].to_numpy())
-            return found, float(frame["seconds"].sum())
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise DataError(f"{path}: no ratings as Fathom writes them ({error})") from error
+        frame, seconds = load_answers(path, ("user", "foretold", "given"), "ratings")
+        return Ratings(frame["user"].to_numpy(), frame["foretold"].to_numpy(), frame["given"].to_numpy()), seconds
 
     @property
     def squared(self) -> Numbers:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from fathom.errors import DataError, MissingExtraError
+from fathom.evaluation.answered import load_answers, save_answers
 from fathom.evaluation.compare import interval
-from fathom.files import written_aside
 from fathom.records import Ints
 
 Numbers = npt.NDArray[np.float64]
@@ -37,19 +36,14 @@ class Texts:
     def save(self, path: Path, *, seconds: float) -> None:
         """Write one Parquet row a case, whole or not at all; what it took stands in each."""
         columns = {"user": self.users, "written": self.written, "reference": self.references, "feature": self.features}
-        frame = pl.DataFrame(columns).with_columns(seconds=pl.lit(seconds / max(len(self.users), 1)))
-        with written_aside(path) as aside:
-            frame.write_parquet(aside)
+        save_answers(path, columns, seconds=seconds)
 
     @staticmethod
     def load(path: Path) -> "tuple[Texts, float]":
         """What `save` wrote, and the seconds; another file is a `DataError`."""
-        try:
-            frame = pl.read_parquet(path)
-            written, references, features = (tuple(frame[name].to_list()) for name in ("written", "reference", "feature"))
-            return Texts(frame["user"].to_numpy(), written, references, features), float(frame["seconds"].sum())
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise DataError(f"{path}: no texts as Fathom writes them ({error})") from error
+        frame, seconds = load_answers(path, ("user", "written", "reference", "feature"), "texts")
+        written, references, features = (tuple(frame[name].to_list()) for name in ("written", "reference", "feature"))
+        return Texts(frame["user"].to_numpy(), written, references, features), seconds
 
     def rouge(self) -> dict[str, Numbers]:
         """Name -> (n,) F-measure of each text against its reference."""

@@ -35,8 +35,7 @@ def make_dataset(work: Workshop) -> None:
             built.oracle.save(work.folder("oracle"))
         (built.dataset if cut is None else in_sessions(built.dataset, cut)).save(work.folder("dataset"))
     elif source is not None:
-        found = read(data_folder(source.name), priced=source.priced, repeats=source.repeats, reviews=source.reviews)
-        filtered(found, source, cut).save(work.folder("dataset"))
+        from_source(source, cut).save(work.folder("dataset"))
     console, split = Console(), work.split
     console.print(f"  {work.dataset.summary()}", highlight=False)
     unseen = np.mean([work.counts[case.target] == 0 for case in split.test]) if split.test else 0.0
@@ -47,6 +46,12 @@ def make_dataset(work: Workshop) -> None:
 def in_sessions(dataset: Dataset, cut: SessionSettings) -> Dataset:
     """Every session as a user of its own."""
     return sessions(dataset, gap=cut.gap, repeats=cut.repeats, longest=cut.longest, shortest=cut.shortest)
+
+
+def from_source(source: SourceSettings, cut: SessionSettings | None = None) -> Dataset:
+    """What the recipe names, after its filters."""
+    found = read(data_folder(source.name), priced=source.priced, repeats=source.repeats, reviews=source.reviews)
+    return filtered(found, source, cut)
 
 
 def filtered(dataset: Dataset, source: SourceSettings, cut: SessionSettings | None = None) -> Dataset:

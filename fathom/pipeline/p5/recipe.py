@@ -12,6 +12,7 @@ from fathom.p5.training import P5Training
 from fathom.p5.writing import WritingSettings
 from fathom.pipeline.recipe import SourceSettings
 from fathom.pipeline.sequential.recipe import SequentialRecipe
+from fathom.recipes import fields_below
 
 ELSEWHERE = "other-domain"
 """The family of templates that know things by what is said of them alone."""
@@ -78,7 +79,10 @@ class P5Recipe(SequentialRecipe):
                 found[name] = P5Training.model_validate(_over(common, row or {}))
             except ValidationError as error:
                 first = error.errors(include_url=False)[0]
-                where = ".".join(map(str, ("rows", name, *first["loc"])))
+                *above, last = map(str, first["loc"])
+                where = ".".join(("rows", name, *above, last))
+                if first["type"] == "extra_forbidden":
+                    raise ValueError(f"unknown setting '{where}'{suggestion(last, fields_below(P5Training, tuple(above)))}") from error
                 raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
         return found
 

@@ -8,11 +8,10 @@ from rich.console import Console
 
 from fathom.contracts import Validate
 from fathom.data import candidates
-from fathom.data.sources import read
 from fathom.p5.lessons import LessonPlan
 from fathom.p5.model import P5
 from fathom.p5.training import train
-from fathom.pipeline.groundwork import DATA, filtered
+from fathom.pipeline.groundwork import DATA, from_source
 from fathom.pipeline.judge import judge_all
 from fathom.pipeline.p5.answers import Sentenced
 from fathom.pipeline.p5.recipe import P5Recipe
@@ -20,7 +19,6 @@ from fathom.pipeline.p5.table import P5Table
 from fathom.pipeline.p5.workshop import P5Workshop
 from fathom.pipeline.sequential.stages import fits_of
 from fathom.pipeline.stages import Stage
-from fathom.pipeline.workshop import data_folder
 from fathom.training.processes import processes
 from fathom.training.sequential import figures
 
@@ -61,8 +59,7 @@ def make_elsewhere(work: P5Workshop) -> None:
     """The other catalogue after its filters."""
     source = work.recipe.elsewhere
     assert source is not None
-    found = read(data_folder(source.name), priced=source.priced, repeats=source.repeats, reviews=source.reviews)
-    dataset = filtered(found, source)
+    dataset = from_source(source)
     dataset.save(work.folder("elsewhere"))
     Console().print(f"  {dataset.summary()}", highlight=False)
 
