@@ -23,6 +23,12 @@ SHAPES: dict[str, tuple[int, int, int, int]] = {"tiny": (64, 2, 4, 256), "small"
 """Name -> width, layers of the encoder and of the decoder, heads, width inside; small and base as in T5 (arXiv:1910.10683)."""
 
 
+SPREAD = 0.05
+"""Standard deviation of new token and whole-word vectors. T5's own, 1, is made for an optimiser whose steps grow with what they move
+(Adafactor). AdamW's do not: items would stay as they were drawn for a whole epoch (docs/lab-notes.md). So that such vectors tell answers
+apart all the same, the last states are not scaled down before the product with them, as T5 does where the two tables are one."""
+
+
 class NetworkSettings(Settings):
     """Which text-to-text network it is."""
 
@@ -148,8 +154,9 @@ class TextToText(nn.Module):
 def build(settings: NetworkSettings, lexicon: Lexicon) -> TextToText:
     """The network that the settings name for this lexicon; drawn from torch's generator where it is new."""
     if settings.model in SHAPES:
-        config = _config(settings, lexicon)
-        return TextToText(T5ForConditionalGeneration(config), spread=config.initializer_factor)
+        t5 = T5ForConditionalGeneration(_config(settings, lexicon))
+        nn.init.normal_(t5.get_input_embeddings().weight, std=SPREAD)
+        return TextToText(t5, spread=SPREAD)
     if settings.width or settings.layers:
         told = f"and '{settings.model}' is a model of one's own: leave them out"
         raise ConfigError(f"width and layers shape models from random weights, {told}")
@@ -201,5 +208,6 @@ def _config(settings: NetworkSettings, lexicon: Lexicon) -> T5Config:
         "pad_token_id": lexicon.pad,
         "eos_token_id": lexicon.end,
         "decoder_start_token_id": lexicon.pad,
+        "scale_decoder_outputs": False,
     }
     return T5Config(**told)
