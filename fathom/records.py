@@ -245,6 +245,8 @@ class Ending(StrEnum):
     BAD_CALL = "bad_call"
     UNREADABLE = "unreadable"
     RETRIEVAL_FAILED = "retrieval_failed"
+    ABANDONED = "abandoned"
+    """Whoever had asked went away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,11 @@ class Dialogue:
         return tuple(dict.fromkeys(item for turn in self._turns for item in turn.shown))
 
     @property
+    def turns(self) -> Sequence[Turn]:
+        """The calls that were answered so far."""
+        return self._turns
+
+    @property
     def lists(self) -> tuple[tuple[int, ...], ...]:
         """The item lists so far, one a call."""
         return tuple(turn.shown for turn in self._turns)

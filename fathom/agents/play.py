@@ -5,9 +5,10 @@ it appended. Nothing that was written is ever decoded and encoded again.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from fathom.agents.remote_retrieval import RetrievalError
 from fathom.contracts import Conversation, Policy, Tool
 from fathom.data.titles import TitleIndex
 from fathom.errors import ModelError
-from fathom.records import Call, Case, Catalog, Choice, Ending, Episode, Reply, Tape, Written
+from fathom.records import Call, Case, Catalog, Choice, Ending, Episode, Reply, Tape, Turn, Written
 
 Finish: TypeAlias = Literal["written", "scored", "both"]
 """How an episode gets its list: the model writes it; or everything retrieved is ordered by the model's likelihood of
@@ -26,6 +27,18 @@ each title at the first place of the list, and the episode ends there; or it is 
 
 SPENT = (BEGIN_PREF, END_PREF, ANSWER_OPEN)
 """What a constrained model may not write when its calls are spent: it ends its line, and then its answer is opened for it."""
+
+
+class Listener(Protocol):
+    """Follows conversations while they are played."""
+
+    def turn(self, place: int, turn: Turn) -> None:
+        """Case `place` has got its answer from the retriever."""
+        ...
+
+    def gone(self, place: int) -> bool:
+        """Whether nobody waits for case `place` any more: it is left as it is."""
+        ...
 
 
 @dataclass(slots=True)
@@ -107,6 +120,7 @@ def play(
     finish: Finish = "written",
     titles: TitleIndex | None = None,
     progress: Callable[[int], None] | None = None,
+    listener: Listener | None = None,
 ) -> list[Episode]:
     """One finished episode per case, in the order of the cases; the same for every `batch_size` (0: what suits the policy).
 
@@ -124,19 +138,31 @@ def play(
         rows = [_opened(policy, case, catalog, titles, settings=settings) for case in chunk]
         seeds = [row_seed(seed, start + place) for place in range(len(chunk))]
         conversation = policy.converse([row.dialogue.opening for row in rows], temperature=temperature, seeds=seeds)
-        live = list(range(len(rows)))
+        live, heard = list(range(len(rows))), Counter[int]()
         while live:
             began = time.perf_counter()
             _turn(policy, conversation, retrieve, {place: rows[place] for place in live}, catalog=catalog, settings=settings, finish=finish)
             share = (time.perf_counter() - began) / len(live)
             for place in live:
                 rows[place].seconds += share
+            if listener is not None:
+                _tell(listener, {start + place: rows[place].dialogue for place in live}, heard)
             still = [place for place in live if rows[place].dialogue.ending is None]
             if progress is not None and len(still) < len(live):
                 progress(len(live) - len(still))
             live = still
         episodes += [row.episode() for row in rows]
     return episodes
+
+
+def _tell(listener: Listener, dialogues: Mapping[int, Dialogue], heard: Counter[int]) -> None:
+    """Tell of the turns beyond those that were `heard` of each case, and leave the conversations that nobody waits for."""
+    for place, dialogue in dialogues.items():
+        for turn in dialogue.turns[heard[place] :]:
+            listener.turn(place, turn)
+        heard[place] = len(dialogue.turns)
+        if dialogue.ending is None and listener.gone(place):
+            dialogue.fail(Ending.ABANDONED)
 
 
 def row_seed(seed: int, index: int) -> int:

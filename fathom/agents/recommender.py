@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from fathom.agents.play import Finish, play
+from fathom.agents.play import Finish, Listener, play
 from fathom.agents.protocol import ProtocolSettings
 from fathom.contracts import Policy, Recommender, Tool
 from fathom.data.titles import TitleIndex
@@ -44,8 +44,8 @@ class AgentRecommender:
         self._strict = strict
         self._progress = progress
 
-    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
-        """The k best item ids of each case, best first; `PAD` and -inf where there are fewer."""
+    def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True, listener: Listener | None = None) -> Ranking:
+        """The k best item ids of each case, best first; `PAD` and -inf where there are fewer. `listener` hears each turn at once."""
         self.episodes = tuple(
             play(
                 self._policy,
@@ -56,6 +56,7 @@ class AgentRecommender:
                 finish=self._finish,
                 titles=self._titles,
                 progress=self._progress,
+                listener=listener,
             )
         )
         fallback = None if self._strict else self._fallback

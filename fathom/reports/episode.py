@@ -24,6 +24,7 @@ ENDINGS = {
     Ending.BAD_CALL: "ended a call that it had not begun",
     Ending.UNREADABLE: "left no readable answer",
     Ending.RETRIEVAL_FAILED: "retrieval failed",
+    Ending.ABANDONED: "nobody waited for it",
 }
 """Every ending in words for people."""
 

@@ -9,7 +9,7 @@ from worlds import Scripted, ScriptedConversation, Shelves, asks, concludes, fil
 from fathom.agents.play import play, row_seed
 from fathom.agents.protocol import ANSWER_OPEN, BEGIN_ITEMS, BEGIN_PREF, END_PREF, ProtocolSettings
 from fathom.agents.remote_retrieval import RetrievalError
-from fathom.records import Call, Ending
+from fathom.records import Call, Ending, Turn
 
 FILMS = film_catalog()
 SETTINGS = ProtocolSettings(items_per_call=5)
@@ -267,3 +267,37 @@ def test_seconds_add_up_and_progress_is_told() -> None:
     episodes = play(Scripted(by_seed), Shelves(40), cases, FILMS, SETTINGS, batch_size=2, progress=finished.append)
     assert sum(finished) == 5
     assert all(episode.seconds > 0 for episode in episodes)
+
+
+class Listening:
+    """Keeps what it hears, and goes away from some cases after so many turns."""
+
+    def __init__(self, patience: dict[int, int] | None = None) -> None:
+        self.heard: list[tuple[int, str]] = []
+        self.patience = patience or {}
+
+    def turn(self, place: int, turn: Turn) -> None:
+        self.heard.append((place, turn.preference))
+
+    def gone(self, place: int) -> bool:
+        return place in self.patience and len([one for one, _ in self.heard if one == place]) >= self.patience[place]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 0])
+def test_a_listener_hears_every_turn_in_its_order(batch_size: int) -> None:
+    policy = Scripted(lambda prompt, seed: calls_then_list(3 if "Film 18" in prompt else 1))
+    cases = [film_case(history=(17,)), film_case(history=(18,)), film_case(history=(17,))]
+    listening = Listening()
+    heard = play(policy, Shelves(40), cases, FILMS, SETTINGS, batch_size=batch_size, listener=listening)
+    alone = play(policy, Shelves(40), cases, FILMS, SETTINGS)
+    assert [one.text for one in heard] == [one.text for one in alone], "listening changes nothing"
+    for place, episode in enumerate(heard):
+        assert [wish for one, wish in listening.heard if one == place] == [turn.preference for turn in episode.turns]
+
+
+def test_a_conversation_that_nobody_waits_for_is_left() -> None:
+    policy = Scripted(calls_then_list(5))
+    first, second = play(policy, Shelves(40), [film_case(), film_case()], FILMS, SETTINGS, listener=Listening({0: 2}))
+    assert (first.ending, len(first.turns), first.answer) == (Ending.ABANDONED, 2, ())
+    assert (second.ending, len(second.turns)) == (Ending.ANSWERED, 5)
+    assert policy.conversations[0].scripts[0], "nothing more was written for it"
