@@ -33,6 +33,13 @@ def load_one_of(path: Path, kinds: Mapping[str, type[SettingsType]], *, key: str
     return _checked(path, values, places, kinds[name])
 
 
+def from_words(words: Sequence[str], kind: type[SettingsType], *, option: str) -> SettingsType:
+    """The settings of class `kind` from words such as 'k=200', each of which stood behind `option` on the command line."""
+    values: dict[str, object] = {}
+    places = {_override(values, word, option=option): f"{option} {word}" for word in words}
+    return _checked(Path(option), values, places, kind)
+
+
 def dump(settings: Settings) -> str:
     """The settings as YAML, defaults written out; reading it back gives equal settings."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
@@ -98,21 +105,21 @@ def _note_lines(path: Path, node: yaml.MappingNode, above: KeyPath, lines: dict[
             _note_lines(path, value, here, lines)
 
 
-def _override(values: dict[str, object], override: str) -> KeyPath:
+def _override(values: dict[str, object], override: str, *, option: str = "--set") -> KeyPath:
     """Put one 'a.b=value' into the nested mapping; the value is read as YAML, never evaluated. Returns where it went."""
     name, equals, text = override.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"--set {override}: expected key.path=value, for example --set stage2.steps=10")
+        raise ConfigError(f"{option} {override}: expected key.path=value, for example --set stage2.steps=10")
     inner: object = values
     for key in keys[:-1]:
         inner = cast(dict[str, object], inner).setdefault(key, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {override}: '{key}' holds a single value, so nothing can be set below it")
+            raise ConfigError(f"{option} {override}: '{key}' holds a single value, so nothing can be set below it")
     try:
         cast(dict[str, object], inner)[keys[-1]] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not valid YAML; put it in quotes") from error
+        raise ConfigError(f"{option} {override}: the value is not valid YAML; put it in quotes") from error
     return tuple(keys)
 
 

@@ -156,7 +156,7 @@ def test_a_misspelled_data_set_and_a_wrong_set_are_told_as_they_were_given(
 
 
 @pytest.mark.parametrize(
-    "words", [["evaluate"], ["recommend", "--history", "a"], ["trace"], ["report"], ["export", "--to", "x"], ["serve", "retrieval"]]
+    "words", [["evaluate"], ["recommend", "--history", "a"], ["trace"], ["report"], ["export", "--to", "x"], ["lend", "retriever"]]
 )
 def test_a_folder_that_is_no_run_is_told(fathom: Shell, tmp_path: Path, words: list[str]) -> None:
     assert f"{tmp_path}: not the folder of a run" in fathom.refused(*words, tmp_path)

@@ -1,4 +1,4 @@
-"""Retrieval over HTTP: the client of `fathom serve retrieval`, for agents that play on other machines."""
+"""Retrieval over HTTP: the client of `fathom lend retriever`, for agents that play on other machines."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class RemoteRetriever:
 
     def check(self) -> None:
         """A `DataError` unless the service answers and has as many items as this catalogue; cheaper to know before anything is played."""
-        instead = "start  fathom serve retrieval RUN --training --host 0.0.0.0  there, or leave 'retrieval' out"
+        instead = "start  fathom lend retriever RUN --training --host 0.0.0.0  there, or leave 'retrieval' out"
         try:
             items = self._client.get(f"{self._url}/healthz").raise_for_status().json()["items"]
         except (self._httpx.HTTPError, self._httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
@@ -131,7 +131,7 @@ class RemoteRetriever:
         try:
             return kind.model_validate_json(response.text)
         except ValidationError as error:
-            raise DataError(f"{self._url} answered {response.text[:200]!r}: is it 'fathom serve retrieval'?") from error
+            raise DataError(f"{self._url} answered {response.text[:200]!r}: is it 'fathom lend retriever'?") from error
 
     def _post(self, path: str, body: object) -> httpx.Response:
         """The service's answer; server errors and lost connections are tried again, then raised."""

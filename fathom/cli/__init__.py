@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fathom.cli import data, rewards, serve
+from fathom.cli import data, lend, rewards
 from fathom.errors import FathomError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(rewards.app, name="rewards")
-app.add_typer(serve.app, name="serve")
+app.add_typer(lend.app, name="lend")
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a run, as made by 'fathom run'.", show_default=False)]
 Overrides = Annotated[list[str], typer.Option("--set", help="Change one setting: key.path=value. May be repeated.", show_default=False)]
@@ -164,6 +164,38 @@ def recommend(
     from fathom.pipeline.ask import recommend_to
 
     recommend_to(folder, history=history, preference=preference, model=model, k=k, approximate=approximate)
+
+
+@app.command()
+def serve(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, as made by 'fathom run'.", show_default=False)],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8_000,
+    model: ModelName = "",
+    state: Annotated[
+        str,
+        typer.Option(
+            help="Where feedback and conversations are kept: a file, or postgresql://USER@HOST/NAME where several services share it; "
+            "state.db in the first run's folder where not given.",
+            show_default=False,
+        ),
+    ] = "",
+    keys_variable: Annotated[
+        str,
+        typer.Option(help="Environment variable with the keys, separated by commas, of which callers must bring one.", show_default=False),
+    ] = "",
+    origin: Annotated[
+        list[str], typer.Option(help="Another site whose pages may call. May be repeated; none may where not given.", show_default=False)
+    ] = [],  # noqa: B006
+    limits: Annotated[
+        list[str],
+        typer.Option("--limit", help="Change one limit: k=200, waiting=1000, seconds=10 ... May be repeated.", show_default=False),
+    ] = [],  # noqa: B006
+) -> None:
+    """Serve runs over HTTP, with a page to try them: recommend, rate, chat, search, feedback. /docs lists the routes."""
+    from fathom.pipeline.serve import serve_runs
+
+    serve_runs(runs, host=host, port=port, model=model, state=state, keys_variable=keys_variable, origins=origin, limits=limits)
 
 
 @app.command()

@@ -16,6 +16,9 @@ Order: TypeAlias = Callable[[Sequence[Utterance], Sequence[int], Sequence[float]
 """Puts items in order for whoever has heard all that was said; what speaks for each of them so far is told. What it leaves out stays
 behind."""
 
+Rank: TypeAlias = Callable[[Wishes, Sequence[int], Sequence[int]], tuple[list[int], list[float]]]
+"""All items that satisfy the wishes and are not hidden, best first for whoever has this history, with what speaks for each."""
+
 KNOWN = 20
 """So many of the latest events of a history may be named as reasons."""
 
@@ -26,8 +29,10 @@ LOOKED_AT = 100
 class Assistant:
     """Answers what is said. What is shown satisfies every filter, and was not shown, seen, taken or turned down before."""
 
-    def __init__(self, shelves: Shelves, *, order: Order | None = None) -> None:
+    def __init__(self, shelves: Shelves, *, order: Order | None = None, rank: Rank | None = None) -> None:
+        """`rank` takes the place of the shelves' own ranking; `order` puts the best of whichever it is in another order."""
         self._shelves = shelves
+        self._rank = rank if rank is not None else shelves.ranked
         self._language = Language(shelves.catalog)
         self._order = order
 
@@ -55,7 +60,7 @@ class Assistant:
 
     def _recommended(self, state: State, said: str, request: Request, now: Standing) -> tuple[Answer, Standing]:
         hidden = {*state.history, *now.shown, *now.seen, *now.accepted, *now.wishes.likes, *now.wishes.dislikes}
-        ranked, scores = self._shelves.ranked(now.wishes, state.history, sorted(hidden))
+        ranked, scores = self._rank(now.wishes, state.history, sorted(hidden))
         if self._order is not None and len(ranked) > 1:
             first = list(self._order(script_of(state, said), ranked[:LOOKED_AT], scores[:LOOKED_AT]))
             ranked = [*first, *(item for item in ranked if item not in set(first))]
@@ -70,7 +75,9 @@ class Assistant:
             return Answer(self._nothing_left(now.wishes), asks=True), now
         known = now.wishes.likes or state.history[-KNOWN:]
         companions = self._shelves.companions(listed, known)
-        reasons = tuple(self._reason(item, now.wishes, known, companion) for item, companion in zip(listed, companions, strict=True))
+        reasons = tuple(
+            reason(self._shelves, item, now.wishes, known, companion) for item, companion in zip(listed, companions, strict=True)
+        )
         words = "Here is something else instead:" if request.swaps else "You may like:"
         return Answer(words, listed, reasons), replace(now, listed=listed)
 
@@ -80,25 +87,29 @@ class Assistant:
         told = f" that is {', '.join(asked)}" if asked else ""
         return f"Nothing new is left{told}. What may I leave out of account: a kind, the years, the price?"
 
-    def _reason(self, item: int, wishes: Wishes, known: Sequence[int], companion: int | None) -> str:
-        """Why it stands there, by what is known alone: what it goes with or is like, what it is, when it is from."""
-        told = []
-        near = self._shelves.nearest(item, known)
-        if companion is not None:
-            told.append(f"goes with {self._shelves.catalog.title(companion)}")
-        elif near is not None:
-            told.append(f"near to {self._shelves.catalog.title(near)}")
-        own = {name: column[item - 1] for name, column in self._shelves.catalog.attributes.items()}
-        told += [value for name, values in wishes.wanted.items() for value in values if value in own[name]]
-        if wishes.years and (year := self._shelves.year(item)) is not None:
-            told.append(f"from {year}")
-        if wishes.words:
-            told.append(f"for '{wishes.words[-1]}'")
-        return ", ".join(told) or "liked by many"
-
 
 QUESTION = "What are you in the mood for? Name something that you liked, a kind, or a time."
 """Asked where there is nothing to go on."""
+
+
+def reason(shelves: Shelves, item: int, wishes: Wishes, known: Sequence[int], companion: int | None) -> str:
+    """Why an item stands in a list, by what is known alone: what it goes with or is like, what it is, when it is from.
+
+    `known`: what somebody took or named as good; `companion`: the one of them that the item is taken together with most, if any is.
+    """
+    told = []
+    near = shelves.nearest(item, known)
+    if companion is not None:
+        told.append(f"goes with {shelves.catalog.title(companion)}")
+    elif near is not None:
+        told.append(f"near to {shelves.catalog.title(near)}")
+    own = {name: column[item - 1] for name, column in shelves.catalog.attributes.items()}
+    told += [value for name, values in wishes.wanted.items() for value in values if value in own[name]]
+    if wishes.years and (year := shelves.year(item)) is not None:
+        told.append(f"from {year}")
+    if wishes.words:
+        told.append(f"for '{wishes.words[-1]}'")
+    return ", ".join(told) or "liked by many"
 
 
 def script_of(state: State, said: str) -> list[Utterance]:

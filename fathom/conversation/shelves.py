@@ -122,6 +122,15 @@ class Shelves:
         best = cosines.argmax(axis=0).tolist()
         return [others[place] if cosines[place, column] > 0 else None for column, place in enumerate(best)]
 
+    @property
+    def popular(self) -> Numbers:
+        """(n_items + 1,) how often each item was taken, scaled; zeros where nobody knows."""
+        return np.zeros(self.catalog.n_items + 1) if self._popular is None else self._popular
+
+    def lexical(self, words: str) -> Floats:
+        """(n_items + 1,) how much each item's text shares with `words` (BM25)."""
+        return self._lexical.scores(words)
+
     def year(self, item: int) -> int | None:
         """Of the item, where it is known."""
         return None if np.isnan(self._years[item]) else int(self._years[item])

@@ -144,3 +144,21 @@ def _shortened(title: str) -> str:
     if len(title) <= LONGEST:
         return title
     return title[: LONGEST - 3].rsplit(" ", 1)[0] + "..."
+
+
+def catalog_with(catalog: Catalog, items: Catalog) -> Catalog:
+    """`catalog` and behind it `items`, of whose attributes those are left out that `catalog` does not have. A name or a title that is taken
+    is a `DataError`."""
+    taken = sorted(set(catalog.names) & set(items.names))
+    if taken:
+        raise DataError(f"the catalogue already has an item named '{taken[0]}': give new items names of their own")
+    nothing = tuple(() for _ in items.names)
+    descriptions = (catalog.descriptions or ("",) * catalog.n_items) + (items.descriptions or ("",) * items.n_items)
+    longer = Catalog(
+        catalog.names + items.names,
+        catalog.titles + items.titles,
+        {name: column + items.attributes.get(name, nothing) for name, column in catalog.attributes.items()},
+        descriptions if catalog.descriptions or items.descriptions else (),
+    )
+    TitleIndex(longer)
+    return longer

@@ -8,13 +8,14 @@ from typing import ClassVar
 import numpy as np
 from rich.console import RenderableType
 
-from fathom.contracts import Recommender
+from fathom.contracts import Rater, Recommender
 from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.results import Difference, Row
 from fathom.evaluation.rows import make_comparisons
 from fathom.metrics import Values
 from fathom.models.popularity import Popularity
 from fathom.pipeline.workshop import LanguageWorkshop, Workshop
+from fathom.recommenders.raters import Biases, Factors
 from fathom.recommenders.textual import TextRecommender
 from fathom.records import Case, Ints
 from fathom.reports.page import PageData
@@ -96,6 +97,26 @@ class Table(ABC):
     @abstractmethod
     def trace(self, name: str, case: Case, *, tokens: bool) -> list[RenderableType]:
         """What the protagonist called `name` says about a case, for a terminal; with `tokens` also token by token."""
+
+    @property
+    def agents(self) -> Sequence[str]:
+        """Those of `served` that think aloud, turn by turn."""
+        return ()
+
+    @property
+    def hearing(self) -> Sequence[str]:
+        """The rows that take what is wanted in words."""
+        return ()
+
+    @property
+    def growing(self) -> Sequence[str]:
+        """The rows that can recommend items which come after training."""
+        return ()
+
+    def raters(self) -> Mapping[str, Callable[[], Rater]]:
+        """Name -> who foretells ratings, best first; asked only where the log has some."""
+        log, n_items = self.work.split.train, self.work.catalog.n_items
+        return {"factors": lambda: Factors.of(log, n_items), "biases": lambda: Biases.of(log, n_items)}
 
     def spared(self, name: str) -> float:
         """Seconds that the row `name` did not spend because another one had done its work."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from fathom.data.titles import TitleIndex
-from fathom.errors import DataError, ModelError
+from fathom.data.titles import catalog_with
+from fathom.errors import ModelError
 from fathom.items.search import search
 from fathom.reasoners.dual_head import DualHead
 from fathom.reasoners.reasoning import as_text, reason
@@ -45,7 +45,7 @@ class R2ec:
         `DataError`.
         """
         first = self.catalog.n_items + 1
-        catalog = _behind(self.catalog, items)
+        catalog = catalog_with(self.catalog, items)
         self.head.add_items(catalog, titled=titled)
         self.catalog = catalog
         return range(first, catalog.n_items + 1)
@@ -61,20 +61,3 @@ class Reasoned:
     def recommend(self, cases: Sequence[Case], k: int, *, exclude_history: bool = True) -> Ranking:
         """The items of highest similarity behind the kept reasonings."""
         return self._reasoner.rank([self._reasonings[case.user, len(case.history)] for case in cases], k, exclude_history=exclude_history)
-
-
-def _behind(catalog: Catalog, items: Catalog) -> Catalog:
-    """`catalog` and behind it `items`."""
-    taken = sorted(set(catalog.names) & set(items.names))
-    if taken:
-        raise DataError(f"the catalogue already has an item named '{taken[0]}': give new items names of their own")
-    nothing = tuple(() for _ in items.names)
-    descriptions = (catalog.descriptions or ("",) * catalog.n_items) + (items.descriptions or ("",) * items.n_items)
-    longer = Catalog(
-        catalog.names + items.names,
-        catalog.titles + items.titles,
-        {name: column + items.attributes.get(name, nothing) for name, column in catalog.attributes.items()},
-        descriptions if catalog.descriptions or items.descriptions else (),
-    )
-    TitleIndex(longer)  # two items of one title are refused
-    return longer

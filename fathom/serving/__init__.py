@@ -1,1 +1,1 @@
-"""People and programs call it. In: a run. Out: HTTP services."""
+"""People and programs call it. In: runs. Out: HTTP services, tools for other agents, pages."""

@@ -19,7 +19,6 @@ from functools import partial
 from typing import Any, Literal
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -27,6 +26,7 @@ from starlette.responses import Response
 from fathom.language.encoding import mean_states
 from fathom.language.policy import LocalPolicy
 from fathom.records import Reply
+from fathom.serving.refusals import Refused, tell_refusals
 from fathom.serving.together import Together
 
 
@@ -82,15 +82,6 @@ class EmbeddingBody(BaseModel):
     encoding_format: Literal["float"] = "float"
 
 
-class Refused(Exception):
-    """A request that cannot be answered."""
-
-    def __init__(self, status: int, message: str, *, code: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.told = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-
-
 @dataclass(frozen=True, slots=True)
 class _Question:
     prompt: str
@@ -121,16 +112,7 @@ def language_app(policy: LocalPolicy, *, name: str = "fathom", key: str = "") ->
     together = Together(partial(written, policy))
     app = FastAPI(title="Fathom language model", docs_url=None, redoc_url=None)
 
-    @app.exception_handler(Refused)
-    async def refused(_: Request, error: Refused) -> JSONResponse:
-        return JSONResponse({"error": error.told}, status_code=error.status)
-
-    @app.exception_handler(RequestValidationError)
-    async def unreadable(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"] if part != "body")
-        told = Refused(400, f"{field}: {first['msg']}", code="invalid_value", param=field)
-        return JSONResponse({"error": told.told}, status_code=400)
+    tell_refusals(app)
 
     async def with_key(request: Request) -> None:
         if key and request.headers.get("authorization", "") != f"Bearer {key}":

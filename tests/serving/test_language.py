@@ -14,7 +14,7 @@ from outside import save_tiny_qwen2
 from typer.testing import CliRunner
 from worlds import film_catalog
 
-from fathom.cli.serve import app
+from fathom.cli.lend import app
 from fathom.errors import ConfigError, ModelError
 from fathom.language.encoding import text_encoder
 from fathom.language.policy import LocalPolicy

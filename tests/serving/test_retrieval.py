@@ -197,7 +197,7 @@ def test_whoever_is_no_retrieval_service_or_serves_other_items_is_named_before_a
     for address in ("http://127.0.0.1:9", "127.0.0.1:9", "http://", "nonsense"):
         with (
             RemoteRetriever(address, FILMS) as remote,
-            pytest.raises(DataError, match=f"'{address.rstrip('/')}', where no retrieval service.*fathom serve"),
+            pytest.raises(DataError, match=f"'{address.rstrip('/')}', where no retrieval service.*fathom lend"),
         ):
             remote.check()
     with RemoteRetriever(url, Catalog(("one",), ("One",))) as remote, pytest.raises(DataError, match="serves 40 items, but this run has 1"):
@@ -233,8 +233,8 @@ def test_what_cannot_be_weighed_is_refused_by_the_name_of_its_field(url: str, as
     ("answer", "told"),
     [
         ('{"weights": [[1.0]]}', "did not weigh"),
-        ("<html>", "is it 'fathom serve retrieval'"),
-        ('{"weights": [[1.0, NaN]]}', "is it 'fathom serve retrieval'"),
+        ("<html>", "is it 'fathom lend retriever'"),
+        ('{"weights": [[1.0, NaN]]}', "is it 'fathom lend retriever'"),
     ],
 )
 def test_a_service_that_weighs_something_else_is_stopped(url: str, monkeypatch: pytest.MonkeyPatch, answer: str, told: str) -> None:

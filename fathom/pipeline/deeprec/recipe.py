@@ -77,7 +77,7 @@ class DeepRecRecipe(LanguageRecipe):
     agent_refit: RefitSettings = RefitSettings(fit=FitSettings(epochs=1, batch_size=32, learning_rate=2e-4))
     """How the agent is continued, on its own conversations and whole training histories, before it serves."""
     retrieval: str = ""
-    """Address of the service that answers the calls of reinforcement learning ('fathom serve retrieval RUN --training'), for agents that
+    """Address of the service that answers the calls of reinforcement learning ('fathom lend retriever RUN --training'), for agents that
     play on several machines; '': each process opens the retriever itself."""
     endpoint: EndpointSettings | None = None
     """A remote language model for the row `endpoint`; left out: no such row."""

@@ -87,6 +87,14 @@ class DeepRecTable(LanguageTable):
 
         return {f"{agent}{behind}": partial(served, agent, finish) for agent in AGENTS for behind, finish in FINISHES.items()}
 
+    @property
+    def agents(self) -> Sequence[str]:
+        return list(self.served())
+
+    @property
+    def hearing(self) -> Sequence[str]:
+        return ("retriever",)
+
     def rows(self, evaluations: Mapping[str, Evaluation]) -> tuple[list[Row], list[Difference]]:
         work = self.work
         rows, strict = [], {}

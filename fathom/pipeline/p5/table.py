@@ -30,7 +30,7 @@ from fathom.p5.nearest import NearestReview
 from fathom.p5.sentences import Moment, Sentences, can_say
 from fathom.p5.templates import Asks, Template
 from fathom.p5.writing import WritingSettings
-from fathom.pipeline.p5.answers import Sentenced, Task, answer, figures_of, texts_of
+from fathom.pipeline.p5.answers import Sentenced, SentencedRater, Task, answer, figures_of, texts_of
 from fathom.pipeline.p5.recipe import P5Recipe
 from fathom.pipeline.p5.view import answer_view
 from fathom.pipeline.p5.workshop import P5Workshop
@@ -120,6 +120,14 @@ class P5Table(SequentialTable):
 
     def _sentenced(self, row: str, template: str) -> Recommender:
         return Sentenced(self.work.row(row), self.recipe.templates[template])
+
+    def raters(self) -> Mapping[str, Callable[[], Rater]]:
+        stars = next((template for template in self.recipe.templates.values() if template.asks == "stars"), None)
+        own = {} if stars is None else {row: partial(self._rater, row, stars) for row in reversed(self.recipe.rows)}
+        return {**own, **super().raters()}
+
+    def _rater(self, row: str, template: Template) -> Rater:
+        return SentencedRater(self.work.row(row), template)
 
     def speakers(self) -> Mapping[str, Speaker]:
         found: dict[str, Callable[[Path], None]] = {}

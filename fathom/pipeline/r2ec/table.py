@@ -66,6 +66,10 @@ class R2ecTable(LanguageTable):
     def served(self) -> Mapping[str, Callable[[], Recommender]]:
         return {name: partial(self._reasoner, name) for name in REASONERS}
 
+    @property
+    def growing(self) -> Sequence[str]:
+        return REASONERS
+
     def rows(self, evaluations: Mapping[str, Evaluation]) -> tuple[list[Row], list[Difference]]:
         work, rows = self.work, []
         for name, evaluation in evaluations.items():

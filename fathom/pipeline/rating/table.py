@@ -58,6 +58,10 @@ class RatingTable(Table):
     def served(self) -> Mapping[str, Callable[[], Recommender]]:
         return {}
 
+    def raters(self) -> Mapping[str, Callable[[], Rater]]:
+        asked = {name: partial(self._rater, name) for name in self.work.recipe.asked}
+        return {**asked, **{name: partial(self._raters.__getitem__, name) for name in reversed(FLOOR)}}
+
     @cached_property
     def _raters(self) -> Mapping[str, Rater]:
         return raters_of(self.work.split.train, self.work.catalog.n_items)

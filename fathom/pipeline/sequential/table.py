@@ -13,6 +13,8 @@ from fathom.evaluation.results import Difference, Row
 from fathom.evaluation.rows import make_row
 from fathom.metrics import Values
 from fathom.models.registry import model_of
+from fathom.models.sasrec_text import SASRecText
+from fathom.models.text import Text
 from fathom.pipeline.sequential.workshop import SequentialWorkshop
 from fathom.pipeline.table import Speaker, Table, part_figures
 from fathom.recommenders.mix import Mix, choose_weight
@@ -77,6 +79,14 @@ class SequentialTable(Table):
 
     def served(self) -> Mapping[str, Callable[[], Recommender]]:
         return {}
+
+    @property
+    def hearing(self) -> Sequence[str]:
+        return [name for name in self.protagonists if model_of(name) is Text]
+
+    @property
+    def growing(self) -> Sequence[str]:
+        return [name for name in self.protagonists if model_of(name) in (Text, SASRecText)]
 
     def rows(self, evaluations: Mapping[str, Evaluation]) -> tuple[list[Row], list[Difference]]:
         rows = []

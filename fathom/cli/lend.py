@@ -1,20 +1,20 @@
-"""`fathom serve`: what other programs call over HTTP."""
+"""`fathom lend`: a part of a run, for programs on other machines."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Serve over HTTP.", no_args_is_help=True)
+app = typer.Typer(help="Lend a part of a run to other machines, over HTTP.", no_args_is_help=True)
 
 
 @app.callback()
-def serve() -> None:
-    """Serve over HTTP."""
+def lend() -> None:
+    """Lend a part of a run to other machines, over HTTP."""
 
 
 @app.command()
-def retrieval(
+def retriever(
     folder: Annotated[Path, typer.Argument(help="Folder of a run, as made by 'fathom run'.", show_default=False)],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8_600,

@@ -1,4 +1,4 @@
-"""`fathom serve`: a folder that cannot be served is told in one sentence."""
+"""`fathom lend`: a folder of which nothing can be lent is told in one sentence."""
 
 import contextlib
 import socket
@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 from worlds import ring_world
 
-from fathom.cli.serve import app
+from fathom.cli.lend import app
 from fathom.data.dataset import Dataset
 from fathom.errors import ConfigError, DataError
 from fathom.items.embed import item_vectors
@@ -23,7 +23,7 @@ from fathom.recommenders.retriever_model import RetrieverModel, RetrieverSetting
 
 
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["retrieval", str(tmp_path)])
+    result = CliRunner().invoke(app, ["retriever", str(tmp_path)])
     assert isinstance(result.exception, ConfigError)
     assert "not the folder of a run" in str(result.exception)
 
@@ -31,7 +31,7 @@ def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("option", "stage"), [([], "retriever"), (["--training"], "retriever-fit")])
 def test_a_run_without_the_retriever_is_told_what_to_do(option: list[str], stage: str, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("name: small\nworld: {}\n")
-    result = CliRunner().invoke(app, ["retrieval", str(tmp_path), *option])
+    result = CliRunner().invoke(app, ["retriever", str(tmp_path), *option])
     assert isinstance(result.exception, DataError)
     assert f"there is no '{stage}' in it yet" in str(result.exception)
     assert f"--until {stage}" in str(result.exception)
@@ -39,7 +39,7 @@ def test_a_run_without_the_retriever_is_told_what_to_do(option: list[str], stage
 
 @pytest.mark.parametrize("port", ["0", "70000", "x"])
 def test_a_port_that_cannot_be_is_refused(port: str, tmp_path: Path) -> None:
-    assert CliRunner().invoke(app, ["retrieval", str(tmp_path), "--port", port]).exit_code == 2
+    assert CliRunner().invoke(app, ["retriever", str(tmp_path), "--port", port]).exit_code == 2
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_command_serves_a_run(run_folder: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "fathom.cli", "serve", "retrieval", str(run_folder), "--port", str(port)]
+    command = [sys.executable, "-m", "fathom.cli", "lend", "retriever", str(run_folder), "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         try:
