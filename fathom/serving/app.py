@@ -12,6 +12,7 @@ import io
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
@@ -22,13 +23,14 @@ from starlette.responses import Response
 from fathom import __version__
 from fathom.errors import ConfigError, DataError, suggestion
 from fathom.serving import bodies
-from fathom.serving.chat import Presence, chat_routes, waiting
+from fathom.serving.chat import Presence, as_stream, chat_routes, streamed, waiting
 from fathom.serving.desk import Asked, Desk
 from fathom.serving.gate import Gate
 from fathom.serving.limits import Limits
 from fathom.serving.offer import Offer
+from fathom.serving.pages import page_routes
 from fathom.serving.refusals import Refused, tell_refusals
-from fathom.serving.service import Service, item_told, listed_told, turns_told
+from fathom.serving.service import Service, item_told, listed_told, recommended
 from fathom.serving.store.store import Conflict, Feedback, Store
 
 ERRORS: dict[int | str, dict[str, type]] = {code: {"model": bodies.Error} for code in (400, 401, 404, 409, 413, 429, 503)}
@@ -53,6 +55,7 @@ def service_app(
     app.include_router(_health(service))
     for routes in (_routes(service), chat_routes(service)):
         app.include_router(routes, dependencies=[Depends(_with_key(keys))], responses=ERRORS)
+    app.include_router(page_routes(app))
     app.add_middleware(Gate, figures=service.figures, body_bytes=service.limits.body_bytes)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
@@ -104,45 +107,36 @@ def _routes(service: Service) -> APIRouter:
         """The runs that are served, and their models."""
         return [await asyncio.to_thread(_run_told, desk) for desk in service.desks.values()]
 
-    @router.post("/recommend", tags=["ask"])
-    async def recommend(body: bodies.Recommend, request: Request) -> bodies.Recommended:
+    @router.post("/recommend", tags=["ask"], response_model=bodies.Recommended)
+    async def recommend(body: bodies.Recommend, request: Request) -> Response | bodies.Recommended:
         """The best items for somebody known by name, or for a history."""
-        began, who = time.perf_counter(), service.who(body)
+        who = service.who(body)
         k, wishes = service.at_most(body.k), service.wishes(who.desk, body.filters)
         if service.words(body.preference, "preference") and who.model not in who.desk.offer.hearing:
             hearing = ", ".join(sorted(who.desk.offer.hearing)) or "none of this run"
             raise Refused(400, f"preference: {who.model} hears no words; {hearing} does", code="invalid_value", param="preference")
         hidden = service.items(who.desk, body.exclude, "exclude", most=limits.history_length)
-        allowed = None if wishes is None else who.desk.shelves.allowed(wishes)
-        presence = Presence() if who.model in who.desk.offer.agents else None
         asked = Asked(
             who.history,
             k,
             hidden=frozenset(hidden),
-            allowed=allowed,
+            allowed=None if wishes is None else who.desk.shelves.allowed(wishes),
             preference=body.preference,
             explain=body.explain,
-            hears=presence,
         )
-        if presence is None:
-            answer = await service.ask(who, asked)
-        else:  # which takes long enough to be left
-            async with waiting(request, presence):
-                answer = await service.ask(who, asked)
-        shown = who.desk.live.now
-        listed = listed_told(shown, answer.items, scores=answer.scores, reasons=answer.reasons)
-        if answer.episode is not None:
-            first = who.desk.first_seen(answer.episode)
-            for place, item in enumerate(answer.items):
-                listed[place].turn, listed[place].preference = first.get(item, (None, None))
-        return bodies.Recommended(
-            run=who.desk.offer.name,
-            model=who.model,
-            items=listed,
-            turns=turns_told(shown, answer.episode) if body.explain else [],
-            conclusion=answer.episode.conclusion if body.explain and answer.episode else "",
-            seconds=time.perf_counter() - began,
-        )
+
+        async def answer(presence: Presence | None) -> bodies.Recommended:
+            began = time.perf_counter()
+            found = await service.ask(who, replace(asked, hears=presence))
+            return recommended(who, found, explain=body.explain, seconds=time.perf_counter() - began)
+
+        if body.stream:
+            return as_stream(streamed(answer, lambda: who.desk.live.now, name="list"))
+        if who.model not in who.desk.offer.agents:
+            return await answer(None)
+        presence = Presence()
+        async with waiting(request, presence):  # an agent takes long enough to be left
+            return await answer(presence)
 
     @router.post("/similar", tags=["ask"])
     async def similar(body: bodies.Similar) -> bodies.SimilarItems:

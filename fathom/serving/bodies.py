@@ -49,6 +49,7 @@ class Recommend(Whom):
     filters: Filters | None = None
     exclude: list[Word] = Field(default_factory=list, description=f"May not be shown. {NAMED}")
     explain: bool = Field(default=False, description="Say why each item stands there, and what an agent thought.")
+    stream: bool = Field(default=False, description="Server-sent events: each `turn` of an agent as it ends, then the `list`.")
 
 
 class Similar(Body):

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from fathom.conversation.state import Answer, State
 from fathom.records import Episode, Turn
 from fathom.serving import bodies
 from fathom.serving.desk import Answered, Asked
+from fathom.serving.live import Shown
 from fathom.serving.refusals import Refused
 from fathom.serving.service import Service, Who, listed_told, turn_told
 from fathom.serving.store.store import Conflict, Kept
@@ -146,12 +147,16 @@ def chat_routes(service: Service) -> APIRouter:
 
         Streamed, events come as they happen: `turn` (a turn of an agent), `reply` (as without stream), `error`.
         """
+
+        async def answer(presence: Presence) -> bodies.Reply:
+            episodes: list[Episode] = []
+            return _reply(*await talks.reply(body, presence, episodes), episodes)
+
         if body.stream:
-            return StreamingResponse(_events(talks, body), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-        presence, episodes = Presence(), list[Episode]()
+            return as_stream(streamed(answer, lambda: service.desk(body.run).live.now, name="reply"))
+        presence = Presence()
         async with waiting(request, presence):
-            kept, who, answer = await talks.reply(body, presence, episodes)
-        return _reply(kept, who, answer, episodes)
+            return await answer(presence)
 
     @router.get("/models")
     async def models() -> dict[str, Any]:
@@ -173,7 +178,7 @@ def chat_routes(service: Service) -> APIRouter:
             raise Refused(400, "messages: the last one says nothing", code="invalid_value", param="messages")
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": body.model}
         if body.stream:
-            return StreamingResponse(_chunks(talks, who, pairs, message, head), media_type="text/event-stream")
+            return as_stream(_chunks(talks, who, pairs, message, head))
         presence = Presence()
         async with waiting(request, presence):
             text = await _completed(talks, who, pairs, message, presence)
@@ -231,20 +236,21 @@ def _reply(kept: Kept, who: Who, answer: Answer, episodes: list[Episode]) -> bod
     )
 
 
-async def _events(talks: Talks, body: bodies.Said) -> AsyncIterator[str]:
-    """Server-sent events; when the reader goes away, the model is left alone."""
+async def streamed(answer: Callable[[Presence], Awaitable[BaseModel]], shown: Callable[[], Shown], *, name: str) -> AsyncIterator[str]:
+    """Server-sent events: a `turn` for each that an agent ends, and then what `answer` gives as the event `name`.
+
+    When the reader goes away, the model is left alone.
+    """
     turns: asyncio.Queue[Turn] = asyncio.Queue()
-    loop, episodes, before, number = asyncio.get_running_loop(), list[Episode](), set[int](), 0
+    loop, before, number = asyncio.get_running_loop(), set[int](), 0
     presence = Presence(lambda turn: loop.call_soon_threadsafe(turns.put_nowait, turn))
-    task = asyncio.create_task(talks.reply(body, presence, episodes))
+    task = asyncio.ensure_future(answer(presence))
     try:
         async for turn in _until(task, turns):
             number += 1
-            shown = talks._service.desk(body.run).live.now
-            yield _event("turn", turn_told(shown, number, turn, before))
+            yield _event("turn", turn_told(shown(), number, turn, before))
             before |= set(turn.shown)
-        kept, who, answer = await task
-        yield _event("reply", _reply(kept, who, answer, episodes))
+        yield _event(name, await task)
     except Refused as error:
         yield f"event: error\ndata: {json.dumps({'error': error.told}, ensure_ascii=False)}\n\n"
     finally:
@@ -289,6 +295,11 @@ async def _until(task: "asyncio.Task[Any]", turns: "asyncio.Queue[Turn]") -> Asy
         while not turns.empty():
             yield turns.get_nowait()
         return
+
+
+def as_stream(parts: AsyncIterator[str]) -> StreamingResponse:
+    """The parts as a response that nobody keeps."""
+    return StreamingResponse(parts, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 def _event(name: str, told: BaseModel) -> str:

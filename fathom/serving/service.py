@@ -9,7 +9,7 @@ from functools import partial
 from fathom.conversation.state import ANY, Span, Wishes
 from fathom.errors import FathomError, suggestion
 from fathom.records import Episode, Turn
-from fathom.serving.bodies import Filters, Item, Listed, TurnItem, TurnTold, Whom
+from fathom.serving.bodies import Filters, Item, Listed, Recommended, TurnItem, TurnTold, Whom
 from fathom.serving.desk import Answered, Asked, Desk
 from fathom.serving.figures import Figures
 from fathom.serving.limits import Limits
@@ -180,6 +180,24 @@ def turns_told(shown: Shown, episode: Episode | None) -> list[TurnTold]:
         told.append(turn_told(shown, number, turn, before))
         before |= set(turn.shown)
     return told
+
+
+def recommended(who: Who, answer: Answered, *, explain: bool, seconds: float) -> Recommended:
+    """The answer as it is shown."""
+    shown = who.desk.live.now
+    listed = listed_told(shown, answer.items, scores=answer.scores, reasons=answer.reasons)
+    if answer.episode is not None:
+        first = who.desk.first_seen(answer.episode)
+        for place, item in enumerate(answer.items):
+            listed[place].turn, listed[place].preference = first.get(item, (None, None))
+    return Recommended(
+        run=who.desk.offer.name,
+        model=who.model,
+        items=listed,
+        turns=turns_told(shown, answer.episode) if explain else [],
+        conclusion=answer.episode.conclusion if explain and answer.episode else "",
+        seconds=seconds,
+    )
 
 
 def _span(bounds: Sequence[float | None] | None, name: str) -> Span:

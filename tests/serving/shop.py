@@ -40,8 +40,10 @@ def log() -> Interactions:
 class Slow(Shelves):
     """A retriever that takes its time."""
 
+    seconds = 0.1
+
     def retrieve(self, calls: Sequence[Call]) -> list[tuple[int, ...]]:
-        time.sleep(0.1)
+        time.sleep(self.seconds)
         return super().retrieve(calls)
 
 
