@@ -74,7 +74,7 @@ def settings(scheme: str = "collaborative", **changed: object) -> P5Training:
         "sampling": {"continuation": {"next": 3}},
         "candidates": 5,
         "candidate_titles": 5,
-        "fit": {"epochs": 9, "batch_size": 16, "learning_rate": 0.02, "optimizer": "muon", "average": 0.99},
+        "fit": {"epochs": 9, "batch_size": 16, "learning_rate": 0.01, "optimizer": "muon", "average": 0.99},
     }
     return P5Training.model_validate(told | changed)
 

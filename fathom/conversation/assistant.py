@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TypeAlias, TypeVar
 
-from fathom.conversation.requests import Language, Request, read_request
+from fathom.conversation.requests import Request, read_request
 from fathom.conversation.shelves import Shelves
 from fathom.conversation.state import START, Answer, Standing, State, Wishes
 from fathom.records import Utterance
@@ -33,7 +33,7 @@ class Assistant:
         """`rank` takes the place of the shelves' own ranking; `order` puts the best of whichever it is in another order."""
         self._shelves = shelves
         self._rank = rank if rank is not None else shelves.ranked
-        self._language = Language(shelves.catalog)
+        self._language = shelves.language
         self._order = order
 
     def reply(self, state: State, said: str) -> tuple[State, Answer]:

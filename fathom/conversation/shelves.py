@@ -3,12 +3,14 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from fathom.contracts import Scorer, TextEncoder
+from fathom.conversation.requests import Language
 from fathom.conversation.state import Span, Wishes
 from fathom.items.lexical import Lexical
 from fathom.items.text import item_texts
@@ -121,6 +123,11 @@ class Shelves:
         cosines = self._taken.score([Case(-1, (other,), PAD) for other in others])[:, list(items)].numpy()
         best = cosines.argmax(axis=0).tolist()
         return [others[place] if cosines[place, column] > 0 else None for column, place in enumerate(best)]
+
+    @cached_property
+    def language(self) -> Language:
+        """What people may name of the catalogue."""
+        return Language(self.catalog)
 
     @property
     def popular(self) -> Numbers:

@@ -23,7 +23,7 @@ SHAPES: dict[str, tuple[int, int, int, int]] = {"tiny": (64, 2, 4, 256), "small"
 """Name -> width, layers of the encoder and of the decoder, heads, width inside; small and base as in T5 (arXiv:1910.10683)."""
 
 
-SPREAD = 0.05
+SPREAD = 0.2
 """Standard deviation of new token and whole-word vectors. T5's own, 1, is made for an optimiser whose steps grow with what they move
 (Adafactor). AdamW's do not: items would stay as they were drawn for a whole epoch (docs/lab-notes.md). So that such vectors tell answers
 apart all the same, the last states are not scaled down before the product with them, as T5 does where the two tables are one."""

@@ -45,10 +45,9 @@ def service_app(
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
         store.forget_conversations(time.time() - 86_400 * service.limits.idle_days)
-        for desk in service.desks.values():
-            await asyncio.to_thread(desk.model, desk.offer.default)
+        for desk in service.desks.values():  # what everybody is asked for is made before anybody asks
+            await asyncio.to_thread(desk.make_ready)
         yield
-        service.draining = True
 
     app = FastAPI(title="Fathom", version=__version__, lifespan=living, docs_url=None, redoc_url=None)
     tell_refusals(app)
@@ -78,18 +77,16 @@ def _health(service: Service) -> APIRouter:
     @router.get("/healthz")
     async def lives() -> bodies.Health:
         """Whether the process lives."""
-        return bodies.Health(status="draining" if service.draining else "ok")
+        return bodies.Health()
 
     @router.get("/readyz", responses={503: {"model": bodies.Error}})
     async def ready() -> bodies.Health:
-        """Whether requests should be sent here: its database answers, and it is not about to end."""
+        """Whether requests should be sent here: its database answers."""
         try:
             await asyncio.to_thread(service.store.check)
         except DataError as error:
             raise Refused(503, "the database does not answer", code="not_ready") from error
-        if service.draining:
-            raise Refused(503, "the service is about to end", code="not_ready")
-        return bodies.Health(status="ok")
+        return bodies.Health()
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
@@ -120,7 +117,7 @@ def _routes(service: Service) -> APIRouter:
             who.history,
             k,
             hidden=frozenset(hidden),
-            allowed=None if wishes is None else who.desk.shelves.allowed(wishes),
+            wishes=wishes,
             preference=body.preference,
             explain=body.explain,
         )
@@ -283,7 +280,7 @@ def _add(desk: Desk, item: bodies.NewItem) -> bodies.Added:
         raise Refused(409, str(error), code="exists") from error
     except ConfigError as error:
         raise Refused(400, str(error), code="invalid_value", param="attributes") from error
-    return bodies.Added(item=item_told(desk.live.now, found), models=desk.growing())
+    return bodies.Added(item=item_told(desk.live.now, found), models=sorted(desk.offer.growing))
 
 
 def _as_log(desk: Desk) -> str:

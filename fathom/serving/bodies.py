@@ -228,7 +228,7 @@ class Added(BaseModel):
 class Health(BaseModel):
     """Whether the service lives."""
 
-    status: Literal["ok", "draining"]
+    status: Literal["ok"] = "ok"
 
 
 class Told(BaseModel):

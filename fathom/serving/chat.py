@@ -15,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.responses import Response
 
 from fathom.conversation.state import Answer, State
+from fathom.errors import FathomError
 from fathom.records import Episode, Turn
 from fathom.serving import bodies
 from fathom.serving.desk import Answered, Asked
 from fathom.serving.live import Shown
-from fathom.serving.refusals import Refused
+from fathom.serving.refusals import Refused, refusal_of
 from fathom.serving.service import Service, Who, listed_told, turn_told
 from fathom.serving.store.store import Conflict, Kept
 from fathom.serving.talk import assistant_of, replayed, written
@@ -61,6 +62,7 @@ async def waiting(request: Request, presence: Presence) -> AsyncIterator[None]:
         yield
     finally:
         watching.cancel()
+        presence.left = True  # answered, refused or too late: whoever still plays for it may stop
 
 
 class Message(BaseModel):
@@ -251,8 +253,8 @@ async def streamed(answer: Callable[[Presence], Awaitable[BaseModel]], shown: Ca
             yield _event("turn", turn_told(shown(), number, turn, before))
             before |= set(turn.shown)
         yield _event(name, await task)
-    except Refused as error:
-        yield f"event: error\ndata: {json.dumps({'error': error.told}, ensure_ascii=False)}\n\n"
+    except (Refused, FathomError) as error:
+        yield f"event: error\ndata: {json.dumps({'error': refusal_of(error).told}, ensure_ascii=False)}\n\n"
     finally:
         presence.left = True
         task.cancel()
@@ -276,8 +278,8 @@ async def _chunks(talks: Talks, who: Who, pairs: list[tuple[str, str]], message:
         yield chunk({"content": await task})
         yield chunk({}, "stop")
         yield "data: [DONE]\n\n"
-    except Refused as error:
-        yield f"data: {json.dumps({'error': error.told}, ensure_ascii=False)}\n\n"
+    except (Refused, FathomError) as error:
+        yield f"data: {json.dumps({'error': refusal_of(error).told}, ensure_ascii=False)}\n\n"
     finally:
         presence.left = True
         task.cancel()

@@ -51,8 +51,8 @@ class Asked:
     """Somebody known by name."""
     hidden: frozenset[int] = frozenset()
     """Items that may not be shown, beside those of the history."""
-    allowed: Mask | None = None
-    """(n_items + 1,) the only items that may be; None: all."""
+    wishes: Wishes = NOTHING
+    """Filters that every item satisfies."""
     preference: str = ""
     explain: bool = False
     """Whether a reason for each item is wanted."""
@@ -122,7 +122,7 @@ class Desk:
     def model(self, name: str) -> Recommender:
         """The model of that name, made when it is first asked for, and with every item that it can take."""
         recommender: Recommender = self._get(name, self.offer.models[name])
-        if hasattr(recommender, "add_items"):
+        if name in self.offer.growing:
             self._grow(name, recommender)
         return recommender
 
@@ -136,36 +136,42 @@ class Desk:
         """Of the catalogue as it is now."""
         return self.offer.shelves.of(self.live.now.catalog)
 
+    def make_ready(self) -> None:
+        """Make what everybody is asked for, so that nobody waits for it."""
+        self.model(self.offer.default)
+        self.offer.shelves.of(self.live.now.catalog)
+
     # What it answers ----------------------------------------------------------------------------------------------------------------
 
     def answer(self, name: str, asked: Sequence[Asked]) -> list[Answered]:
         """An answer to each question, by the model `name`. Questions of one batch change each other's answers in nothing."""
-        shown, recommender = self.live.refresh(), self.model(name)
+        shown, recommender, shelves = self.live.refresh(), self.model(name), self.shelves
         people = self.people([one.user for one in asked if one.user is not None])
         asked = [one if one.user is None else _known(one, people[one.user]) for one in asked]
         n_items = getattr(recommender, "n_items", shown.n_trained)
         cases = [Case(-1, tuple(item for item in one.history if item <= n_items), PAD) for one in asked]
         hidden = [one.hidden | shown.removed for one in asked]
-        wanted = [one.k + MORE * one.k * (one.allowed is not None) + len(away) for one, away in zip(asked, hidden, strict=True)]
+        allowed = [None if one.wishes == NOTHING else shelves.allowed(one.wishes) for one in asked]
+        wanted = [one.k + MORE * one.k * (mask is not None) + len(away) for one, mask, away in zip(asked, allowed, hidden, strict=True)]
         k = min(n_items, max(wanted, default=1))
         found, episodes = self._ranked(name, recommender, cases, k, asked)
-        kept = [_kept(row, one, away) for row, one, away in zip(_rows(found), asked, hidden, strict=True)]
+        kept = [_kept(row, mask, away) for row, mask, away in zip(_rows(found), allowed, hidden, strict=True)]
         short = [place for place, one in enumerate(asked) if len(kept[place]) < one.k and k < n_items]
         if short and name not in self.offer.agents:  # an agent's list is as long as its fallback can make it already
             again, _ = self._ranked(name, recommender, [cases[place] for place in short], n_items, [asked[place] for place in short])
             for place, row in zip(short, _rows(again), strict=True):
-                kept[place] = _kept(row, asked[place], hidden[place])
+                kept[place] = _kept(row, allowed[place], hidden[place])
         answers = []
         for place, one in enumerate(asked):
             items = tuple(item for item, _ in kept[place][: one.k])
             scores = tuple(score for _, score in kept[place][: one.k])
-            reasons = tuple(self.reasons(items, one.history)) if one.explain else ()
+            reasons = tuple(self.reasons(items, one.history, one.wishes)) if one.explain else ()
             answers.append(Answered(items, scores, reasons, episodes[place] if episodes else None))
         return answers
 
-    def reasons(self, items: Sequence[int], history: Sequence[int], wishes: Wishes = NOTHING) -> list[str]:
+    def reasons(self, items: Sequence[int], history: Sequence[int], wishes: Wishes) -> list[str]:
         """Why each of `items` may stand in a list for whoever has this history: by what it goes with and what it is."""
-        shelves, known = self.shelves, tuple(wishes.likes or history[-KNOWN:])
+        shelves, known = self.shelves, tuple(history[-KNOWN:])
         companions = shelves.companions(items, known)
         return [reason(shelves, item, wishes, known, companion) for item, companion in zip(items, companions, strict=True)]
 
@@ -234,10 +240,6 @@ class Desk:
         self.store.change(self.offer.name, self.live.now.catalog.names[item - 1], "restored")
         self.live.refresh()
 
-    def growing(self) -> list[str]:
-        """The models that can recommend an item that came after they were trained; those are made that were not asked yet."""
-        return [name for name in self.offer.growing if hasattr(self.model(name), "add_items")]
-
     # How it asks --------------------------------------------------------------------------------------------------------------------
 
     def _ranked(
@@ -253,10 +255,11 @@ class Desk:
         return recommender.recommend(cases, k), ()
 
     def _get(self, key: str, make: Callable[[], Any]) -> Any:
-        with self._lock:
-            if key not in self._made:
-                self._made[key] = make()
-            return self._made[key]
+        if key not in self._made:  # who is there already does not wait for one that is being made
+            with self._lock:
+                if key not in self._made:
+                    self._made[key] = make()
+        return self._made[key]
 
     def _grow(self, name: str, recommender: Any) -> None:
         """Give the model the items that came after it was trained, each once and in their order."""
@@ -307,5 +310,5 @@ def _rows(ranking: Ranking) -> list[list[tuple[int, float]]]:
     ]
 
 
-def _kept(row: Sequence[tuple[int, float]], asked: Asked, hidden: Collection[int]) -> list[tuple[int, float]]:
-    return [(item, score) for item, score in row if item not in hidden and (asked.allowed is None or asked.allowed[item])]
+def _kept(row: Sequence[tuple[int, float]], allowed: Mask | None, hidden: Collection[int]) -> list[tuple[int, float]]:
+    return [(item, score) for item, score in row if item not in hidden and (allowed is None or allowed[item])]

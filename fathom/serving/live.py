@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fathom.contracts import Scorer, TextEncoder
 from fathom.conversation.shelves import Shelves
-from fathom.data.titles import TitleIndex, catalog_with, display_titles
+from fathom.data.titles import TitleIndex, catalog_with, display_titles, single_line
 from fathom.records import Case, Catalog, Floats, Ints
 from fathom.serving.store.store import ItemChange, Store
 
@@ -76,18 +76,24 @@ class LiveCatalog:
 def as_catalog(item: NewItem) -> Catalog:
     """The one item as a catalogue, its title as catalogues keep them."""
     [title] = display_titles([item.title], [[]])
-    attributes = {name: (tuple(values),) for name, values in item.attributes.items()}
+    attributes = {name: (tuple(map(single_line, values)),) for name, values in item.attributes.items()}
     return Catalog((item.id,), (title,), attributes, (item.description,) if item.description else ())
 
 
 def _changed(shown: Shown, change: ItemChange) -> Shown:
+    """The catalogue after a change. A run that was trained anew may hold an item already that was added to it once, and may lack one that
+    was removed: there is nothing to do then. Two replicas may add items of one title at once: the later one's name goes behind it.
+    """
     catalog, ids, titles, removed = shown.catalog, shown.ids, shown.titles, shown.removed
-    if change.change == "added":
-        catalog = catalog_with(catalog, as_catalog(NewItem.model_validate(json.loads(change.item or ""))))
+    if change.change == "added" and change.name not in ids:
+        added = as_catalog(NewItem.model_validate(json.loads(change.item or "")))
+        if titles.resolve(added.titles[0]) is not None:
+            added = replace(added, titles=(f"{added.titles[0]} [{single_line(change.name)}]",))
+        catalog = catalog_with(catalog, added)
         ids, titles = {**ids, change.name: catalog.n_items}, TitleIndex(catalog)
-    elif change.change == "removed":
+    elif change.change == "removed" and change.name in ids:
         removed |= {ids[change.name]}
-    else:
+    elif change.change == "restored" and change.name in ids:
         removed -= {ids[change.name]}
     return Shown(catalog, shown.n_trained, removed, ids, titles, change.number)
 

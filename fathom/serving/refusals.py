@@ -8,6 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from fathom.errors import FathomError
+
 
 class Refused(Exception):
     """A request that cannot be answered: why, and what to send instead."""
@@ -18,6 +20,11 @@ class Refused(Exception):
         self.headers = dict(headers or {})
         kind = "invalid_request_error" if status < 500 else "server_error"
         self.told = {"message": message, "type": kind, "param": param, "code": code}
+
+
+def refusal_of(error: Refused | FathomError) -> Refused:
+    """What is told of an error that its sender can mend."""
+    return error if isinstance(error, Refused) else Refused(400, str(error), code="cannot_be_answered")
 
 
 def tell_refusals(app: FastAPI) -> None:
@@ -41,6 +48,10 @@ def tell_refusals(app: FastAPI) -> None:
         message, code = told.get(error.status_code, (str(error.detail), "refused"))
         refusal = Refused(error.status_code, message, code=code)
         return JSONResponse({"error": refusal.told}, status_code=error.status_code, headers=dict(error.headers or {}))
+
+    @app.exception_handler(FathomError)
+    async def cannot_be(_: Request, error: FathomError) -> JSONResponse:
+        return _told(refusal_of(error))
 
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> JSONResponse:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from fathom.conversation.state import ANY, Span, Wishes
-from fathom.errors import FathomError, suggestion
+from fathom.conversation.state import ANY, NOTHING, Span, Wishes
+from fathom.errors import suggestion
 from fathom.records import Episode, Turn
 from fathom.serving.bodies import Filters, Item, Listed, Recommended, TurnItem, TurnTold, Whom
 from fathom.serving.desk import Answered, Asked, Desk
@@ -41,7 +41,6 @@ class Service:
         self.limits = limits
         self.figures = Figures()
         self.desks = {offer.name: Desk(offer, store) for offer in offers}
-        self.draining = False
         self._together: dict[tuple[str, str], Together[Asked, Answered]] = {}
 
     # Who and what -------------------------------------------------------------------------------------------------------------------
@@ -82,10 +81,10 @@ class Service:
             found.append(item)
         return tuple(found)
 
-    def wishes(self, desk: Desk, filters: Filters | None) -> Wishes | None:
+    def wishes(self, desk: Desk, filters: Filters | None) -> Wishes:
         """The filters as the shelves read them."""
         if filters is None:
-            return None
+            return NOTHING
         known = desk.live.now.catalog.attributes
         for side, values in (("wanted", filters.wanted), ("barred", filters.barred)):
             for name in values:
@@ -124,8 +123,6 @@ class Service:
         except TimeoutError as error:
             told = f"no answer within {self.limits.seconds:g} seconds"
             raise Refused(503, told, code="timeout", headers={"Retry-After": str(round(time.perf_counter() - began) + 1)}) from error
-        except FathomError as error:
-            raise Refused(400, str(error), code="cannot_be_answered") from error
         finally:
             self.figures.waiting.labels(run, model).set(together.waiting)
         return answer

@@ -27,7 +27,7 @@ def assistant_of(shelves: Shelves, ask: Ask, *, hears: Hears | None = None) -> A
         known = (*history, *(item for item in wishes.likes if item not in history))
         if not known:
             return others, scores
-        asked = Asked(known, LOOKED_AT, hidden=frozenset(hidden), allowed=shelves.allowed(wishes), hears=hears)
+        asked = Asked(known, LOOKED_AT, hidden=frozenset(hidden), wishes=wishes, hears=hears)
         own = ask(asked).items
         if not wishes.words:
             order = list(dict.fromkeys((*own, *others)))

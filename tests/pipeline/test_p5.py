@@ -27,6 +27,7 @@ from fathom.pipeline.p5.recipe import P5Recipe
 from fathom.pipeline.p5.workshop import P5Workshop
 from fathom.records import Catalog, Interactions
 from fathom.training.run import Run
+from tests.serving.whole import served
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +108,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> P5Workshop:
 @pytest.fixture(scope="module")
 def results(work: P5Workshop) -> Results:
     return read(work.run.folder / "results.json")
+
+
+def test_the_run_is_served(work: P5Workshop, tmp_path: Path) -> None:
+    offer = served(work.run.folder, tmp_path)
+    assert {"item-knn", "p5-collaborative"} <= set(offer.models)
+    assert "p5-collaborative" in offer.raters
+    assert not offer.growing
 
 
 def test_every_row_stands_in_one_table(results: Results) -> None:

@@ -30,6 +30,7 @@ from fathom.pipeline.sequential.workshop import SequentialWorkshop
 from fathom.recipes import dump
 from fathom.recommenders.mix import Mix, choose_weight
 from fathom.records import Case, Interactions, cases_of
+from tests.serving.whole import served
 
 FIT = {"epochs": 1, "batch_size": 8, "precision": "float32"}
 NETWORK = {"model": {"width": 16, "length": 16}, "fit": FIT}
@@ -80,6 +81,12 @@ def test_every_named_model_has_a_row_and_serves_what_was_judged(run: Path) -> No
         asked = recommender_of(table_of(work), name).recommend(work.test_cases, 20)
         assert asked.items.tolist() == Evaluation.load(run / "ranks" / f"{name}.parquet").items.tolist(), name
     assert {(told.a, told.b) for told in results.comparisons} >= {("vsknn", "popularity"), ("vsknn", list(MODELS)[-1])}
+
+
+def test_the_run_is_served(run: Path, tmp_path: Path) -> None:
+    offer = served(run, tmp_path)
+    assert set(offer.models) == set(MODELS), "no oracle: it knows what nobody can"
+    assert offer.hearing == {name for name in MODELS if name == "text"}
 
 
 @pytest.mark.parametrize("model", ["item-knn", "bert4rec"])

@@ -16,7 +16,7 @@ from worlds import asks
 
 from fathom.serving.app import service_app
 from fathom.serving.limits import Limits
-from fathom.serving.store.store import Store
+from fathom.serving.store.store import Store, opened
 from tests.serving.shop import FILMS, Slow, agent, log, offer, running
 
 SMALL = Limits(body_bytes=20_000, history_length=30, k=20, words=300)
@@ -205,6 +205,28 @@ def test_items_come_and_go_without_a_restart(own: str) -> None:
     refused(httpx.post(f"{own}/v1/items", json={"id": "new2", "title": FILMS.title(3)}), 409, "exists")
     wrong = httpx.post(f"{own}/v1/items", json={"id": "new3", "title": "A", "attributes": {"genre": ["War"]}})
     assert "no 'genre'; did you mean 'genres'?" in refused(wrong, 400, "invalid_value")
+
+
+def test_changes_that_do_not_fit_any_more_harm_nobody(tmp_path: Path) -> None:
+    """Two replicas added items of one title at once; and the run was trained anew, with what was once added, without what was removed."""
+    with opened(tmp_path / "state.db") as store:
+        for name in ("new1", "new2"):
+            store.change("films", name, "added", f'{{"id": "{name}", "title": "A film that came later"}}')
+        store.change("films", "tt0001", "added", '{"id": "tt0001", "title": "As it was called once"}')
+        store.change("films", "gone", "removed")
+        store.change("films", "gone", "restored")
+    with running(service_app([offer()], Store(tmp_path / "state.db"))) as url:
+        found = httpx.get(f"{url}/v1/items", params={"q": "a film that came", "k": 5}).json()["items"][:2]
+        assert {item["title"] for item in found} == {"A film that came later", "A film that came later [new2]"}
+        assert httpx.get(f"{url}/v1/runs").json()[0]["items"] == 42
+        assert FILMS.title(1) in {item["title"] for item in httpx.get(f"{url}/v1/items", params={"k": 50}).json()["items"]}
+
+
+def test_a_filter_knows_items_that_come_while_it_waits(own: str) -> None:
+    post(own, "items", id="new1", title="A crime that came later", attributes={"genres": ["Crime"]})
+    told = post(own, "recommend", history=["tt0020"], model="text", k=20, filters={"wanted": {"genres": ["Crime"]}}, explain=True)
+    assert "new1" in ids(told)
+    assert all("Crime" in item["reason"] for item in told["items"])
 
 
 def test_two_services_over_one_database_are_one(tmp_path: Path) -> None:

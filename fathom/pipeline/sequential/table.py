@@ -82,11 +82,11 @@ class SequentialTable(Table):
 
     @property
     def hearing(self) -> Sequence[str]:
-        return [name for name in self.protagonists if model_of(name) is Text]
+        return [name for name in self.work.recipe.models.names if model_of(name) is Text]
 
     @property
     def growing(self) -> Sequence[str]:
-        return [name for name in self.protagonists if model_of(name) in (Text, SASRecText)]
+        return [name for name in self.work.recipe.models.names if model_of(name) in (Text, SASRecText)]
 
     def rows(self, evaluations: Mapping[str, Evaluation]) -> tuple[list[Row], list[Difference]]:
         rows = []

@@ -48,8 +48,3 @@ def upgrade() -> None:
         sa.Column("name", sa.String, nullable=False),
         sa.UniqueConstraint("run", "name", name="added_once"),
     )
-
-
-def downgrade() -> None:
-    """Nothing is thrown away: older code would not read what newer code wrote."""
-    raise NotImplementedError("a database of a service does not go back: keep a copy of the old one")
