@@ -199,6 +199,18 @@ def serve(
 
 
 @app.command()
+def explore(
+    folders: Annotated[list[Path], typer.Argument(help="Folders that hold runs, such as runs/.", show_default=False)],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8_001,
+) -> None:
+    """Look through all runs in a browser: tables, curves, every answer kind by kind, what changed for whom."""
+    from fathom.pipeline.explore import explore_folders
+
+    explore_folders(folders, host=host, port=port)
+
+
+@app.command()
 def chat(
     folder: Annotated[Path, typer.Argument(help="Folder of a run, or of a data set that 'fathom data import' made.", show_default=False)],
     user: Annotated[

@@ -163,9 +163,17 @@ def _kept(table: Table) -> dict[str, Evaluation]:
 
 def report(table: Table, results: Results) -> Path:
     """Write report.html from what the run folder holds; returns its path."""
+    path = table.work.run.folder / "report.html"
+    write_page(path, page_of(table, results))
+    return path
+
+
+def page_of(table: Table, results: Results) -> PageData:
+    """What a page shows of the run folder: about its last headline that was judged, beside the row that this one came from."""
     work = table.work
-    path = work.run.folder / "report.html"
     agent = next((name for name in reversed(table.headlines) if results.row(name) is not None), "")
+    lived = [name for name in table.life if results.row(name) is not None]
+    earlier = lived[0] if agent in lived[1:] else ""
     page = PageData(
         title=work.recipe.name,
         results=results,
@@ -176,9 +184,11 @@ def report(table: Table, results: Results) -> Path:
         notes=(work.split.leaks, *work.dataset.notes),
         stage_seconds=stage_seconds(work.run.folder),
         shown=table.shown,
+        readings=table.readings(agent) if agent else (),
+        before=table.readings(earlier) if earlier else (),
+        earlier=earlier,
     )
-    write_page(path, table.told(page) if agent else page)
-    return path
+    return table.told(page) if agent else page
 
 
 def show(results: Results, console: Console, metrics: Sequence[str] = SHOWN) -> None:

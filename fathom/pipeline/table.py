@@ -19,6 +19,7 @@ from fathom.recommenders.raters import Biases, Factors
 from fathom.recommenders.textual import TextRecommender
 from fathom.records import Case, Ints
 from fathom.reports.page import PageData
+from fathom.reports.readings import Reading, of_list
 from fathom.reports.tables import SHOWN
 
 BLIND_ORACLE = "oracle-without-ratings"
@@ -30,6 +31,13 @@ ALL_ITEMS = "full ranking"
 
 RARE = 10
 """Items with fewer training interactions are reported apart."""
+
+
+def _places(evaluation: Evaluation) -> list[int]:
+    """Of what came next in each list; 0 where it was not ranked."""
+    ranks = evaluation.ranks if evaluation.ranks.ndim == 1 else evaluation.ranks[:, 0]
+    places: list[int] = np.maximum(ranks, 0).tolist()
+    return places
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,8 @@ class Table(ABC):
     """Who is compared with whom, where both rows exist."""
     protagonists: ClassVar[Sequence[str]]
     """The rows of the method's own, in the order of their lives: the last one that exists is who serves."""
+    life: ClassVar[Sequence[str]] = ()
+    """The rows of one model after one stage of its training and the next: a page shows what changed from the first to the last."""
     asked: ClassVar[str] = "users"
     """Of what a case is one, in the plural."""
     even_ties: ClassVar[bool] = False
@@ -112,6 +122,33 @@ class Table(ABC):
     def growing(self) -> Sequence[str]:
         """The rows that can recommend items which come after training."""
         return ()
+
+    def readings(self, name: str) -> Sequence[Reading]:
+        """What the row called `name` answered, case by case, in the order in which it was asked; none where it ranks nothing."""
+        evaluation = self.judged(name)
+        if evaluation is None:
+            return ()
+        cases, catalog = self._cases_of(evaluation), self.work.catalog
+        return [
+            of_list(case, items, catalog, place)
+            for case, items, place in zip(cases, evaluation.items.tolist(), _places(evaluation), strict=True)
+        ]
+
+    def judged(self, name: str) -> Evaluation | None:
+        """The ranks that the run folder holds of a row; None where it holds none."""
+        path = self.work.folder("ranks") / f"{name}.parquet"
+        return Evaluation.load(path) if path.is_file() else None
+
+    def places(self, name: str) -> list[int]:
+        """Of each case that the row called `name` was asked: the place of what came next, 0 where it was not ranked."""
+        evaluation = self.judged(name)
+        return [] if evaluation is None else _places(evaluation)
+
+    def _cases_of(self, evaluation: Evaluation) -> list[Case]:
+        """The cases that were asked, which may be fewer than the run has; of one that is gone, its history is."""
+        known = {(case.user, case.target): case for case in self.work.test_cases}
+        asked = zip(evaluation.users.tolist(), evaluation.next_items.tolist(), strict=True)
+        return [known.get((user, target)) or Case(user, (), target) for user, target in asked]
 
     def raters(self) -> Mapping[str, Callable[[], Rater]]:
         """Name -> who foretells ratings, best first; asked only where the log has some."""

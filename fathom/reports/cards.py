@@ -20,8 +20,8 @@ NUMBER = re.compile(r"^\s*\d{1,3}[.)]\s+")
 """The number that a written line begins with; the card numbers its lines itself."""
 
 
-def episode_card(episode: Episode, catalog: Catalog, number: int) -> str:
-    """One episode as an HTML article; `number` counts from 1 and names its anchor."""
+def episode_card(episode: Episode, catalog: Catalog, key: str) -> str:
+    """One episode as an HTML article; `key` is the name of its anchor."""
     kind, verdict = outcome(episode)
     target = episode.case.target
     turns: list[str] = []
@@ -32,19 +32,19 @@ def episode_card(episode: Episode, catalog: Catalog, number: int) -> str:
             first_seen.setdefault(item, place)
     faults = f'<p class="faults">Failed checks: {escape(", ".join(episode.faults))}</p>' if episode.faults else ""
     return (
-        f"{case_head(episode.case, catalog, number, kind=kind, verdict=verdict)}{history_list(episode.case, catalog)}"
+        f"{case_head(episode.case, catalog, key, kind=kind, verdict=verdict)}{history_list(episode.case, catalog)}"
         f'<ol class="timeline">{"".join(turns)}{_answer(episode, catalog, first_seen)}</ol>{faults}</article>'
     )
 
 
-def case_head(case: Case, catalog: Catalog, number: int, *, kind: str, verdict: str) -> str:
+def case_head(case: Case, catalog: Catalog, key: str, *, kind: str, verdict: str) -> str:
     """The beginning of a card: whose it is, what came next, what became of it. The article stays open."""
-    who = f"user {case.user}" if case.user >= 0 else "somebody new"
+    who = f"User {case.user}" if case.user >= 0 else "Somebody new"
     heading = escape(catalog.title(case.target)) if case.target else "An open question"
     return (
-        f'<article class="episode" id="episode-{number}" data-outcome="{kind}" tabindex="-1" aria-labelledby="episode-{number}-title">'
-        f'<header><p class="overline">Episode {number} · {who}{" · next came" if case.target else ""}</p>'
-        f'<h3 id="episode-{number}-title">{heading}</h3>'
+        f'<article class="episode" id="{key}" data-outcome="{kind}" tabindex="-1" aria-labelledby="{key}-title">'
+        f'<header><p class="overline">{who}{" · next came" if case.target else ""}</p>'
+        f'<h3 id="{key}-title">{heading}</h3>'
         f'<p class="chip {kind}">{escape(verdict)}</p></header>'
     )
 

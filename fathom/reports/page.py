@@ -6,7 +6,6 @@ The page's own policy (Content-Security-Policy) forbids the browser to load anyt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 
@@ -14,13 +13,11 @@ from fathom.evaluation.results import Results
 from fathom.files import write_text
 from fathom.records import Catalog, Episode, Reasoning
 from fathom.reports import sections
-from fathom.reports.cards import episode_card, outcome
+from fathom.reports.changes import changes, paired
+from fathom.reports.frame import Links, framed, resource, section
 from fathom.reports.over_time import over_time
-from fathom.reports.reasoning import reasoning_card, reasoning_outcome
+from fathom.reports.readings import KINDS, Reading, kinds, spread
 from fathom.reports.tables import SHOWN, comparison_words, metric_title, one_of, p_words
-
-READ = 10
-"""Episodes that are shown to be read."""
 
 KEYS = (
     ("format_valid", "{:.1%}", "well-formed episodes"),
@@ -44,7 +41,7 @@ class PageData:
     log: Sequence[sections.LogLine] = ()
     """The lines of `metrics.jsonl`, in order."""
     episodes: Sequence[Episode] = ()
-    """Episodes of `agent`, in the order of their cases: profiles are of all of them, ten of them are shown."""
+    """Episodes of `agent`, whose profiles are shown."""
     agent: str = ""
     """The row that the page is about, such as 'agent-stage2'; '' where no agent was evaluated."""
     settings: str = ""
@@ -54,61 +51,58 @@ class PageData:
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     """Stage of the run -> wall-clock seconds it took, in order."""
     reasonings: Sequence[Reasoning] = ()
-    """Reasonings of `agent`, where it reasons instead of talking, in the order of their cases."""
-    lists: Sequence[Sequence[int]] = ()
-    """What was ranked first behind each of them."""
+    """Reasonings of `agent`, where it reasons instead of talking."""
+    readings: Sequence[Reading] = ()
+    """Its answers in the order of their cases: ten of them are shown."""
+    before: Sequence[Reading] = ()
+    """The answers of `earlier` to the same cases: those that changed most are shown side by side."""
+    earlier: str = ""
+    """The row that `agent` came from; '' where it came from none."""
+    home: str = "#top"
+    """Where the page's name leads."""
+    elsewhere: Links = ()
+    """Other pages about the run: words and address of each."""
     shown: Sequence[str] = SHOWN
     """The metrics of the table; the first one is what the page is about."""
 
 
 def render(page: PageData) -> str:
     """The whole page as one HTML document. Every word that comes from data, models or settings is escaped."""
-    results = page.results
+    results, main = page.results, page.shown[0]
     parts = {
         "Training": sections.training(page.log),
         "Behaviour": sections.reasoning(results.row(page.agent), page.reasonings)
         if page.reasonings
         else sections.behaviour(results.row(page.agent), page.episodes),
-        "Episodes": _reading(page),
+        "Changes": changes(paired(page.before, page.readings), (page.earlier, page.agent), page.catalog),
+        "Answers": _reading(page),
     }
     parts = {name: inside for name, inside in parts.items() if inside}  # a comparison of runs has none of them
-    template = Template(_resource("page.html"))
-    return template.substitute(
+    inside = Template(resource("run.html")).substitute(
         title=escape(page.title),
-        style=_resource("page.css"),
-        script=_resource("page.js"),
         dataset=escape(f"{results.dataset.name} · {results.dataset.items:,} items · {results.dataset.users:,} users"),
-        verdict=escape(sections.verdict(results, page.agent, metric=page.shown[0])),
+        verdict=escape(sections.verdict(results, page.agent, metric=main)),
         keys=_keys(page),
         notes=_notes(page.notes),
-        intervals=sections.intervals(results, metric=page.shown[0], agent=page.agent),
+        intervals=sections.intervals(results, metric=main, agent=page.agent),
         table=sections.figures_table(results, metrics=page.shown, agent=page.agent),
         over_time=over_time(results),
         comparisons=sections.comparisons(results, agent=page.agent),
-        links="".join(f'<li><a href="#{name.lower()}">{name}</a></li>' for name in parts),
-        parts="".join(_part(name, inside) for name, inside in parts.items()),
+        parts="".join(section(name, inside) for name, inside in parts.items()),
         facts=_facts(page),
+        spending=sections.cost_chart(results, metric=main, agent=page.agent),
         cost=sections.cost_table(results),
         stages=sections.stage_times(page.stage_seconds),
         settings=escape(page.settings) or "none",
         command=escape(results.command),
     )
-
-
-def _part(name: str, inside: str) -> str:
-    """One part of the page under its heading."""
-    key = name.lower()
-    return f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">{name}</h2>{inside}</section>'
+    links = [(name, f"#{name.lower()}") for name in ("Results", *parts, "Run")]
+    return framed(page.title, inside, links=[*links, *page.elsewhere], home=page.home)
 
 
 def write_page(path: Path, page: PageData) -> None:
     """Write the page, whole or not at all."""
     write_text(path, render(page))
-
-
-def chosen(count: int, most: int = READ) -> list[int]:
-    """The places of at most `most` of so many episodes, evenly spread over the order of the cases: nobody picked the good ones."""
-    return list(range(count)) if count <= most else [number * count // most for number in range(most)]
 
 
 def _keys(page: PageData) -> str:
@@ -151,30 +145,22 @@ def _interval_words(metric: str, low: Mapping[str, float], high: Mapping[str, fl
 
 
 def _reading(page: PageData) -> str:
-    """The episodes or reasonings to read, with buttons that show one kind alone; nothing where there are none."""
-    count, named = (len(page.reasonings), "reasonings") if page.reasonings else (len(page.episodes), "episodes")
-    read = chosen(count)
-    if not read:
+    """The answers to read, with buttons that show one kind alone; nothing where there are none."""
+    if not page.readings:
         return ""
-    kinds, cards = [], []
-    for number, place in enumerate(read, start=1):
-        if page.reasonings:
-            reasoning, items = page.reasonings[place], page.lists[place]
-            kinds.append(reasoning_outcome(reasoning, items)[0])
-            cards.append(reasoning_card(reasoning, items, page.catalog, number))
-        else:
-            kinds.append(outcome(page.episodes[place])[0])
-            cards.append(episode_card(page.episodes[place], page.catalog, number))
+    read = spread(len(page.readings))
+    cards = "".join(page.readings[place].card(f"answer-{number}") for number, place in enumerate(read, start=1))
+    there = kinds([page.readings[place] for place in read])
     buttons = "".join(
-        f'<button type="button" data-show="{kind}" aria-pressed="{"true" if kind == "all" else "false"}">{name} '
-        f"<span>{len(kinds) if kind == 'all' else kinds.count(kind)}</span></button>"
-        for kind, name in (("all", "All"), ("hit", "Found"), ("miss", "Missed"), ("failed", "Failed"))
-        if kind == "all" or kind in kinds
+        f'<button type="button" data-show="{kind}" aria-pressed="{"true" if kind == "all" else "false"}">{KINDS[kind]} '
+        f"<span>{len(there[kind])}</span></button>"
+        for kind in ("all", "hit", "miss", "failed")
+        if kind in there
     )
-    how = f"{len(read)} of {count:,} {named} of {page.agent}, evenly spread over the users; nobody picked them."
+    how = f"{len(read)} of {len(page.readings):,} answers of {page.agent}, evenly spread over the cases; nobody picked them."
     return (
         f'<p class="quiet">{escape(how)} <span class="keys"><kbd>j</kbd> and <kbd>k</kbd> go from one to the next.</span></p>'
-        f'<div class="filter" role="group" aria-label="Which episodes are shown">{buttons}</div>{"".join(cards)}'
+        f'<div class="filter" role="group" aria-label="Which answers are shown">{buttons}</div><div class="answers">{cards}</div>'
     )
 
 
@@ -201,7 +187,3 @@ def _facts(page: PageData) -> str:
         f"<section><h3>{name}</h3><dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in facts.items())}</dl></section>"
         for name, facts in groups
     )
-
-
-def _resource(name: str) -> str:
-    return (files("fathom.reports") / "templates" / name).read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ Colours are classes (`line`, `mark`, `grid`), which the page's style sheet fills
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 Point = tuple[float, float]
@@ -69,6 +70,57 @@ def column_chart(columns: Sequence[tuple[str, float]], *, label: str, width: flo
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A named point of a scatter chart."""
+
+    name: str
+    x: float
+    y: float
+    strong: bool = False
+    """Whether it is what the chart is about."""
+
+
+def scatter_chart(dots: Sequence[Dot], *, label: str, x: str, y: str, width: float = 760.0, height: float = 340.0) -> str:
+    """Named points over a logarithmic x axis, whose values are positive; `x` and `y` say what the axes are.
+
+    A name stands beside its point where there is room, that of a strong one always; all are told on hover.
+    """
+    powers = range(math.floor(math.log10(min(dot.x for dot in dots))), math.ceil(math.log10(max(dot.x for dot in dots))) + 1)
+    ticks = nice_ticks(0.0, max(dot.y for dot in dots))
+    across = _Axis(powers[0], max(powers[-1], powers[0] + 1), LEFT + 8, width - RIGHT - 8)
+    upward = _Axis(0.0, ticks[-1], height - BOTTOM - 14, TOP + 14)
+    grid = "".join(
+        f'<text class="tick" x="{across(power):.1f}" y="{height - BOTTOM:g}" text-anchor="middle">{_power(power)}</text>'
+        for power in powers
+    )
+    taken: list[_Box] = []
+    for dot in dots:
+        left, middle = across(math.log10(dot.x)), upward(dot.y)
+        taken.append(_Box(left - 5, middle - 5, left + 5, middle + 5))
+    drawn = []
+    for dot in sorted(dots, key=lambda dot: (not dot.strong, -dot.y)):
+        left, middle, wide = across(math.log10(dot.x)), upward(dot.y), 6.2 * len(dot.name)
+        places = ((left + 9, middle + 4), (left - 9 - wide, middle + 4), (left - wide / 2, middle - 9), (left - wide / 2, middle + 17))
+        boxes = [(_Box(start, base - 10, start + wide, base + 3), start, base) for start, base in places]
+        inside = [one for one in boxes if one[0].inside(LEFT, 0.0, width, height)]
+        free = next(
+            (one for one in inside if not any(one[0].meets(other) for other in taken)), inside[0] if dot.strong and inside else None
+        )
+        kind = " strong" if dot.strong else ""
+        told = f"<title>{escape(dot.name)}: {y} {short(dot.y)}, {x} {short(dot.x)}</title>"
+        drawn.append(f'<circle class="point{kind}" cx="{left:.1f}" cy="{middle:.1f}" r="{5 if dot.strong else 4}">{told}</circle>')
+        if free is not None:
+            taken.append(free[0])
+            drawn.append(f'<text class="named{kind}" x="{free[1]:.1f}" y="{free[2]:.1f}">{escape(dot.name)}</text>')
+    told = "; ".join(f"{dot.name}: {short(dot.y)} at {short(dot.x)}" for dot in dots)
+    return (
+        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(f"{label}. {told}")}">'
+        f'{_frame(ticks, upward, width)}{grid}<text class="tick" x="{LEFT:g}" y="{TOP:g}">{escape(y)}</text>'
+        f'<text class="tick" x="{width - RIGHT:g}" y="{height - 4:g}" text-anchor="end">{escape(x)}</text>{"".join(drawn)}</svg>'
+    )
+
+
 def interval_mark(mean: float, low: float, high: float, *, top: float, reference: float | None = None, strong: bool = False) -> str:
     """A dot with its interval on a line from 0 to `top`, and a dashed line at `reference`; decoration beside a number, so not spoken."""
     along = _Axis(0.0, top or 1.0, 4.0, 296.0)
@@ -126,6 +178,33 @@ class _Axis:
     def __call__(self, value: float) -> float:
         share = 0.5 if self.high == self.low else (value - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """A rectangle of the drawing."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def meets(self, other: "_Box") -> bool:
+        """Whether they share a place."""
+        return self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+
+    def inside(self, left: float, top: float, right: float, bottom: float) -> bool:
+        """Whether all of it is within these bounds."""
+        return left <= self.left and top <= self.top and self.right <= right and self.bottom <= bottom
+
+
+def _power(power: int) -> str:
+    """Ten to this power, as it is read on an axis.
+
+    >>> [_power(power) for power in (-2, 0, 4)]
+    ['0.01', '1', '10,000']
+    """
+    return f"{10**power:,}" if power >= 0 else f"{10.0**power:g}"
 
 
 def _frame(ticks: Sequence[float], upward: _Axis, width: float) -> str:

@@ -43,15 +43,15 @@ def reasoning_outcome(reasoning: Reasoning, items: Sequence[int]) -> tuple[str, 
     return ("hit", f"ranked at place {list(items).index(target) + 1}") if target in items else ("miss", f"not among the first {len(items)}")
 
 
-def reasoning_card(reasoning: Reasoning, items: Sequence[int], catalog: Catalog, number: int) -> str:
-    """One reasoning as an HTML article; `number` counts from 1 and names its anchor."""
+def reasoning_card(reasoning: Reasoning, items: Sequence[int], catalog: Catalog, key: str) -> str:
+    """One reasoning as an HTML article; `key` is the name of its anchor."""
     case: Case = reasoning.case
     kind, verdict = reasoning_outcome(reasoning, items)
     said = "".join(f'<p class="thought">{escape(line.strip())}</p>' for line in reasoning.text.splitlines() if line.strip())
     how = f"{reasoning.written} tokens" + (", read out because they had run out" if reasoning.forced and reasoning.written else "")
     lines = [item_line(item, case.target, catalog, note="named" if catalog.title(item) in reasoning.text else "") for item in items]
     return (
-        f"{case_head(case, catalog, number, kind=kind, verdict=verdict)}{history_list(case, catalog)}"
+        f"{case_head(case, catalog, key, kind=kind, verdict=verdict)}{history_list(case, catalog)}"
         f'<ol class="timeline"><li class="turn"><p class="label">Reasoning</p>{said or "<p class=quiet>Nothing was said.</p>"}'
         f'<p class="came">{escape(how)}</p></li>'
         f'<li class="answer"><p class="label">Ranked behind it</p>{item_list(lines, folded=False)}</li></ol></article>'

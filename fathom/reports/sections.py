@@ -8,8 +8,9 @@ from fathom.evaluation.results import Difference, Results, Row
 from fathom.files import Json
 from fathom.records import Episode, Reasoning
 from fathom.reports.episode import ENDINGS
-from fathom.reports.plots import column_chart, interval_mark, line_chart, short
-from fathom.reports.tables import ORACLE, SHOWN, comparison_words, grid, is_better, metric_title, one_of
+from fathom.reports.frame import scroller
+from fathom.reports.plots import Dot, column_chart, interval_mark, line_chart, scatter_chart, short
+from fathom.reports.tables import ORACLE, SHOWN, comparison_words, grid, is_better, is_oracle, metric_title, one_of
 
 LogLine = Mapping[str, Json]
 """One line of `metrics.jsonl`: 'stage', 'step', and '<stage>/<name>' -> value; None where it was not finite."""
@@ -93,7 +94,9 @@ def figures_table(results: Results, *, metrics: Sequence[str] = SHOWN, agent: st
         ]
         kind = ' class="agent"' if row[0] == agent else ' class="oracle"' if row[0] == ORACLE else ""
         body.append(f'<tr{kind}><th scope="row">{escape(row[0])}</th>{"".join(cells)}</tr>')
-    return _scroller("Figures of every model", f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>")
+    return scroller(
+        "Figures of every model", f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    )
 
 
 def comparisons(results: Results, *, agent: str = "") -> str:
@@ -187,6 +190,20 @@ def reasoning(row: Row | None, reasonings: Sequence[Reasoning]) -> str:
     return f'<div class="charts">{"".join(charts)}</div><div class="meters">{_meters("How reasonings end", ended, len(reasonings))}</div>'
 
 
+def cost_chart(results: Results, *, metric: str = SHOWN[0], agent: str = "") -> str:
+    """Every row's `metric` against the milliseconds of an answer; nothing where fewer than two have both."""
+    dots = [
+        Dot(row.model, 1000 * row.seconds / row.users, row.metrics[metric], strong=row.model == agent)
+        for row in results.rows
+        if metric in row.metrics and row.seconds > 0 and row.metrics[metric] >= 0 and not is_oracle(row.model)
+    ]
+    if len(dots) < 2:
+        return ""
+    name, each = metric_title(metric), one_of(results.dataset.asked)
+    drawing = scatter_chart(dots, label=f"{name} against what answers cost", x=f"milliseconds per {each}", y=name)
+    return f'<figure class="wide"><figcaption>{escape(name)} against milliseconds per {escape(each)}</figcaption>{drawing}</figure>'
+
+
 def cost_table(results: Results) -> str:
     """What each model's answers cost; alone: how long a person waits when nobody else is served, where that was measured."""
     each = one_of(results.dataset.asked)
@@ -198,7 +215,7 @@ def cost_table(results: Results) -> str:
         f"<td>{_optional(row, 'tokens')}</td><td>{_optional(row, 'context_tokens')}</td><td>{row.peak_mb:,.0f}</td></tr>"
         for row in results.rows
     )
-    return _scroller("Cost of every model", f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+    return scroller("Cost of every model", f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
 
 
 def stage_times(seconds: Mapping[str, float]) -> str:
@@ -289,10 +306,6 @@ def _meter(name: str, share: float, told: str) -> str:
         f'<li><span class="name">{escape(name)}</span><span class="bar"><i style="width:{100 * share:.1f}%"></i></span>'
         f'<span class="number">{told}</span></li>'
     )
-
-
-def _scroller(label: str, inside: str) -> str:
-    return f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">{inside}</div>'
 
 
 def _optional(row: Row, name: str, times: float = 1) -> str:

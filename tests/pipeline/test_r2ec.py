@@ -101,7 +101,7 @@ def test_what_was_thought_can_be_traced_and_stands_on_the_page(run: R2ecWorkshop
     assert first, "or nothing is looked for"
     assert first in " ".join(told.output.split())
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("<article") == 6
+    assert page.count('<article class="episode" id="answer-') == 6
     assert "Ranked behind it" in page
     assert "Worth of a token" in page
 

@@ -10,8 +10,9 @@ import pytest
 
 from fathom.evaluation.results import Results
 from fathom.records import Catalog, Episode
-from fathom.reports.page import PageData, chosen, render, write_page
+from fathom.reports.page import PageData, render, write_page
 from fathom.reports.plots import column_chart, line_chart, nice_ticks
+from fathom.reports.readings import of_episode, spread
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
@@ -58,7 +59,9 @@ def page(results: Results, catalog: Catalog, episodes: list[Episode]) -> PageDat
         {"stage": "retriever", "step": s, "retriever/loss": 5.0 - s / 10, "retriever/epoch": s, "retriever/odd": None} for s in range(30)
     ]
     log += [{"stage": "agent-stage1", "step": s, "agent-stage1/reward/total": s / 9, "agent-stage1/<b>own": 1.0} for s in range(9)]
-    return PageData("demo <1>", results, catalog, log, episodes, "agent-stage2", "name: demo  # <i>yes</i>", ("Leaks & all.",))
+    readings = [of_episode(episode, catalog, place) for episode, place in zip(episodes, (1, 0), strict=True)]
+    told = PageData("demo <1>", results, catalog, log, episodes, "agent-stage2", "name: demo  # <i>yes</i>", ("Leaks & all.",))
+    return replace(told, readings=readings)
 
 
 def test_windows_of_time_have_a_curve_each_model_and_other_runs_none(page: PageData):
@@ -150,7 +153,7 @@ def test_a_run_without_agent_log_and_settings_has_a_page_too(results: Results, c
     reader = read(render(PageData("plain", plain, catalog)))
     words = "".join(reader.words)
     assert "No agent was evaluated" in words
-    assert not {"Training", "Behaviour", "Episodes"} & set(reader.words), "what there is nothing of has no heading"
+    assert not {"Training", "Behaviour", "Changes", "Answers"} & set(reader.words), "what there is nothing of has no heading"
 
 
 def test_stages_tell_what_they_took(page: PageData):
@@ -169,9 +172,9 @@ def test_curves_of_every_stage_are_drawn_and_counters_are_not(page: PageData):
 
 
 def test_episodes_to_read_are_spread_and_not_picked() -> None:
-    assert len(chosen(95)) == 10
-    assert chosen(50) == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45]
-    assert chosen(3) == [0, 1, 2]
+    assert len(spread(95)) == 10
+    assert spread(50) == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45]
+    assert spread(3) == [0, 1, 2]
 
 
 def test_the_same_data_give_the_same_page_written_whole(page: PageData, tmp_path: Path):

@@ -22,6 +22,7 @@ from fathom.recommenders.mix import Mix, choose_weight
 from fathom.records import Case, Episode
 from fathom.reports.episode import episode_view, token_view
 from fathom.reports.page import PageData
+from fathom.reports.readings import Reading, of_episode
 from fathom.training.processes import Shared, in_shares, processes
 from fathom.training.run import progress
 
@@ -47,6 +48,7 @@ class DeepRecTable(LanguageTable):
         ("lm", BLIND_ORACLE),
     )
     protagonists = AGENTS
+    life = AGENTS
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "sasrec": ("sasrec",),
         "retriever": ("retriever",),
@@ -112,6 +114,11 @@ class DeepRecTable(LanguageTable):
 
     def told(self, page: PageData) -> PageData:
         return replace(page, episodes=_episodes(self.work, page.agent))
+
+    def readings(self, name: str) -> Sequence[Reading]:
+        if not (episodes := _episodes(self.work, name)):
+            return super().readings(name)
+        return [of_episode(episode, self.work.catalog, place) for episode, place in zip(episodes, self.places(name), strict=True)]
 
     def trace(self, name: str, case: Case, *, tokens: bool) -> list[RenderableType]:
         work = self.work

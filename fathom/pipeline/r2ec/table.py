@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from fathom.reasoners.recommender import R2ec, Reasoned
 from fathom.records import Case, Reasoning
 from fathom.reports.episode import token_view
 from fathom.reports.page import PageData
+from fathom.reports.readings import Reading, of_reasoning
 from fathom.reports.reasoning import reasoning_view
 from fathom.training.processes import Shared, in_shares, processes
 from fathom.training.run import progress
@@ -42,6 +44,7 @@ class R2ecTable(LanguageTable):
 
     work: R2ecWorkshop
     protagonists = (NO_REASON, *REASONERS)
+    life = REASONERS
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "sasrec": ("sasrec",),
         NO_REASON: (NO_REASON,),
@@ -81,10 +84,17 @@ class R2ecTable(LanguageTable):
         return rows, part_comparisons(work, evaluations, [(REASONERS[-1], other) for other in ("sasrec", "text", NO_REASON)])
 
     def told(self, page: PageData) -> PageData:
-        if page.agent == NO_REASON:
-            return page
-        evaluation = Evaluation.load(self.work.folder("ranks") / f"{page.agent}.parquet")
-        return replace(page, reasonings=self._reasonings(page.agent), lists=evaluation.items[:, :FOREMOST].tolist())
+        return page if page.agent == NO_REASON else replace(page, reasonings=self._reasonings(page.agent))
+
+    def readings(self, name: str) -> Sequence[Reading]:
+        evaluation = self.judged(name)
+        if evaluation is None or not self._file(name).is_file():
+            return super().readings(name)
+        lists = evaluation.items[:, :FOREMOST].tolist()
+        return [
+            of_reasoning(reasoning, items, self.work.catalog, place)
+            for reasoning, items, place in zip(self._reasonings(name), lists, self.places(name), strict=True)
+        ]
 
     def trace(self, name: str, case: Case, *, tokens: bool) -> list[RenderableType]:
         reasoner = self._silent() if name == NO_REASON else self._reasoner(name)
@@ -103,7 +113,10 @@ class R2ecTable(LanguageTable):
         return R2ec(self.work.head(name), self.work.catalog)
 
     def _reasonings(self, name: str) -> list[Reasoning]:
-        return load_said(self.work.folder("episodes") / f"{name}.jsonl.gz", Reasoning)
+        return load_said(self._file(name), Reasoning)
+
+    def _file(self, name: str) -> Path:
+        return self.work.folder("episodes") / f"{name}.jsonl.gz"
 
     def _asked_apart(self, name: str) -> dict[str, float]:
         """What was found out about a model beside its ranks, when it was heard."""

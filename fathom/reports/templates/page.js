@@ -1,5 +1,5 @@
 "use strict";
-// The page is whole without this script: it adds a theme switch, filters, keys, and a reading line in the charts.
+// The page is whole without this script: it adds a theme switch, filters, sorting, keys, and a reading line in the charts.
 (() => {
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -8,7 +8,7 @@
     root.dataset.theme = now === "dark" ? "light" : "dark";
   });
 
-  const episodes = [...document.querySelectorAll(".episode")];
+  const episodes = [...document.querySelectorAll(".answers .episode")];
   const buttons = [...document.querySelectorAll("[data-show]")];
   for (const button of buttons) {
     button.addEventListener("click", () => {
@@ -18,8 +18,36 @@
     });
   }
 
+  const sorted = (cell) => {
+    const text = cell.dataset.value ?? cell.textContent.replace(/[,%\s]/g, "");
+    return text !== "" && !Number.isNaN(Number(text)) ? Number(text) : null;
+  };
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const down = head.ariaSort !== "descending";
+        for (const other of heads) other.removeAttribute("aria-sort");
+        head.ariaSort = down ? "descending" : "ascending";
+        const rows = [...table.tBodies[0].rows].map((row) => ({ row, text: row.cells[column].textContent, value: sorted(row.cells[column]) }));
+        rows.sort((a, b) => {
+          if (a.value === null || b.value === null) {
+            if (a.value !== b.value) return a.value === null ? 1 : -1; // what has no figure stands last, whichever way it goes
+            return down ? b.text.localeCompare(a.text) : a.text.localeCompare(b.text);
+          }
+          return down ? b.value - a.value : a.value - b.value;
+        });
+        table.tBodies[0].append(...rows.map((one) => one.row));
+      });
+    });
+  }
+
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || (event.key !== "j" && event.key !== "k")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea") || (event.key !== "j" && event.key !== "k")) return;
     const shown = episodes.filter((episode) => !episode.hidden);
     const here = shown.findLastIndex((episode) => episode.getBoundingClientRect().top < 96);
     const next = shown[event.key === "j" ? here + 1 : here - 1];

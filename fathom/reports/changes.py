@@ -1,0 +1,92 @@
+"""The same people before and after: who gained, who lost, and the answers of those for whom most changed, side by side."""
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from fathom.metrics import Values
+from fathom.records import Catalog
+from fathom.reports.cards import FIRST
+from fathom.reports.readings import Reading, worth
+
+MOST = 10
+"""People that are shown."""
+
+Pair = tuple[Reading, Reading]
+"""One case's answer before and after."""
+
+
+def paired(before: Sequence[Reading], after: Sequence[Reading]) -> list[Pair]:
+    """The answers to the cases that both were asked, in the order of `after`; a user may have several cases."""
+    known = {(one.case.user, one.case.history, one.case.target): one for one in before}
+    pairs = ((known.get((one.case.user, one.case.history, one.case.target)), one) for one in after)
+    return [(earlier, later) for earlier, later in pairs if earlier is not None]
+
+
+def most_changed(pairs: Sequence[Pair], most: int = MOST) -> list[int]:
+    """The places of the pairs whose NDCG@10 changed most, gains and losses alike; of equal changes the farther move of the place first."""
+    changed = np.abs(_gains(pairs))
+    moved = np.array([abs(_reciprocal(after.place) - _reciprocal(before.place)) for before, after in pairs])
+    order = np.lexsort((np.arange(len(pairs)), -moved, -changed.round(12)))
+    return [int(place) for place in order[:most] if changed[place] > 0 or moved[place] > 0]
+
+
+def changes(pairs: Sequence[Pair], names: tuple[str, str], catalog: Catalog, *, most: int = MOST) -> str:
+    """How many were found by whom, and the `most` changed as pairs of cards; '' where nobody was asked twice.
+
+    `names`: of the rows before and after.
+    """
+    if not pairs:
+        return ""
+    found = [(0 < before.place <= FIRST, 0 < after.place <= FIRST) for before, after in pairs]
+    told = (
+        ("both found", found.count((True, True))),
+        (f"only {names[1]} found", found.count((False, True))),
+        (f"only {names[0]} found", found.count((True, False))),
+        ("neither found", found.count((False, False))),
+    )
+    gains, whole = _gains(pairs), len(pairs)
+    lines = "".join(
+        f'<li><span class="name">{escape(name)}</span><span class="bar"><i style="width:{100 * count / whole:.1f}%"></i></span>'
+        f'<span class="number">{count:,}</span></li>'
+        for name, count in told
+    )
+    summary = (
+        f"From {names[0]} to {names[1]}: NDCG@10 rose for {int((gains > 0).sum()):,}, fell for {int((gains < 0).sum()):,} and stayed for "
+        f"{int((gains == 0).sum()):,} of {whole:,}; {gains.mean():+.4f} on average."
+    )
+    chosen = most_changed(pairs, most)
+    shown = "".join(
+        pair_view(pairs[place], names, catalog, key=f"changed-{number}", unfolded=number == 1)
+        for number, place in enumerate(chosen, start=1)
+    )
+    head = f"<h3>The {len(chosen)} most changed</h3>" if chosen else ""
+    return f'<p class="quiet">{escape(summary)}</p><div class="meters"><section><ul>{lines}</ul></section></div>{head}{shown}'
+
+
+def pair_view(pair: Pair, names: tuple[str, str], catalog: Catalog, *, key: str, unfolded: bool = False) -> str:
+    """Both answers to one case beside each other, under a line that says whose they are and how the place of what came next moved."""
+    case = pair[1].case
+    target = catalog.title(case.target) if case.target else "an open question"
+    moved = " → ".join(_place_words(one.place) for one in pair)
+    sides = "".join(
+        f'<div><p class="label">{escape(name)}</p>{one.card(f"{key}-{side}")}</div>'
+        for name, side, one in zip(names, ("before", "after"), pair, strict=True)
+    )
+    return (
+        f'<details class="changed"{" open" if unfolded else ""}><summary><span>User {case.user}: {escape(target)}</span> '
+        f'<b>{moved}</b></summary><div class="pair">{sides}</div></details>'
+    )
+
+
+def _place_words(place: int) -> str:
+    return f"place {place}" if place else "not ranked"
+
+
+def _reciprocal(place: int) -> float:
+    return 1 / place if place else 0.0
+
+
+def _gains(pairs: Sequence[Pair]) -> Values:
+    return worth([after for _, after in pairs]) - worth([before for before, _ in pairs])
