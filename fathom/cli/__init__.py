@@ -34,6 +34,14 @@ ModelName = Annotated[
         show_default=False,
     ),
 ]
+State = Annotated[
+    str,
+    typer.Option(
+        help="Where feedback and conversations are kept: a file, or postgresql://USER@HOST/NAME where several services share it; "
+        "state.db in the first run's folder where not given.",
+        show_default=False,
+    ),
+]
 Line = Annotated[int, typer.Option("--k", min=1, max=1000, help="How many items.")]
 
 
@@ -172,14 +180,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8_000,
     model: ModelName = "",
-    state: Annotated[
-        str,
-        typer.Option(
-            help="Where feedback and conversations are kept: a file, or postgresql://USER@HOST/NAME where several services share it; "
-            "state.db in the first run's folder where not given.",
-            show_default=False,
-        ),
-    ] = "",
+    state: State = "",
     keys_variable: Annotated[
         str,
         typer.Option(help="Environment variable with the keys, separated by commas, of which callers must bring one.", show_default=False),
@@ -196,6 +197,21 @@ def serve(
     from fathom.pipeline.serve import serve_runs
 
     serve_runs(runs, host=host, port=port, model=model, state=state, keys_variable=keys_variable, origins=origin, limits=limits)
+
+
+@app.command()
+def mcp(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, as made by 'fathom run'.", show_default=False)],
+    model: ModelName = "",
+    state: State = "",
+) -> None:
+    """Serve runs to other agents as tools of the Model Context Protocol, over standard input and output.
+
+    Give an agent this command, for example: {"command": "fathom", "args": ["mcp", "runs/demo"]}.
+    """
+    from fathom.pipeline.serve import serve_to_agents
+
+    serve_to_agents(runs, model=model, state=state)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """`fathom serve`: runs are opened and put behind one service."""
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ try:
     from fathom.serving.live import LiveShelves
     from fathom.serving.offer import Offer
     from fathom.serving.store.store import Store, without_password
+    from fathom.serving.tools import serve_tools
 except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "fastapi", "serve") from error
 
@@ -48,10 +50,7 @@ def serve_runs(
     """Serve until the process is told to end."""
     keys = _keys(keys_variable)
     chosen = from_words(limits, Limits, option="--limit")
-    offers = [offer_of(folder, model=model if number == 0 else "") for number, folder in enumerate(folders)]
-    names = [offer.name for offer in offers]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ConfigError(f"two of the runs are called '{twice}': serve one of them, or give the other another folder")
+    offers = _offers(folders, model=model)
     place = state or str(folders[0] / "state.db")
     store = Store(place)
     app = service_app(offers, store, limits=chosen, keys=keys, origins=origins)
@@ -64,6 +63,27 @@ def serve_runs(
         uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=DRAIN, ws="none")
     finally:
         store.close()
+
+
+def serve_to_agents(folders: Sequence[Path], *, model: str, state: str) -> None:
+    """Serve the same as tools of the Model Context Protocol, over standard input and output, until the other side has gone."""
+    offers = _offers(folders, model=model)
+    place = state or str(folders[0] / "state.db")
+    store = Store(place)
+    Console(stderr=True, highlight=False).print(f"tools for {', '.join(offer.name for offer in offers)}; state: {without_password(place)}")
+    try:
+        asyncio.run(serve_tools(service_app(offers, store)))
+    finally:
+        store.close()
+
+
+def _offers(folders: Sequence[Path], *, model: str) -> list[Offer]:
+    """Of all runs; `model` is the first one's choice."""
+    offers = [offer_of(folder, model=model if number == 0 else "") for number, folder in enumerate(folders)]
+    names = [offer.name for offer in offers]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"two of the runs are called '{twice}': serve one of them, or give the other another folder")
+    return offers
 
 
 def offer_of(folder: Path, *, model: str = "") -> Offer:

@@ -177,7 +177,7 @@ def _routes(service: Service) -> APIRouter:
         item = bodies.NewItem.model_validate(body.model_dump(exclude={"run"}))
         return await asyncio.to_thread(_add, desk, item)
 
-    @router.delete("/items/{item}", tags=["catalogue"])
+    @router.delete("/items/{item:path}", tags=["catalogue"])
     async def remove(item: Annotated[str, Path(max_length=200)], run: Annotated[str | None, Query()] = None) -> bodies.Item:
         """Show an item to nobody any more."""
         desk = service.desk(run)
@@ -186,7 +186,7 @@ def _routes(service: Service) -> APIRouter:
         await asyncio.to_thread(desk.remove, found)
         return told
 
-    @router.put("/items/{item}", tags=["catalogue"])
+    @router.put("/items/{item:path}", tags=["catalogue"])
     async def restore(item: Annotated[str, Path(max_length=200)], run: Annotated[str | None, Query()] = None) -> bodies.Item:
         """Show an item again that was removed."""
         desk = service.desk(run)
@@ -233,7 +233,7 @@ def _routes(service: Service) -> APIRouter:
         """Names of test users."""
         return bodies.People(users=[name for name in service.desk(run).offer.asked if name.startswith(q)][:k])
 
-    @router.get("/people/{user}", tags=["people"])
+    @router.get("/people/{user:path}", tags=["people"])
     async def person(user: Annotated[str, Path(max_length=500)], run: Annotated[str | None, Query()] = None) -> bodies.PersonTold:
         """What is known of somebody; of a test user also what was held out."""
         desk = service.desk(run)

@@ -1,5 +1,6 @@
 """Named models go their whole way on a tiny world: fitted, judged, asked; recipes say what is wrong with them."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import ir_measures
 import pytest
 import yaml
 from commands import ran, told
+from mcp import Client, StdioServerParameters
 
 from fathom.contracts import Recommender
 from fathom.errors import ConfigError, DataError
@@ -81,6 +83,19 @@ def test_every_named_model_has_a_row_and_serves_what_was_judged(run: Path) -> No
         asked = recommender_of(table_of(work), name).recommend(work.test_cases, 20)
         assert asked.items.tolist() == Evaluation.load(run / "ranks" / f"{name}.parquet").items.tolist(), name
     assert {(told.a, told.b) for told in results.comparisons} >= {("vsknn", "popularity"), ("vsknn", list(MODELS)[-1])}
+
+
+def test_another_agent_asks_the_run_through_its_own_process(run: Path, tmp_path: Path) -> None:
+    words = ["-m", "fathom.cli", "mcp", str(run), "--model", "item-knn", "--state", str(tmp_path / "state.db")]
+
+    async def asked() -> dict[str, Any]:
+        async with Client(StdioServerParameters(command=sys.executable, args=words)) as client:
+            found = (await client.call_tool("search_items", {"k": 3})).structured_content["items"]
+            return (await client.call_tool("recommend", {"history": [one["title"] for one in found], "k": 5})).structured_content
+
+    told = asyncio.run(asked())
+    assert told["model"] == "item-knn"
+    assert len({item["id"] for item in told["items"]}) == 5
 
 
 def test_the_run_is_served(run: Path, tmp_path: Path) -> None:
