@@ -23,7 +23,7 @@ from starlette.responses import Response
 from fathom import __version__
 from fathom.errors import ConfigError, DataError, suggestion
 from fathom.serving import bodies
-from fathom.serving.chat import Presence, as_stream, chat_routes, streamed, waiting
+from fathom.serving.chat import EVENTS, Presence, as_stream, chat_routes, streamed, waiting
 from fathom.serving.desk import Asked, Desk
 from fathom.serving.gate import Gate
 from fathom.serving.limits import Limits
@@ -55,10 +55,19 @@ def service_app(
     for routes in (_routes(service), chat_routes(service)):
         app.include_router(routes, dependencies=[Depends(_with_key(keys))], responses=ERRORS)
     app.include_router(page_routes(app))
+    _tell_true_statuses(app)
     app.add_middleware(Gate, figures=service.figures, body_bytes=service.limits.body_bytes)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
     return app
+
+
+def _tell_true_statuses(app: FastAPI) -> None:
+    """Take out of the document the status 422, which FastAPI writes into it: what is wrong with a body is told with 400 here."""
+    document = app.openapi()  # which the app keeps
+    for methods in document["paths"].values():
+        for route in methods.values():
+            route["responses"].pop("422", None)
 
 
 def _with_key(keys: Sequence[str]):  # type: ignore[no-untyped-def]  # FastAPI wants the inner function's own types
@@ -104,7 +113,7 @@ def _routes(service: Service) -> APIRouter:
         """The runs that are served, and their models."""
         return [await asyncio.to_thread(_run_told, desk) for desk in service.desks.values()]
 
-    @router.post("/recommend", tags=["ask"], response_model=bodies.Recommended)
+    @router.post("/recommend", tags=["ask"], response_model=bodies.Recommended, responses=EVENTS)
     async def recommend(body: bodies.Recommend, request: Request) -> Response | bodies.Recommended:
         """The best items for somebody known by name, or for a history."""
         who = service.who(body)
@@ -218,7 +227,7 @@ def _routes(service: Service) -> APIRouter:
             service.figures.feedback.labels(desk.offer.name, act.kind).inc()
         return bodies.Kept(kept=len(acts))
 
-    @router.get("/feedback", tags=["people"], response_class=PlainTextResponse)
+    @router.get("/feedback", tags=["people"], response_class=Response, responses={200: {"content": {"text/csv": {}}}})
     async def export(run: Annotated[str | None, Query()] = None) -> Response:
         """All likes and clicks as a table that `fathom data import` reads."""
         desk = service.desk(run)

@@ -28,6 +28,12 @@ from fathom.serving.talk import assistant_of, replayed, written
 TALKERS = 64
 """Conversations that are answered side by side: each waits in a thread for its model, which answers many at once."""
 
+_KINDS = ["turn", "list", "reply", "error"]
+_EVENT = {"type": "object", "properties": {"event": {"enum": _KINDS}, "data": {"type": "string"}}, "required": ["data"]}
+
+EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": _EVENT}}}}
+"""What the document says of a route that also streams."""
+
 _STATE = TypeAdapter(State)
 
 
@@ -79,7 +85,7 @@ class Completion(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    model: str = Field(description="RUN/MODEL, or RUN for its own choice.")
+    model: str = Field(min_length=1, max_length=1_000, pattern="^[^/]", description="RUN/MODEL, or RUN for its own choice.")
     messages: list[Message] = Field(min_length=1)
     stream: bool = False
 
@@ -143,7 +149,7 @@ def chat_routes(service: Service) -> APIRouter:
     """Of one service."""
     router, talks = APIRouter(prefix="/v1", tags=["talk"]), Talks(service)
 
-    @router.post("/chat", response_model=bodies.Reply)
+    @router.post("/chat", response_model=bodies.Reply, responses=EVENTS)
     async def chat(body: bodies.Said, request: Request) -> Response | bodies.Reply:
         """Say something, and get a list with its reasons; the conversation goes on under the name that comes back.
 
@@ -166,11 +172,11 @@ def chat_routes(service: Service) -> APIRouter:
         names = [f"{run}/{model}" for run, desk in service.desks.items() for model in desk.offer.models]
         return {"object": "list", "data": [{"id": name, "object": "model", "created": 0, "owned_by": "fathom"} for name in names]}
 
-    @router.post("/chat/completions", response_model=None)
+    @router.post("/chat/completions", response_model=None, responses=EVENTS)
     async def complete(body: Completion, request: Request) -> Response:
         """A conversation as OpenAI's clients speak: all that was said so far comes with each request, and nothing is kept."""
         run, _, model = body.model.partition("/")
-        who = service.who(bodies.Whom(run=None if run == "fathom" else run, model=model or None))
+        who = service.who(bodies.Whom.model_construct(run=None if run == "fathom" else run, model=model or None))
         *before, last = body.messages
         if last.role != "user":
             raise Refused(400, "messages: the last one must be the user's", code="invalid_value", param="messages")
