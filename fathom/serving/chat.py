@@ -140,6 +140,7 @@ class Talks:
             return found
 
         def work() -> tuple[State, Answer]:
+            who.desk.live.refresh()
             return assistant_of(who.desk.shelves, ask, hears=presence).reply(state, message)
 
         return await loop.run_in_executor(self._threads, work)

@@ -99,8 +99,8 @@ class Desk:
     # Who is there -------------------------------------------------------------------------------------------------------------------
 
     def people(self, names: Sequence[str]) -> dict[str, Person]:
-        """Everybody asked for; who has never been heard of has an empty history."""
-        shown = self.live.now
+        """Everybody asked for, and the catalogue as it is by then; who has never been heard of has an empty history."""
+        shown = self.live.refresh()
         found = {}
         for name, acts in self.store.of_people(self.offer.name, names).items():
             case, disliked = self.offer.people.get(name, NOBODY), set[int]()
@@ -145,8 +145,8 @@ class Desk:
 
     def answer(self, name: str, asked: Sequence[Asked]) -> list[Answered]:
         """An answer to each question, by the model `name`. Questions of one batch change each other's answers in nothing."""
-        shown, recommender, shelves = self.live.refresh(), self.model(name), self.shelves
         people = self.people([one.user for one in asked if one.user is not None])
+        shown, recommender, shelves = self.live.now, self.model(name), self.shelves
         asked = [one if one.user is None else _known(one, people[one.user]) for one in asked]
         n_items = getattr(recommender, "n_items", shown.n_trained)
         cases = [Case(-1, tuple(item for item in one.history if item <= n_items), PAD) for one in asked]
@@ -177,6 +177,7 @@ class Desk:
 
     def similar(self, item: int, k: int) -> list[tuple[int, float]]:
         """The k items that are most like this one: taken together with it, and of like text."""
+        self.live.refresh()
         shelves = self.shelves
         wishes = Wishes(likes=(item,))
         values = shelves.signals(wishes, (), ("likes", "taken"))
@@ -187,7 +188,7 @@ class Desk:
 
     def search(self, words: str, k: int) -> list[int]:
         """Items by title: those that begin so, then those that hold the words, then those whose texts share some; commoner ones first."""
-        shown, shelves, wanted = self.live.now, self.shelves, words.casefold().strip()
+        shown, shelves, wanted = self.live.refresh(), self.shelves, words.casefold().strip()
         popular = shelves.popular
         lexical = shelves.lexical(words)
         titles = [title.casefold() for title in shown.catalog.titles]

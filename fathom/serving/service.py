@@ -71,6 +71,8 @@ class Service:
         if len(words) > most:
             raise Refused(400, f"{param}: {len(words)} items, and at most {most} are read: send the latest", code="too_long", param=param)
         shown = desk.live.now
+        if any(shown.item(word) is None for word in words):
+            shown = desk.live.refresh()  # another replica may have been told of it
         found = []
         for place, word in enumerate(words):
             item = shown.item(word)
