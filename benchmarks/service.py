@@ -46,7 +46,7 @@ class Connection:
 
     async def ask(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of the answer."""
-        if self._streams is None:
+        if self._streams is None or self._streams[0].at_eof():  # a server ends connections that nobody has used for some seconds
             self._streams = await asyncio.open_connection(HOST, PORT)
         reader, writer = self._streams
         data = b"" if body is None else json.dumps(body).encode()

@@ -42,6 +42,9 @@ State = Annotated[
         show_default=False,
     ),
 ]
+At = Annotated[
+    str, typer.Option("--at", help="Qdrant that holds the index: http://HOST:6333, or qdrant:FOLDER without a server.", show_default=False)
+]
 Line = Annotated[int, typer.Option("--k", min=1, max=1000, help="How many items.")]
 
 
@@ -167,11 +170,12 @@ def recommend(
     model: ModelName = "",
     k: Line = 10,
     approximate: Annotated[bool, typer.Option("--approximate", help="Ask through the index that 'fathom index' made.")] = False,
+    at: At = "",
 ) -> None:
     """Recommend to anybody: titles of a history in, or what is wanted, in words, or both; titles out."""
     from fathom.pipeline.ask import recommend_to
 
-    recommend_to(folder, history=history, preference=preference, model=model, k=k, approximate=approximate)
+    recommend_to(folder, history=history, preference=preference, model=model, k=k, approximate=approximate, at=at)
 
 
 @app.command()
@@ -192,11 +196,26 @@ def serve(
         list[str],
         typer.Option("--limit", help="Change one limit: k=200, waiting=1000, seconds=10 ... May be repeated.", show_default=False),
     ] = [],  # noqa: B006
+    approximate: Annotated[
+        bool, typer.Option("--approximate", help="Ask models for which 'fathom index' made an index through it: for large catalogues.")
+    ] = False,
+    at: At = "",
 ) -> None:
     """Serve runs over HTTP, with a page to try them: recommend, rate, chat, search, feedback. /docs lists the routes."""
     from fathom.pipeline.serve import serve_runs
 
-    serve_runs(runs, host=host, port=port, model=model, state=state, keys_variable=keys_variable, origins=origin, limits=limits)
+    serve_runs(
+        runs,
+        host=host,
+        port=port,
+        model=model,
+        state=state,
+        keys_variable=keys_variable,
+        origins=origin,
+        limits=limits,
+        approximate=approximate,
+        at=at,
+    )
 
 
 @app.command()
@@ -255,11 +274,12 @@ def index(
     model: Annotated[str, typer.Option(help="A model that ranks by products, such as sasrec+.", show_default=False)],
     k: Line = 10,
     breadth: Annotated[int, typer.Option(min=1, help="More finds more, and takes longer.")] = 128,
+    at: At = "",
 ) -> None:
-    """For large catalogues: index a model's items, and say how much of the exact lists the index finds."""
+    """For large catalogues: index a model's items, here or in Qdrant, and say how much of the exact lists the index finds."""
     from fathom.pipeline.sequential.index import index_folder
 
-    index_folder(folder, model=model, k=k, breadth=breadth)
+    index_folder(folder, model=model, k=k, breadth=breadth, at=at)
 
 
 @app.command()

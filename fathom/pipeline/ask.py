@@ -32,13 +32,15 @@ def recommender_of(table: Table, model: str) -> Recommender:
     return makers[model]()
 
 
-def recommend_to(folder: Path, *, history: str, preference: str, model: str, k: int, approximate: bool = False) -> None:
-    """`fathom recommend`: titles in, titles out; with `approximate` through the model's index."""
+def recommend_to(folder: Path, *, history: str, preference: str, model: str, k: int, approximate: bool = False, at: str = "") -> None:
+    """`fathom recommend`: titles in, titles out; with `approximate` through the model's index, which may be in Qdrant `at` some place."""
+    if at and not approximate:
+        raise ConfigError("--at says where an index is: write --approximate as well")
     work = opened(folder)
     items = resolved(history, work.catalog, work.titles) if history or not preference else ()
     table = table_of(work)
     model = model or table.protagonists[-1]
-    recommender = indexed(folder, model) if approximate else recommender_of(table, model)
+    recommender = indexed(folder, model, at=at) if approximate else recommender_of(table, model)
     cases = cases_of([items])
     ranking = (
         preference_aware(recommender, model).recommend(cases, k, preferences=[preference])

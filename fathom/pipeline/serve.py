@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from fathom.items.embed import cache_folder, item_vectors
 from fathom.language.encoding import text_encoder
 from fathom.models.item_knn import ItemKNN
 from fathom.pipeline.methods import opened, table_of
+from fathom.pipeline.sequential.index import indexed, indexed_rows
 from fathom.pipeline.table import Table
 from fathom.pipeline.workshop import LanguageWorkshop, Workshop, whole_histories
 from fathom.recipes import from_words
@@ -46,11 +48,15 @@ def serve_runs(
     keys_variable: str,
     origins: Sequence[str],
     limits: Sequence[str],
+    approximate: bool = False,
+    at: str = "",
 ) -> None:
-    """Serve until the process is told to end."""
+    """Serve until the process is told to end; with `approximate`, models that have an index are asked through it."""
     keys = _keys(keys_variable)
     chosen = from_words(limits, Limits, option="--limit")
-    offers = _offers(folders, model=model)
+    if at and not approximate:
+        raise ConfigError("--at says where indices are: write --approximate as well")
+    offers = _offers(folders, model=model, approximate=approximate, at=at)
     place = state or str(folders[0] / "state.db")
     store = Store(place)
     app = service_app(offers, store, limits=chosen, keys=keys, origins=origins)
@@ -77,22 +83,27 @@ def serve_to_agents(folders: Sequence[Path], *, model: str, state: str) -> None:
         store.close()
 
 
-def _offers(folders: Sequence[Path], *, model: str) -> list[Offer]:
+def _offers(folders: Sequence[Path], *, model: str, approximate: bool = False, at: str = "") -> list[Offer]:
     """Of all runs; `model` is the first one's choice."""
-    offers = [offer_of(folder, model=model if number == 0 else "") for number, folder in enumerate(folders)]
+    offers = [offer_of(folder, model=model if number == 0 else "", approximate=approximate, at=at) for number, folder in enumerate(folders)]
     names = [offer.name for offer in offers]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"two of the runs are called '{twice}': serve one of them, or give the other another folder")
     return offers
 
 
-def offer_of(folder: Path, *, model: str = "") -> Offer:
-    """What a run brings into a service; `model` answers where nobody is named, the run's own choice where it is ''."""
+def offer_of(folder: Path, *, model: str = "", approximate: bool = False, at: str = "") -> Offer:
+    """What a run brings into a service; `model` answers where nobody is named, the run's own choice where it is ''.
+
+    With `approximate`, models that have an index, in Qdrant where `at` says so, are asked through it.
+    """
     work = opened(folder)
     table = table_of(work)
     models = _models(table)
     if not models:
         raise ConfigError(f"{folder}: nothing in this run recommends yet; finish it: fathom run {folder}/recipe.yaml --out {folder}")
+    if approximate:
+        models |= {name: partial(indexed, folder, name, at=at) for name in indexed_rows(folder, models, at=at)}
     if model and model not in models:
         raise ConfigError(f"--model {model}: the run has no such model that is trained{suggestion(model, models)}")
     log, names = work.dataset.interactions, work.dataset.interactions.users

@@ -26,9 +26,11 @@ from fathom.models.registry import MODELS
 from fathom.pipeline import judge
 from fathom.pipeline.ask import preference_aware, recommender_of
 from fathom.pipeline.methods import opened, recipe_at, table_of
+from fathom.pipeline.sequential.index import Indexed
 from fathom.pipeline.sequential.recipe import SequentialRecipe
 from fathom.pipeline.sequential.stages import fit_along
 from fathom.pipeline.sequential.workshop import SequentialWorkshop
+from fathom.pipeline.serve import offer_of
 from fathom.recipes import dump
 from fathom.recommenders.mix import Mix, choose_weight
 from fathom.records import Case, Interactions, cases_of
@@ -83,6 +85,18 @@ def test_every_named_model_has_a_row_and_serves_what_was_judged(run: Path) -> No
         asked = recommender_of(table_of(work), name).recommend(work.test_cases, 20)
         assert asked.items.tolist() == Evaluation.load(run / "ranks" / f"{name}.parquet").items.tolist(), name
     assert {(told.a, told.b) for told in results.comparisons} >= {("vsknn", "popularity"), ("vsknn", list(MODELS)[-1])}
+
+
+def test_a_service_asks_indexed_models_through_their_index(run: Path, tmp_path: Path) -> None:
+    place = f"qdrant:{tmp_path / 'points'}"
+    with pytest.raises(ConfigError, match="no model of this run has an index at qdrant:"):
+        offer_of(run, approximate=True, at=place)
+    told("index", run, "--model", "sasrec+", "--at", place)
+    offer, plain = offer_of(run, approximate=True, at=place), offer_of(run)
+    assert isinstance(offer.models["sasrec+"](), Indexed)
+    case = next(iter(offer.asked.values()))
+    mine, exact = (one.models["sasrec+"]().recommend([case], 5).items.tolist() for one in (offer, plain))
+    assert mine == exact
 
 
 def test_another_agent_asks_the_run_through_its_own_process(run: Path, tmp_path: Path) -> None:
@@ -171,10 +185,15 @@ def test_an_interrupted_judgement_goes_on_with_the_next_piece(run: Path, tmp_pat
     assert not list((folder / "ranks" / "unfinished").glob("*"))
 
 
-def test_a_model_is_asked_through_its_index(run: Path) -> None:
+def test_a_model_is_asked_through_its_index(run: Path, tmp_path: Path) -> None:
     assert "of the exact 5 best of 6 test cases it finds 100.00%" in told("index", run, "--model", "narm", "--k", 5)
     words = ["recommend", str(run), "--model", "narm", "--k", "5", "--history", opened(run).catalog.title(3)]
     assert told(*words, "--approximate") == told(*words)
+    place = f"qdrant:{tmp_path / 'points'}"
+    assert f"{place}, collection fathom-run-narm: 60 items" in told("index", run, "--model", "narm", "--k", 5, "--at", place)
+    assert told(*words, "--approximate", "--at", place) == told(*words)
+    with pytest.raises(ConfigError, match="write --approximate as well"):
+        told(*words, "--at", place)
     with pytest.raises(ConfigError, match="--model ease: it does not rank by products, so there is nothing to index; these do: "):
         told("index", run, "--model", "ease")
 
