@@ -213,7 +213,7 @@ def _every_row(runs: Sequence[RunTold]) -> str:
     for (place, metric), rows in told.items():
         rows.sort(key=lambda one: one[1].metrics[metric] * (1 if metric in ERRORS else -1))
         top = max(max(row.high.get(metric, 0.0), row.metrics[metric]) for _, row in rows) * 1.04
-        head = _head(("row", "run", metric_title(metric), "95 % interval", "", "users", "ms each"))
+        head = _head(("row", "run", metric_title(metric), "95 % interval", "on one scale", "users", "ms each"))
         body = "".join(
             f'<tr><th scope="row">{escape(row.model)}</th><td><a href="{escape(address("run", run=run.name))}">{escape(run.name)}</a></td>'
             f"<td>{row.metrics[metric]:.4f}</td><td>{_interval(row, metric)}</td>"

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +18,10 @@ from fathom.errors import ConfigError
 from fathom.evaluation.evaluate import Evaluation
 from fathom.pipeline.explore import Library, explore_folders
 from fathom.serving.explorer import explorer_app
+from tests.browsers import browser, browser_only, opened
+from tests.serving.shop import running
+
+__all__ = ["browser"]
 
 RECIPE = {
     "method": "sequential",
@@ -168,3 +174,56 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
     assert "There is no run in" in told(TestClient(explorer_app(Library([tmp_path]))), "/")
+
+
+@pytest.fixture(scope="module")
+def url(runs: Path) -> Iterator[str]:
+    with running(explorer_app(Library([runs]))) as address:
+        yield address
+
+
+@browser_only
+def test_runs_are_looked_through_in_a_browser(browser: Any, url: str) -> None:
+    with opened(browser, url) as page:
+        heads = page.locator("#every-row table th button")
+        users = heads.filter(has_text="NDCG@10").first
+        shown = []
+        for _ in range(2):
+            users.click()
+            shown.append([float(text) for text in page.locator("#every-row tbody td:nth-child(3)").all_inner_texts()])
+        assert shown[0] == sorted(shown[0], reverse=True)
+        assert shown[1] == sorted(shown[1])
+        assert users.locator("xpath=..").get_attribute("aria-sort") == "ascending"
+
+        page.get_by_role("link", name="whole", exact=True).first.click()
+        page.wait_for_selector("figure.wide svg")
+        page.get_by_role("link", name="All answers").click()
+        page.wait_for_selector(".answers .episode")
+        page.get_by_role("link", name="Missed").click()
+        page.wait_for_selector(".button[aria-current]:has-text('Missed')")
+        assert set(page.locator(".answers .chip").evaluate_all("all => all.map(one => one.className)")) == {"chip miss"}
+        page.keyboard.press("j")
+        assert page.evaluate("() => document.activeElement.className") == "episode"
+        page.select_option("select[name=row]", "popularity")
+        page.get_by_role("button", name="Show").click()
+        page.wait_for_selector("h1:has-text('Answers of popularity')")
+        page.get_by_role("link", name="All changes").click()
+        page.wait_for_selector("details.changed")
+        second = page.locator("details.changed").nth(1)
+        assert not second.locator(".pair").is_visible()
+        second.locator("summary").first.click()
+        assert second.locator(".pair article").count() == 2
+        assert second.locator(".pair").is_visible()
+
+
+@browser_only
+@pytest.mark.parametrize("address", ["/", "/run?run=whole", "/answers?run=whole", "/changes?run=whole", "/run?run=inner/begun"])
+def test_a_narrow_dark_screen_shows_all_of_it(browser: Any, url: str, address: str) -> None:
+    with opened(browser, url + address, viewport={"width": 360, "height": 700}, color_scheme="dark") as page:
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), "nothing has to be scrolled sideways"
+        assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(15, 20, 23)"
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll("button, input:not([type=hidden]), select, a")].filter(one =>
+                !(one.getAttribute("aria-label") || one.textContent.trim() || one.labels?.length)).map(one => one.outerHTML)"""
+        )
+        assert nameless == []

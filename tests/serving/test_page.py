@@ -1,6 +1,5 @@
 """The page in a real browser: search, pick, watch turns, compare, like, chat; by keyboard; nothing from elsewhere; titles are text."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ import pytest
 from fathom.serving.app import service_app
 from fathom.serving.pages import FILES
 from fathom.serving.store.store import Store
+from tests.browsers import SECONDS, browser, browser_only, opened
 from tests.serving.shop import FILMS, Slow, agent, offer, running
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SECONDS = 30_000
-browser_only = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, such as Debian's package 'chromium'")
+__all__ = ["browser"]
 
 
 @pytest.fixture(scope="module")
@@ -28,33 +26,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(browser: Any, url: str) -> Iterator[Any]:
-    """The page as somebody sees it who comes for the first time; complaints of the browser fail the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(SECONDS)
-    complaints: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(url)
-    page.wait_for_selector("#model option[value=agent]", state="attached")
-    yield page
-    assert complaints == []
-    assert all(one.startswith((url, "data:")) for one in asked), "nothing comes from elsewhere"
-    context.close()
+    with opened(browser, url) as page:
+        page.wait_for_selector("#model option[value=agent]", state="attached")
+        yield page
 
 
 def titles(page: Any, where: str) -> list[str]:
