@@ -33,7 +33,7 @@ from fathom.serving.refusals import Refused, tell_refusals
 from fathom.serving.service import Service, item_told, listed_told, recommended
 from fathom.serving.store.store import Conflict, Feedback, Store
 
-ERRORS: dict[int | str, dict[str, type]] = {code: {"model": bodies.Error} for code in (400, 401, 404, 409, 413, 429, 503)}
+ERRORS: dict[int | str, dict[str, type]] = {code: {"model": bodies.Error} for code in (400, 401, 404, 408, 409, 413, 429, 503)}
 
 
 def service_app(
@@ -56,7 +56,7 @@ def service_app(
         app.include_router(routes, dependencies=[Depends(_with_key(keys))], responses=ERRORS)
     app.include_router(page_routes(app))
     _tell_true_statuses(app)
-    app.add_middleware(Gate, figures=service.figures, body_bytes=service.limits.body_bytes)
+    app.add_middleware(Gate, figures=service.figures, body_bytes=service.limits.body_bytes, seconds=service.limits.seconds)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
     return app

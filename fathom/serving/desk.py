@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any, Protocol
 
 import numpy as np
+import polars as pl
 
 from fathom.agents.play import Listener
 from fathom.contracts import Rater, Recommender
@@ -16,7 +17,7 @@ from fathom.conversation.shelves import Mask, Shelves
 from fathom.conversation.state import NOTHING, Wishes
 from fathom.data.titles import catalog_with
 from fathom.errors import ConfigError, suggestion
-from fathom.records import PAD, Case, Episode, Ranking, Turn
+from fathom.records import PAD, Case, Catalog, Episode, Ranking, Turn
 from fathom.serving.live import LiveCatalog, NewItem, Shown, as_catalog
 from fathom.serving.offer import Offer
 from fathom.serving.store.store import TAKEN, Feedback, Store
@@ -94,6 +95,7 @@ class Desk:
         self.live = LiveCatalog(offer.catalog, offer.name, store)
         self._made: dict[str, Any] = {}
         self._grown: dict[str, int] = {}
+        self._titles: tuple[Catalog, pl.Series] | None = None
         self._lock = threading.Lock()
 
     # Who is there -------------------------------------------------------------------------------------------------------------------
@@ -191,8 +193,9 @@ class Desk:
         shown, shelves, wanted = self.live.refresh(), self.shelves, words.casefold().strip()
         popular = shelves.popular
         lexical = shelves.lexical(words)
-        titles = [title.casefold() for title in shown.catalog.titles]
-        ranks = np.array([3 if title.startswith(wanted) else 2 if wanted in title else 0 for title in titles], dtype=np.float64)
+        titles = self._folded(shown.catalog)
+        begins, holds = (found.to_numpy() for found in (titles.str.starts_with(wanted), titles.str.contains(wanted, literal=True)))
+        ranks = np.where(begins, 3, np.where(holds, 2, 0))
         ranks[(ranks == 0) & (lexical[1:] > 0)] = 1
         order = np.lexsort((-popular[1:], -lexical[1:] * (ranks == 1), -ranks)) + 1
         return [item for item in order.tolist() if ranks[item - 1] and item not in shown.removed][:k]
@@ -261,6 +264,12 @@ class Desk:
                 if key not in self._made:
                     self._made[key] = make()
         return self._made[key]
+
+    def _folded(self, catalog: Catalog) -> pl.Series:
+        """The titles in small letters, made once for each state of the catalogue."""
+        if self._titles is None or self._titles[0] is not catalog:
+            self._titles = (catalog, pl.Series([title.casefold() for title in catalog.titles], dtype=pl.String))
+        return self._titles[1]
 
     def _grow(self, name: str, recommender: Any) -> None:
         """Give the model the items that came after it was trained, each once and in their order."""

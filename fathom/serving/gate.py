@@ -1,5 +1,7 @@
-"""What every request passes: bodies that are too large are refused before they are read, and each answer is counted."""
+"""What every request passes: bodies that are too large are refused before they are read, those that do not come are given up, and each
+answer is counted."""
 
+import asyncio
 import json
 import time
 from contextlib import suppress
@@ -13,30 +15,39 @@ from fathom.serving.refusals import Refused
 class Gate:
     """An ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, *, figures: Figures, body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, figures: Figures, body_bytes: int, seconds: float) -> None:
+        """`seconds`: until a body must have come whole."""
         self._app = app
         self._figures = figures
         self._body_bytes = body_bytes
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, up to its limit."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, read, status = time.perf_counter(), 0, 500
+        began, read, status, whole, late = time.perf_counter(), 0, 500, False, False
+        until = asyncio.get_running_loop().time() + self._seconds
         declared = dict(scope["headers"]).get(b"content-length", b"0")
 
         async def counted() -> Message:
-            nonlocal read
-            message = await receive()
+            nonlocal read, whole, late
+            try:
+                async with asyncio.timeout_at(None if whole else until):  # whoever is behind it may wait for long
+                    message = await receive()
+            except TimeoutError as error:
+                late = True
+                raise _Refused from error
             read += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if read > self._body_bytes:
-                raise _TooLarge
+                raise _Refused
             return message
 
         async def answered(message: Message) -> None:
             nonlocal status
-            if read > self._body_bytes:
+            if late or read > self._body_bytes:
                 return  # whoever read the body has its own word for why it could not, which says less
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -47,23 +58,27 @@ class Gate:
             if declared.isdigit() and int(declared) > self._body_bytes:
                 read = int(declared)
             else:
-                with suppress(_TooLarge):
+                with suppress(_Refused):
                     await self._app(scope, counted, answered)
-            if read > self._body_bytes:
-                status = 413
-                await self._refuse(send)
+            if late or read > self._body_bytes:
+                status = 408 if late else 413
+                await self._refuse(send, status)
         finally:
             route = getattr(scope.get("route"), "path", "elsewhere")
             self._figures.requests.labels(route, str(status)).inc()
             self._figures.seconds.labels(route).observe(time.perf_counter() - began)
 
-    async def _refuse(self, send: Send) -> None:
-        told = f"the body has more than the {self._body_bytes:,} bytes that are read"
-        body = json.dumps({"error": Refused(413, told, code="too_large").told}).encode()
+    async def _refuse(self, send: Send, status: int) -> None:
+        why = {
+            408: (f"the body did not come within {self._seconds:g} seconds", "too_slow"),
+            413: (f"the body has more than the {self._body_bytes:,} bytes that are read", "too_large"),
+        }
+        told, code = why[status]
+        body = json.dumps({"error": Refused(status, told, code=code).told}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
 
-class _TooLarge(Exception):
-    """The body is longer than it may be."""
+class _Refused(Exception):
+    """The body is longer than it may be, or does not come."""

@@ -1,4 +1,7 @@
-"""The shop in a process of its own, which can be killed:  python -m tests.serving.process PLACE PORT."""
+"""The shop in a process of its own, which can be killed:  python -m tests.serving.process PLACE PORT.
+
+Its agent takes a second for each turn.
+"""
 
 import os
 import signal
@@ -23,9 +26,9 @@ class Replica:
     url: str
     pid: int
 
-    def kill(self) -> None:
-        """As `kill -9` does."""
-        os.kill(self.pid, signal.SIGKILL)
+    def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """As `kill -9` does, or in another way."""
+        os.kill(self.pid, how)
 
 
 @contextmanager
@@ -56,8 +59,13 @@ def replica(place: str) -> Iterator[Replica]:
 if __name__ == "__main__":
     import uvicorn
 
+    from fathom.pipeline.serve import DRAIN
     from fathom.serving.app import service_app
     from fathom.serving.store.store import Store
-    from tests.serving.shop import offer
+    from tests.serving.shop import Slow, agent, offer
 
-    uvicorn.run(service_app([offer()], Store(sys.argv[1])), port=int(sys.argv[2]), log_level="error", ws="none")
+    slow = Slow(40)
+    slow.seconds = 1.0
+    shop = offer(models={**offer().models, "agent": lambda: agent(retriever=slow)})
+    app = service_app([shop], Store(sys.argv[1]))
+    uvicorn.run(app, port=int(sys.argv[2]), log_level="error", ws="none", timeout_graceful_shutdown=DRAIN)

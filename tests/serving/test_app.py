@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -476,6 +477,21 @@ def until(holds: Callable[[], bool], seconds: float = 20) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_bodies_that_do_not_come_are_given_up_and_harm_nobody(tmp_path: Path) -> None:
+    with running(service_app([offer()], Store(tmp_path / "state.db"), limits=Limits(seconds=0.4))) as url:
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        slow = [socket.create_connection(address, timeout=10) for _ in range(100)]
+        for one in slow:
+            one.sendall(b"POST /v1/recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{")
+        assert len(post(url, "recommend", history=[], k=3)["items"]) == 3
+        for one in slow:
+            answer = one.makefile("rb").read().decode()
+            assert answer.startswith("HTTP/1.1 408 ")
+            assert "the body did not come within 0.4 seconds" in answer
+            one.close()
+        assert len(post(url, "recommend", history=[], k=3)["items"]) == 3
 
 
 def test_a_failing_model_says_nothing_of_its_code(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +94,18 @@ def test_what_was_kept_is_a_log_that_is_imported(tmp_path: Path) -> None:
     }
     assert sorted(taken["anna, of Bonn"]) == sorted(FILMS.names[number] for number in (1, 2, 3))
     assert taken['ben "b"'] == [FILMS.names[5]]
+
+
+def test_who_is_told_to_end_answers_what_is_under_way_and_takes_nothing_new(tmp_path: Path) -> None:
+    with replica(str(tmp_path / "state.db")) as service, ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(post, service.url, "/v1/recommend", user="p1", model="agent", k=3, explain=True)
+        while "fathom_batch_count" not in httpx.get(f"{service.url}/metrics").text:
+            time.sleep(0.02)
+        service.kill(signal.SIGTERM)
+        time.sleep(0.3)
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{service.url}/healthz")
+        assert len(under_way.result()["turns"]) == 2
 
 
 @pytest.mark.slow
