@@ -46,7 +46,17 @@ class Connection:
 
     async def ask(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of the answer."""
-        if self._streams is None or self._streams[0].at_eof():  # a server ends connections that nobody has used for some seconds
+        kept = self._streams is not None
+        try:
+            return await self._asked(path, body)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            if not kept:
+                raise
+            self._streams = None  # a server ends connections that nobody has used for some seconds, perhaps just now
+            return await self._asked(path, body)
+
+    async def _asked(self, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, str], bytes]:
+        if self._streams is None:
             self._streams = await asyncio.open_connection(HOST, PORT)
         reader, writer = self._streams
         data = b"" if body is None else json.dumps(body).encode()
