@@ -56,7 +56,7 @@ def service_app(
         app.include_router(routes, dependencies=[Depends(_with_key(keys))], responses=ERRORS)
     app.include_router(page_routes(app))
     _tell_true_statuses(app)
-    app.add_middleware(Gate, figures=service.figures, body_bytes=service.limits.body_bytes, seconds=service.limits.seconds)
+    app.add_middleware(Gate, figures=service.figures, limits=service.limits)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
     return app

@@ -188,21 +188,29 @@ def chat_routes(service: Service) -> APIRouter:
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": body.model}
         if body.stream:
             return as_stream(_chunks(talks, who, pairs, message, head))
-        presence = Presence()
+        presence, episodes = Presence(), list[Episode]()
         async with waiting(request, presence):
-            text = await _completed(talks, who, pairs, message, presence)
+            text = await _completed(talks, who, pairs, message, presence, episodes)
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-        return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
+        return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": _usage(episodes)})
 
     return router
 
 
-async def _completed(talks: Talks, who: Who, pairs: list[tuple[str, str]], message: str, presence: Presence) -> str:
+def _usage(episodes: list[Episode]) -> dict[str, int]:
+    """Tokens that an agent's language model read and wrote; none where nobody thinks aloud."""
+    written = sum(sum(episode.tape.sampled) for episode in episodes if episode.tape)
+    whole = sum(len(episode.tape.tokens) for episode in episodes if episode.tape)
+    return {"prompt_tokens": whole - written, "completion_tokens": written, "total_tokens": whole}
+
+
+async def _completed(
+    talks: Talks, who: Who, pairs: list[tuple[str, str]], message: str, presence: Presence, episodes: list[Episode]
+) -> str:
     desk = who.desk
     by_rules = assistant_of(desk.shelves, _nobody)
     state = await asyncio.to_thread(replayed, by_rules, pairs, desk.live.now.titles)
-    _, answer = await talks.answered(who, state, message, presence, [])
+    _, answer = await talks.answered(who, state, message, presence, episodes)
     return written(answer, desk.live.now.catalog.title)
 
 
@@ -272,7 +280,7 @@ async def _chunks(talks: Talks, who: Who, pairs: list[tuple[str, str]], message:
     turns: asyncio.Queue[Turn] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     presence = Presence(lambda turn: loop.call_soon_threadsafe(turns.put_nowait, turn))
-    task = asyncio.create_task(_completed(talks, who, pairs, message, presence))
+    task = asyncio.create_task(_completed(talks, who, pairs, message, presence, []))
 
     def chunk(delta: dict[str, str], why: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": why}

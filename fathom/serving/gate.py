@@ -1,5 +1,5 @@
-"""What every request passes: bodies that are too large are refused before they are read, those that do not come are given up, and each
-answer is counted."""
+"""What every request passes: as many as may be under way are let in, bodies that are too large are refused before they are read, those
+that do not come are given up, and each answer is counted."""
 
 import asyncio
 import json
@@ -9,18 +9,23 @@ from contextlib import suppress
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fathom.serving.figures import Figures
+from fathom.serving.limits import Limits
 from fathom.serving.refusals import Refused
+
+ALWAYS = ("/healthz", "/readyz", "/metrics")
+"""What can be asked however many requests are under way: it answers at once."""
 
 
 class Gate:
     """An ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, *, figures: Figures, body_bytes: int, seconds: float) -> None:
-        """`seconds`: until a body must have come whole."""
+    def __init__(self, app: ASGIApp, *, figures: Figures, limits: Limits) -> None:
         self._app = app
         self._figures = figures
-        self._body_bytes = body_bytes
-        self._seconds = seconds
+        self._body_bytes = limits.body_bytes
+        self._seconds = limits.seconds
+        self._most = limits.open
+        self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, up to its limit."""
@@ -54,16 +59,20 @@ class Gate:
                 message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
             await send(message)
 
+        self._open += 1
         try:
-            if declared.isdigit() and int(declared) > self._body_bytes:
-                read = int(declared)
-            else:
+            refusal = 429 if self._open > self._most and scope["path"] not in ALWAYS else 0
+            if not refusal and declared.isdigit() and int(declared) > self._body_bytes:
+                refusal = 413
+            if not refusal:
                 with suppress(_Refused):
                     await self._app(scope, counted, answered)
-            if late or read > self._body_bytes:
-                status = 408 if late else 413
-                await self._refuse(send, status)
+                refusal = 408 if late else 413 if read > self._body_bytes else 0
+            if refusal:
+                status = refusal
+                await self._refuse(send, refusal)
         finally:
+            self._open -= 1
             route = getattr(scope.get("route"), "path", "elsewhere")
             self._figures.requests.labels(route, str(status)).inc()
             self._figures.seconds.labels(route).observe(time.perf_counter() - began)
@@ -72,10 +81,12 @@ class Gate:
         why = {
             408: (f"the body did not come within {self._seconds:g} seconds", "too_slow"),
             413: (f"the body has more than the {self._body_bytes:,} bytes that are read", "too_large"),
+            429: (f"{self._most} requests are under way already: come again in a second", "busy"),
         }
         told, code = why[status]
         body = json.dumps({"error": Refused(status, told, code=code).told}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+        headers += [(b"retry-after", b"1")] if status == 429 else []
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

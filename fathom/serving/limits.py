@@ -22,5 +22,7 @@ class Limits(Settings):
     """Requests answered in one batch; agents play at most as many conversations as their language model holds."""
     waiting: int = Field(default=512, ge=1)
     """Requests to one model that may wait; further ones are told to come again."""
+    open: int = Field(default=2_000, ge=1)
+    """Requests of any kind that may be under way; further ones are told to come again. Whether it lives can always be asked."""
     idle_days: float = Field(default=30.0, gt=0)
     """Conversations in which nothing was said for so long are forgotten."""

@@ -321,6 +321,10 @@ def test_openai_s_own_client_talks_with_it(url: str) -> None:
     thoughts = "".join((chunk.choices[0].delta.model_extra or {}).get("reasoning_content", "") for chunk in chunks)
     assert "something of war" in thoughts
     assert FILMS.title(20) in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    used = client.chat.completions.create(model="films/agent", messages=said).usage
+    assert used.completion_tokens >= len("something of war" + "something of love" + FILMS.title(20)), "the model writes a token a byte"
+    assert used.total_tokens == used.prompt_tokens + used.completion_tokens
+    assert used.prompt_tokens > used.completion_tokens
     with pytest.raises(openai.NotFoundError, match="no model 'agnet'; did you mean 'agent'"):
         client.chat.completions.create(model="films/agnet", messages=said)
 
@@ -445,6 +449,23 @@ def test_too_many_at_once_are_told_to_come_again(tmp_path: Path) -> None:
             assert first.result().status_code == 200
             assert sorted(one.result().status_code for one in others) == [200] * 3 + [429] * 8
         assert httpx.post(f"{url}/v1/recommend", json={"history": ["tt0001"]}).status_code == 200
+
+
+def test_more_requests_of_any_kind_than_may_be_open_are_told_to_come_again(tmp_path: Path) -> None:
+    free, began = threading.Event(), threading.Event()
+    limits = Limits(open=2)
+    with running(service_app([offer(models={"held": held(free, began)}, default="held")], Store(tmp_path / "s.db"), limits=limits)) as url:
+        with ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(httpx.post, f"{url}/v1/recommend", json={"history": ["tt0001"]}, timeout=30) for _ in range(2)]
+            until(lambda: 'fathom_batch_count{model="held",run="films"} 1.0' in httpx.get(f"{url}/metrics").text)
+            until(lambda: httpx.get(f"{url}/v1/items").status_code == 429)
+            answer = httpx.get(f"{url}/v1/items")
+            assert "2 requests are under way already" in refused(answer, 429, "busy")
+            assert answer.headers["retry-after"] == "1"
+            assert httpx.get(f"{url}/healthz").status_code == 200
+            free.set()
+            assert [one.result().status_code for one in both] == [200, 200]
+        assert httpx.get(f"{url}/v1/items").status_code == 200
 
 
 def test_what_takes_too_long_is_given_up(tmp_path: Path) -> None:
