@@ -11,8 +11,10 @@ from rich.console import Console
 
 from fathom.errors import ConfigError, DataError, FathomError, MissingExtraError, suggestion
 from fathom.evaluation.results import Results, read
+from fathom.files import Json
 from fathom.pipeline.judge import page_of, results_of
 from fathom.pipeline.methods import opened, recipe_at, table_of
+from fathom.pipeline.side_by_side import SIDE
 from fathom.pipeline.stages import stage_seconds
 from fathom.pipeline.table import Table
 from fathom.reports import library
@@ -93,7 +95,7 @@ class Library:
                 raise DataError(line.trouble)
             if line.results is None:
                 settings = (folder / "recipe.yaml").read_text(encoding="utf-8")
-                return library.unfinished(line, Run(folder).log_lines(), settings)
+                return library.unfinished(line, _log(folder), settings)
             if not (folder / "stages.json").is_file():  # a sweep: a comparison of runs, itself without a table to ask
                 return _as_written(folder)
             there = self._open(folder)
@@ -189,6 +191,14 @@ def _told(name: str, folder: Path, changed: float) -> RunTold:
     except FathomError as error:  # of an older version, or not whole: the others are shown all the same
         trouble = str(error)
     return RunTold(name, method, changed, results, seconds, trouble)
+
+
+def _log(folder: Path) -> list[dict[str, Json]]:
+    """What a run under way has logged, with what its trainings side by side have."""
+    lines = Run(folder).log_lines()
+    there = {str(line["stage"]) for line in lines}
+    beside = [line for path in sorted((folder / SIDE).glob("*/recipe.yaml")) for line in Run(path.parent).log_lines()]
+    return lines + [line for line in beside if str(line["stage"]) not in there]
 
 
 def _as_written(folder: Path) -> str:

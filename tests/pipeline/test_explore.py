@@ -44,6 +44,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ran(recipe, runs / "inner" / "begun", "--until", "dataset")
     with (runs / "inner" / "begun" / "metrics.jsonl").open("w", encoding="utf-8") as log:
         log.writelines(json.dumps({"stage": "sasrec", "step": step, "sasrec/loss": 4.0 - step}) + "\n" for step in range(3))
+    side = runs / "inner" / "begun" / "side" / "gru4rec"  # as of a training beside others
+    side.mkdir(parents=True)
+    (side / "recipe.yaml").write_text("", encoding="utf-8")
+    (side / "metrics.jsonl").write_text('{"stage": "gru4rec", "step": 1, "gru4rec/loss": 9.0}\n', encoding="utf-8")
     shutil.copytree(runs / "whole", runs / "broken")
     (runs / "broken" / "results.json").write_text("{", encoding="utf-8")
     (runs / "strange").mkdir()
@@ -89,6 +93,7 @@ def test_a_run_under_way_shows_how_far_it_is(client: TestClient) -> None:
     page = told(client, "/run?run=inner/begun")
     assert "Not finished. Done: dataset." in page
     assert "sasrec: loss: from 4 to 2 over 3 points" in page
+    assert "Once: loss 9." in page
     assert "answers" not in told(client, "/answers?run=inner/begun", 404).partition("<main")[0].partition("<nav")[2]
 
 
