@@ -189,13 +189,16 @@ class Desk:
         return [(other, float(scores[other])) for other in order if other not in hidden][:k]
 
     def search(self, words: str, k: int) -> list[int]:
-        """Items by title: those that begin so, then those that hold the words, then those whose texts share some; commoner ones first."""
+        """Items by title: one that is called so, those that begin so, those that hold the words, then those whose texts share some.
+
+        Of equal ones the commoner first.
+        """
         shown, shelves, wanted = self.live.refresh(), self.shelves, words.casefold().strip()
         popular = shelves.popular
         lexical = shelves.lexical(words)
         titles = self._folded(shown.catalog)
         begins, holds = (found.to_numpy() for found in (titles.str.starts_with(wanted), titles.str.contains(wanted, literal=True)))
-        ranks = np.where(begins, 3, np.where(holds, 2, 0))
+        ranks = np.where((titles == wanted).to_numpy(), 4, np.where(begins, 3, np.where(holds, 2, 0)))
         ranks[(ranks == 0) & (lexical[1:] > 0)] = 1
         order = np.lexsort((-popular[1:], -lexical[1:] * (ranks == 1), -ranks)) + 1
         return [item for item in order.tolist() if ranks[item - 1] and item not in shown.removed][:k]

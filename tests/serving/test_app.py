@@ -148,6 +148,7 @@ def test_ratings_are_foretold_in_the_scale_of_the_data(url: str) -> None:
 def test_items_are_found_by_title_first(url: str) -> None:
     found = httpx.get(f"{url}/v1/items", params={"q": "Film 3", "k": 20}).json()["items"]
     assert {item["title"] for item in found[:10]} == {FILMS.title(item) for item in range(30, 40)}
+    assert httpx.get(f"{url}/v1/items", params={"q": "doom"}).json()["items"][0]["title"] == "Doom", "before Doom Eternal"
     assert httpx.get(f"{url}/v1/items", params={"q": "no such words at all"}).json() == {"items": []}
     assert len(httpx.get(f"{url}/v1/items", params={"k": 7}).json()["items"]) == 7
 

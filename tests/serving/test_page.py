@@ -56,6 +56,21 @@ def test_search_pick_and_watch_the_turns_come(page: Any) -> None:
 
 
 @browser_only
+def test_a_history_is_typed(page: Any) -> None:
+    page.fill("#search", f"{FILMS.title(3)}; {FILMS.title(1).lower()} ;{FILMS.title(5)}")
+    page.wait_for_selector("#found:has-text('Enter takes these 3 titles, oldest first')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#history li:nth-child(3)")
+    taken = page.locator("#history li > span").evaluate_all("all => all.map(one => one.firstChild.textContent)")
+    assert taken == [FILMS.title(item) for item in (3, 1, 5)]
+    assert page.input_value("#search") == ""
+    page.fill("#search", f"{FILMS.title(7)}; no such film")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#error:has-text('Nothing is called “no such film”')")
+    assert page.locator("#history li").count() == 4
+
+
+@browser_only
 def test_two_recommenders_side_by_side_for_a_test_user(page: Any) -> None:
     page.click("#somebody")
     page.wait_for_selector("#history li")

@@ -67,7 +67,7 @@ def index_folder(folder: Path, *, model: str, k: int, breadth: int, at: str = ""
     recall = index.recall(people, k, exclude=exclude)
     told = f"{len(items) - 1:,} items in {built:.1f} s; of the exact {k} best of {len(cases):,} test cases it finds [bold]{recall:.2%}[/]"
     speed = f"{1000 * quick / len(cases):.2f} ms a user, exactly {1000 * exact / len(cases):.2f} ms"
-    Console().print(f"{place}: {told}; {speed}", highlight=False)
+    Console().print(f"{place}: {told}; {speed}", highlight=False, soft_wrap=True)
     Console().print(
         f"ask it:  fathom recommend {folder} --model {model} --approximate{f' --at {at}' if at else ''} --history ...", highlight=False
     )

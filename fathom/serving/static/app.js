@@ -111,13 +111,37 @@ function close() {
   $("search").removeAttribute("aria-activedescendant");
 }
 
+function offered(...lines) {
+  $("found").replaceChildren(...lines);
+  $("found").hidden = false;
+  $("search").setAttribute("aria-expanded", "true");
+}
+
+// A history that is typed: titles, oldest first, with semicolons between them.
+const typed = () => $("search").value.split(";").map((title) => title.trim()).filter(Boolean);
+
+async function takeTyped() {
+  for (const title of typed()) {
+    const { items } = await get(`items?${new URLSearchParams({ q: title, k: 1, run: state.run.name })}`);
+    if (!items[0]?.title.toLowerCase().includes(title.toLowerCase())) throw new Error(`Nothing is called “${title}”; what stands before it was taken.`);
+    take(items[0]);
+  }
+  $("search").value = "";
+  close();
+}
+
 async function search() {
   const words = $("search").value.trim();
   const mine = ++searching;
   if (!words) return close();
+  if (words.includes(";")) {
+    const count = typed().length;
+    return offered(make("li", { kind: "quiet", text: `Enter takes ${count === 1 ? "this title" : `these ${count} titles, oldest first`}` }));
+  }
   const found = await tried(() => get(`items?${new URLSearchParams({ q: words, k: 8, run: state.run.name })}`));
   if (mine !== searching || !found) return;
-  $("found").replaceChildren(
+  if (!found.items.length) return offered(make("li", { kind: "quiet", text: "Nothing has such words; several titles are typed with ; between them" }));
+  offered(
     ...found.items.map((item, place) => {
       const line = make("li", { role: "option", id: `found-${place}`, "aria-selected": "false" });
       line.append(item.title, make("span", { kind: "about", text: item.about.slice(0, 4).join(", ") }));
@@ -130,9 +154,6 @@ async function search() {
       return line;
     }),
   );
-  if (!found.items.length) $("found").replaceChildren(make("li", { kind: "quiet", text: "Nothing has such words" }));
-  $("found").hidden = false;
-  $("search").setAttribute("aria-expanded", "true");
 }
 
 function move(step) {
@@ -296,6 +317,7 @@ $("search").addEventListener("keydown", (event) => {
     move(event.key === "ArrowDown" ? 1 : -1);
   } else if (event.key === "Enter") {
     event.preventDefault();
+    if ($("search").value.includes(";")) return void tried(takeTyped);
     const line = $("found").querySelector("[aria-selected=true]") ?? $("found").querySelector("[role=option]");
     line?.dispatchEvent(new MouseEvent("mousedown", { cancelable: true }));
   } else if (event.key === "Escape") close();
