@@ -68,9 +68,8 @@ def index_folder(folder: Path, *, model: str, k: int, breadth: int, at: str = ""
     told = f"{len(items) - 1:,} items in {built:.1f} s; of the exact {k} best of {len(cases):,} test cases it finds [bold]{recall:.2%}[/]"
     speed = f"{1000 * quick / len(cases):.2f} ms a user, exactly {1000 * exact / len(cases):.2f} ms"
     Console().print(f"{place}: {told}; {speed}", highlight=False, soft_wrap=True)
-    Console().print(
-        f"ask it:  fathom recommend {folder} --model {model} --approximate{f' --at {at}' if at else ''} --history ...", highlight=False
-    )
+    asked = f"fathom recommend {folder} --model {model} --approximate{f' --at {at}' if at else ''} --history ..."
+    Console().print(f"ask it:  {asked}", highlight=False, soft_wrap=True)
 
 
 def indexed(folder: Path, model: str, *, at: str = "") -> Indexed:
