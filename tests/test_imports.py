@@ -84,6 +84,14 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     assert not loaded & {"torch", "polars", "transformers", "numpy", "pydantic"}
 
 
+def test_a_service_needs_nothing_that_trains() -> None:
+    """The container file installs what serves alone: what is imported here beside it would end the service at its start."""
+    loaded = modules_loaded_by(
+        "import fathom.pipeline.serve, fathom.pipeline.explore, fathom.pipeline.sequential.index, fathom.pipeline.ask"
+    )
+    assert not loaded & {"trl", "datasets", "vllm", "optuna", "sacrebleu", "rouge_score", "matplotlib", "tensorboard", "trackio"}
+
+
 def test_nothing_is_reported_to_anybody() -> None:
     code = "import fathom, huggingface_hub.constants as hub; print(hub.HF_HUB_DISABLE_TELEMETRY)"
     environment = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}

@@ -45,7 +45,7 @@ def explore_folders(folders: Sequence[Path], *, host: str, port: int) -> None:
             raise ConfigError(f"{folder}: there is no such folder; name one that holds runs, such as runs/")
     shelf = Library(folders)
     console = Console(highlight=False)
-    console.print(f"{len(shelf.found())} runs: http://{host}:{port}   (Ctrl+C ends)")
+    console.print(f"{library.how_many(len(shelf.found()))}: http://{host}:{port}   (Ctrl+C ends)")
     uvicorn.run(explorer_app(shelf), host=host, port=port, log_level="warning", ws="none")
 
 

@@ -62,10 +62,12 @@ class Method:
     """Recipe -> what is done, in order."""
     table: Callable[[Any], Table]
     """How the run in a workshop is judged."""
+    trains_with: str = ""
+    """A module that a late stage imports and that may miss a package: `fathom run` tries it first; whoever only asks a run never does."""
 
 
 METHODS: Mapping[str, Method] = {
-    "deeprec": Method(DeepRecRecipe, DeepRecWorkshop, lambda _: deeprec.STAGES, DeepRecTable),
+    "deeprec": Method(DeepRecRecipe, DeepRecWorkshop, lambda _: deeprec.STAGES, DeepRecTable, "fathom.training.reinforce"),
     "r2ec": Method(R2ecRecipe, R2ecWorkshop, lambda _: r2ec.STAGES, R2ecTable),
     "sequential": Method(SequentialRecipe, SequentialWorkshop, stages_of, SequentialTable),
     "ranking": Method(RankingRecipe, RankingWorkshop, ranking.stages_of, RankingTable),

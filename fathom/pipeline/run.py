@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -61,6 +62,8 @@ def run_recipe(
         raise ConfigError(f"--at-once {at_once} gives each stage a process, --processes {processes} each stage several: write one of them")
     recipe = recipe_at(path, overrides=overrides)
     method = METHODS[recipe.method]
+    if method.trains_with:
+        import_module(method.trains_with)  # a package that is missing is told now, and not when the run is half done
     stages = method.stages(recipe) if not only else with_needs(method.stages(recipe), only)
     folder = out or Path("runs") / recipe.name
     console = Console()

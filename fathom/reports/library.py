@@ -65,13 +65,22 @@ def address(path: str, **query: object) -> str:
     return f"{path}?{urlencode(query)}"
 
 
+def how_many(runs: int) -> str:
+    """Runs in words.
+
+    >>> how_many(1), how_many(1200)
+    ('1 run', '1,200 runs')
+    """
+    return f"{runs:,} run{'' if runs == 1 else 's'}"
+
+
 def overview(runs: Sequence[RunTold], *, place: str) -> str:
     """All runs, the latest first, and every row of those that are finished."""
     finished = [run for run in runs if run.results is not None]
     head = _head(("run", "method", "data", "best row", "metric", "value", "95 % interval", "users", "took", "last written"))
     latest = sorted(runs, key=lambda run: -run.changed)
     table = scroller("All runs", f'<table class="sortable words">{head}<tbody>{"".join(map(_line, latest))}</tbody></table>')
-    told = f"{len(runs)} runs in {place}, {len(finished)} of them finished. Click a heading to sort."
+    told = f"{how_many(len(runs))} in {place}, {len(finished)} of them finished. Click a heading to sort."
     if not runs:
         told = f"There is no run in {place} yet: 'fathom run recipes/demo.yaml' makes one. Reload this page when it has begun."
     opening = f'<header class="opening"><h1>Runs</h1><p class="quiet">{escape(told)}</p></header>'

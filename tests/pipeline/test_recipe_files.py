@@ -1,15 +1,17 @@
 """Every committed recipe can be read, says what it is, and its stages know what they depend on."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fathom.errors import ConfigError
+from fathom.errors import ConfigError, MissingExtraError
 from fathom.models.registry import MODELS
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe
 from fathom.pipeline.methods import METHODS, recipe_at
+from fathom.pipeline.run import run_recipe
 from fathom.pipeline.stages import Stage
 from fathom.pipeline.sweep import SweepSettings
 from fathom.pipeline.workshop import some_people
@@ -129,3 +131,13 @@ def test_a_recipe_that_cannot_be_is_told(tmp_path: Path, text: str, said: str) -
     with pytest.raises(ConfigError) as error:
         load(path, DeepRecRecipe)
     assert said in str(error.value)
+
+
+def test_a_missing_package_is_told_before_a_run_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fathom.training.reinforce", "fathom.training.trainer"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as where it is not installed
+    [smoke] = [path for path in RECIPES if path.stem == "smoke"]
+    with pytest.raises(MissingExtraError, match=r"'datasets', which is not installed: run  pip install 'fathom-rec\[rl\]'"):
+        run_recipe(smoke, out=tmp_path / "run", overrides=(), until="", command="test")
+    assert not (tmp_path / "run").exists()

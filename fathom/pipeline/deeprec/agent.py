@@ -18,7 +18,6 @@ from fathom.records import Case, Episode
 from fathom.training.imitate import imitate
 from fathom.training.processes import in_shares, processes
 from fathom.training.refit import first_ends, own_traces
-from fathom.training.reinforce import reinforce
 from fathom.training.reinforce_settings import ReinforceSettings
 from fathom.training.traces import Trace, build_traces, chosen
 
@@ -165,6 +164,8 @@ def agent_figures(
 
 
 def _reinforce(work: DeepRecWorkshop, before: str, after: str, settings: ReinforceSettings, rewards: Judge, *, half: int) -> None:
+    from fathom.training.reinforce import reinforce  # with it come the packages that train: whoever only serves need not have them
+
     policy = work.policy(before)
     retrieve: Tool = work.episode_retriever
     if work.recipe.retrieval:
