@@ -1,7 +1,9 @@
 """Errors that say what was given, why it cannot be, and what to write instead."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, requires
 
 
 class FathomError(Exception):
@@ -25,6 +27,21 @@ class MissingExtraError(FathomError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"this needs the package '{package}', which is not installed: run  pip install 'fathom-rec[{extra}]'")
+
+
+def extra_of(module: str) -> str | None:
+    """The extra that brings the package of an imported module; None for one that no extra brings.
+
+    >>> extra_of("transformers.models"), extra_of("sentence_transformers"), extra_of("nowhere")
+    ('llm', 'llm', None)
+    """
+    wanted = {"sklearn": "scikit-learn"}.get(package := module.partition(".")[0], package.replace("_", "-"))
+    try:
+        needed = requires("fathom-rec") or []
+    except PackageNotFoundError:  # code that was copied and not installed
+        return None
+    found = (re.match(r"""([\w-]+).*extra == ['"](\w+)['"]""", one) for one in needed)
+    return next((one[2] for one in found if one and one[1].lower() == wanted and one[2] not in ("all", "dev")), None)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

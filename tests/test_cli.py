@@ -290,3 +290,36 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "app", fails)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         main()
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [
+        ("transformers", "llm"),
+        ("sentence_transformers.models", "llm"),
+        ("sklearn", "llm"),
+        ("trl", "rl"),
+        ("fastapi", "serve"),
+        ("mcp", "serve"),
+    ],
+)
+def test_a_package_of_an_extra_that_is_missing_is_told_with_its_extra(
+    module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> None:
+        raise ModuleNotFoundError(f"No module named '{module}'", name=module)
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert f"pip install 'fathom-rec[{extra}]'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_module_that_no_extra_brings_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> None:
+        raise ModuleNotFoundError("No module named 'fathom.nowhere'", name="fathom.nowhere")
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(ModuleNotFoundError):
+        main()

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from fathom.cli import data, lend, rewards
-from fathom.errors import FathomError
+from fathom.errors import FathomError, MissingExtraError, extra_of
 
 app = typer.Typer(
     name="fathom",
@@ -344,6 +344,12 @@ def main() -> None:
         app()
     except FathomError as error:
         _tell(str(error))
+        raise SystemExit(2) from None
+    except ModuleNotFoundError as error:
+        extra = extra_of(error.name or "")
+        if extra is None:
+            raise
+        _tell(str(MissingExtraError(error.name or "", extra)))
         raise SystemExit(2) from None
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
