@@ -56,7 +56,10 @@ def before(stages: Sequence[Stage[Any]], until: str) -> list[Stage[Any]]:
 
 
 def done_side_by_side(stages: Sequence[Stage[Any]], recipe: Settings, run: Run, *, at_once: int, until: str, console: Console) -> None:
-    """Do what is `apart` and has all that it needs, so many stages `at_once`; nothing where there is only one such stage at a time."""
+    """Do what is `apart` and has all that it needs, so many stages `at_once`; nothing where there is only one such stage at a time.
+
+    Where one ends badly, those that do not need it are done all the same; then its error is told.
+    """
     cores = os.cpu_count() or 1
     if at_once > cores:
         raise ConfigError(f"--at-once {at_once}: this machine has {cores} cores, and more stages only wait for each other; write {cores}")
@@ -66,25 +69,33 @@ def done_side_by_side(stages: Sequence[Stage[Any]], recipe: Settings, run: Run, 
     console.print(f"side by side, {at_once} at once: {', '.join(stage.name for stage in ready)}", highlight=False)
     console.print(f"  [dim]each speaks into {folder / SIDE}/<stage>.log[/]", highlight=False)
     under_way: dict[Future[float], str] = {}
+    failed: dict[str, ModelError] = {}
     children: list[subprocess.Popen[bytes]] = []
     with ThreadPoolExecutor(at_once) as pool, progress("side by side", len(ready)) as advance:
         try:
             while ready or under_way:
-                under_way |= {pool.submit(_do, folder, stage.name, cores // at_once, children): stage.name for stage in ready}
+                for stage in ready[: at_once - len(under_way)]:  # none waits in the pool, to begin when all has ended
+                    under_way[pool.submit(_do, folder, stage.name, cores // at_once, children)] = stage.name
                 ended, _ = wait(under_way, return_when=FIRST_COMPLETED)
                 for future in ended:
-                    name, seconds = under_way.pop(future), future.result()
+                    name = under_way.pop(future)
+                    try:
+                        seconds = future.result()
+                    except ModelError as error:
+                        failed[name] = error
+                        console.print(f"  [red]{name}[/] did not end well; what does not need it goes on", highlight=False)
+                        continue
                     take_over(with_needs(stages, name) + [stages[-1]], recipe, folder / SIDE / name, run)
                     shutil.rmtree(folder / SIDE / name)
                     (folder / SIDE / f"{name}.log").unlink()
                     console.print(f"  [green]{name}[/] done in {seconds:.0f} s", highlight=False)
                     advance(1)
-                ready = _ready(stages, recipe, run, until, tuple(under_way.values()))
+                ready = _ready(stages, recipe, run, until, (*under_way.values(), *failed))
         finally:
-            for future in under_way:
-                future.cancel()
             for child in children:  # of those that are still at work, what they have done is kept
                 child.terminate()
+    if failed:
+        raise next(iter(failed.values()))
     shutil.rmtree(folder / SIDE, ignore_errors=True)
 
 

@@ -1,6 +1,7 @@
 """Models that do not need each other are trained side by side: the same table, and a stopped run goes on."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from commands import told
 from fathom.errors import ConfigError, ModelError
 from fathom.evaluation.evaluate import Evaluation
 from fathom.pipeline.side_by_side import apart, before, with_needs
-from fathom.pipeline.stages import Stage
+from fathom.pipeline.stages import Stage, stage_marks
 from fathom.training.run import Run
 
 FIT = {"epochs": 2, "batch_size": 8, "precision": "float32"}
@@ -56,6 +57,23 @@ def test_side_by_side_is_as_one_after_the_other(tmp_path: Path, monkeypatch: pyt
         ran(tmp_path, "both", "--at-once", "2", *changed)
     logs = {path.name for path in (tmp_path / "both" / "side").glob("*.log")}
     assert logs <= {"attrec.log", "narm.log"}, "gru4rec is what it was"
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two at once want two cores")
+def test_what_does_not_need_a_stage_that_fails_is_done_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$*" in *"--only gru4rec"*) exit 1;; esac\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr("fathom.pipeline.side_by_side.sys.executable", str(python))
+        with pytest.raises(ModelError, match="the stage 'gru4rec' did not end well"):
+            ran(tmp_path, "run", "--at-once", "2")
+    done = stage_marks(tmp_path / "run")
+    assert {"narm", "attrec"} <= done.keys()
+    assert "gru4rec" not in done
+    assert not (tmp_path / "run" / "results.json").exists()
+    assert "done before" in ran(tmp_path, "run", "--at-once", "2")
+    assert stage_marks(tmp_path / "run").items() >= done.items(), "the same command goes on with it alone"
 
 
 def test_one_stage_is_done_with_what_it_needs_alone(tmp_path: Path) -> None:
