@@ -91,7 +91,9 @@ class Qdrant:
         full = f"{name}-{fingerprint(vectors)}"
         with _telling(place):
             before = _behind(client, name)
-            if client.collection_exists(full):  # of a filling that was interrupted, or the same again
+            if before == full:  # it was filled with these very vectors, and whole: else nothing would stand for it
+                return cls(client, name, breadth=breadth, everything=place.startswith(LOCAL))
+            if client.collection_exists(full):  # of a filling that was interrupted
                 client.delete_collection(full)
             client.create_collection(
                 full,
@@ -105,7 +107,7 @@ class Qdrant:
                 client.upsert(full, points, wait=True)
             alias = models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=full, alias_name=name))
             client.update_collection_aliases([alias])
-            if before is not None and before != full:
+            if before is not None:
                 client.delete_collection(before)
         return cls(client, name, breadth=breadth, everything=place.startswith(LOCAL))
 

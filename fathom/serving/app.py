@@ -209,18 +209,11 @@ def _routes(service: Service) -> APIRouter:
     async def feedback(body: bodies.Acts) -> bodies.Kept:
         """Keep what people did; once it is answered it is kept for good, and the next recommendation knows it."""
         desk = service.desk(body.run)
-        service.items(desk, [act.item for act in body.acts], "acts", most=limits.history_length)
-        names, shown = desk.live.now.catalog.names, desk.live.now
+        items = service.items(desk, [act.item for act in body.acts], "acts", most=limits.history_length)
+        names = desk.live.now.catalog.names
         acts = [
-            Feedback(
-                act.user,
-                names[(shown.item(act.item) or 0) - 1],
-                act.kind,
-                conversation=act.conversation,
-                model=act.model,
-                place=act.place,
-            )
-            for act in body.acts
+            Feedback(act.user, names[item - 1], act.kind, conversation=act.conversation, model=act.model, place=act.place)
+            for act, item in zip(body.acts, items, strict=True)
         ]
         await asyncio.to_thread(desk.write, acts)
         for act in acts:

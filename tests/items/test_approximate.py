@@ -94,11 +94,15 @@ def test_a_collection_is_replaced_whole_and_another_table_is_refused(items: torc
     assert Qdrant.there(place, "films")
     assert not Qdrant.there(place, "books")
     again = Qdrant.build(place, "films", vectors[:7], catalog, breadth=64)
-    assert again.near(vectors[:1], 10).tolist()[0][6:] == [0] * 4
+    again_found = again.near(vectors[:1], 10).tolist()
+    assert again_found[0][6:] == [0] * 4
     assert [one.name for one in again._client.get_collections().collections] == [f"films-{fingerprint(vectors[:7])}"]
     with pytest.raises(ConfigError, match="another process uses this folder"):
         Qdrant.load(place, "films", vectors[:7])
     again._client.close()
+    same = Qdrant.build(place, "films", vectors[:7], catalog, breadth=64)
+    assert same.near(vectors[:1], 10).tolist() == again_found, "the same again leaves what others ask as it is"
+    same._client.close()
 
 
 def test_a_place_that_is_none_and_a_server_that_is_silent_are_told(items: torch.Tensor, catalog: Catalog) -> None:
