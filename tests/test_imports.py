@@ -89,7 +89,19 @@ def test_a_service_needs_nothing_that_trains() -> None:
     loaded = modules_loaded_by(
         "import fathom.pipeline.serve, fathom.pipeline.explore, fathom.pipeline.sequential.index, fathom.pipeline.ask"
     )
-    assert not loaded & {"trl", "datasets", "vllm", "optuna", "sacrebleu", "rouge_score", "matplotlib", "tensorboard", "trackio"}
+    assert not loaded & {
+        "trl",
+        "datasets",
+        "vllm",
+        "optuna",
+        "sacrebleu",
+        "rouge_score",
+        "matplotlib",
+        "tensorboard",
+        "trackio",
+        "mcp",
+        "qdrant_client",
+    }
 
 
 def test_nothing_is_reported_to_anybody() -> None:

@@ -23,6 +23,10 @@ SHAPES: dict[str, tuple[int, int, int, int]] = {"tiny": (64, 2, 4, 256), "small"
 """Name -> width, layers of the encoder and of the decoder, heads, width inside; small and base as in T5 (arXiv:1910.10683)."""
 
 
+SPREAD = 0.2
+"""Standard deviation of new vectors where the settings name none."""
+
+
 class NetworkSettings(Settings):
     """Which text-to-text network it is."""
 
@@ -34,10 +38,10 @@ class NetworkSettings(Settings):
     """Of a model from random weights: other depths of encoder and decoder; 0: as its name says."""
     vocabulary: int = Field(default=2000, ge=200)
     """Tokens that its tokenizer may learn, beside those of ids."""
-    spread: float = Field(default=0.2, gt=0)
-    """Of a model from random weights: standard deviation of its new token and whole-word vectors. T5's own, 1, is made for an optimiser
-    whose steps grow with what they move (Adafactor); AdamW's and Muon's do not, and items stay as they were drawn for a whole epoch.
-    The more items and events, the smaller: .05 for MovieLens-1M, where .2 suits a log of some hundred lines (docs/lab-notes.md)."""
+    spread: float = Field(default=0.0, ge=0)
+    """Of a model from random weights: standard deviation of its new token and whole-word vectors; 0: .2. T5's own, 1, is made for an
+    optimiser whose steps grow with what they move (Adafactor); AdamW's and Muon's do not, and items stay as drawn for a whole epoch. The
+    more items and events, the smaller: .05 for MovieLens-1M, where .2 suits a log of some hundred lines (docs/lab-notes.md)."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """In all of its layers."""
     lora: int = Field(default=0, ge=0)
@@ -153,9 +157,10 @@ def build(settings: NetworkSettings, lexicon: Lexicon) -> TextToText:
     """The network that the settings name for this lexicon; drawn from torch's generator where it is new."""
     if settings.model in SHAPES:
         t5 = T5ForConditionalGeneration(_config(settings, lexicon))
-        nn.init.normal_(t5.get_input_embeddings().weight, std=settings.spread)
-        return TextToText(t5, spread=settings.spread)
-    if settings.width or settings.layers or "spread" in settings.model_fields_set:
+        spread = settings.spread or SPREAD
+        nn.init.normal_(t5.get_input_embeddings().weight, std=spread)
+        return TextToText(t5, spread=spread)
+    if settings.width or settings.layers or settings.spread:
         told = f"and '{settings.model}' is a model of one's own: leave them out"
         raise ConfigError(f"width, layers and spread shape models from random weights, {told}")
     try:

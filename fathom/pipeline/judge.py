@@ -184,7 +184,6 @@ def page_of(table: Table, results: Results) -> PageData:
         notes=(work.split.leaks, *work.dataset.notes),
         stage_seconds=stage_seconds(work.run.folder),
         shown=table.shown,
-        readings=table.readings(agent) if agent else (),
         before=table.readings(earlier) if earlier else (),
         earlier=earlier,
     )

@@ -30,7 +30,6 @@ try:
     from fathom.serving.live import LiveShelves
     from fathom.serving.offer import Offer
     from fathom.serving.store.store import Store, without_password
-    from fathom.serving.tools import serve_tools
 except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "fastapi", "serve") from error
 
@@ -73,6 +72,8 @@ def serve_runs(
 
 def serve_to_agents(folders: Sequence[Path], *, model: str, state: str) -> None:
     """Serve the same as tools of the Model Context Protocol, over standard input and output, until the other side has gone."""
+    from fathom.serving.tools import serve_tools  # with it comes the protocol, which no other service needs
+
     offers = _offers(folders, model=model)
     place = state or str(folders[0] / "state.db")
     store = Store(place)

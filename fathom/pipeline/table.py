@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -33,7 +33,7 @@ RARE = 10
 """Items with fewer training interactions are reported apart."""
 
 
-def _places(evaluation: Evaluation) -> list[int]:
+def places_of(evaluation: Evaluation) -> list[int]:
     """Of what came next in each list; 0 where it was not ranked."""
     ranks = evaluation.ranks if evaluation.ranks.ndim == 1 else evaluation.ranks[:, 0]
     places: list[int] = np.maximum(ranks, 0).tolist()
@@ -100,9 +100,9 @@ class Table(ABC):
     def rows(self, evaluations: Mapping[str, Evaluation]) -> tuple[list[Row], list[Difference]]:
         """A row for each evaluation, and the comparisons that are this method's own."""
 
-    @abstractmethod
     def told(self, page: PageData) -> PageData:
-        """The page with what its protagonist said."""
+        """The page with what its protagonist answered."""
+        return replace(page, readings=self.readings(page.agent))
 
     @abstractmethod
     def trace(self, name: str, case: Case, *, tokens: bool) -> list[RenderableType]:
@@ -131,18 +131,13 @@ class Table(ABC):
         cases, catalog = self._cases_of(evaluation), self.work.catalog
         return [
             of_list(case, items, catalog, place)
-            for case, items, place in zip(cases, evaluation.items.tolist(), _places(evaluation), strict=True)
+            for case, items, place in zip(cases, evaluation.items.tolist(), places_of(evaluation), strict=True)
         ]
 
     def judged(self, name: str) -> Evaluation | None:
         """The ranks that the run folder holds of a row; None where it holds none."""
         path = self.work.folder("ranks") / f"{name}.parquet"
         return Evaluation.load(path) if path.is_file() else None
-
-    def places(self, name: str) -> list[int]:
-        """Of each case that the row called `name` was asked: the place of what came next, 0 where it was not ranked."""
-        evaluation = self.judged(name)
-        return [] if evaluation is None else _places(evaluation)
 
     def _cases_of(self, evaluation: Evaluation) -> list[Case]:
         """The cases that were asked, which may be fewer than the run has; of one that is gone, its history is."""

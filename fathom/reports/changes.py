@@ -9,6 +9,7 @@ from fathom.metrics import Values
 from fathom.records import Catalog
 from fathom.reports.cards import FIRST
 from fathom.reports.readings import Reading, worth
+from fathom.reports.sections import meter
 
 MOST = 10
 """People that are shown."""
@@ -24,12 +25,17 @@ def paired(before: Sequence[Reading], after: Sequence[Reading]) -> list[Pair]:
     return [(earlier, later) for earlier, later in pairs if earlier is not None]
 
 
-def most_changed(pairs: Sequence[Pair], most: int = MOST) -> list[int]:
-    """The places of the pairs whose NDCG@10 changed most, gains and losses alike; of equal changes the farther move of the place first."""
-    changed = np.abs(_gains(pairs))
+def by_change(pairs: Sequence[Pair]) -> list[int]:
+    """The places of the pairs that changed, most first: NDCG@10, gains and losses alike; of equal changes the farther move of the place."""
+    changed = np.abs(gains(pairs))
     moved = np.array([abs(_reciprocal(after.place) - _reciprocal(before.place)) for before, after in pairs])
     order = np.lexsort((np.arange(len(pairs)), -moved, -changed.round(12)))
-    return [int(place) for place in order[:most] if changed[place] > 0 or moved[place] > 0]
+    return [int(place) for place in order if changed[place] > 0 or moved[place] > 0]
+
+
+def gains(pairs: Sequence[Pair]) -> Values:
+    """(n,) what each pair's NDCG@10 rose by."""
+    return worth([after for _, after in pairs]) - worth([before for before, _ in pairs])
 
 
 def changes(pairs: Sequence[Pair], names: tuple[str, str], catalog: Catalog, *, most: int = MOST) -> str:
@@ -46,17 +52,13 @@ def changes(pairs: Sequence[Pair], names: tuple[str, str], catalog: Catalog, *, 
         (f"only {names[0]} found", found.count((True, False))),
         ("neither found", found.count((False, False))),
     )
-    gains, whole = _gains(pairs), len(pairs)
-    lines = "".join(
-        f'<li><span class="name">{escape(name)}</span><span class="bar"><i style="width:{100 * count / whole:.1f}%"></i></span>'
-        f'<span class="number">{count:,}</span></li>'
-        for name, count in told
-    )
+    rose, whole = gains(pairs), len(pairs)
+    lines = "".join(meter(name, count / whole, f"{count:,}") for name, count in told)
     summary = (
-        f"From {names[0]} to {names[1]}: NDCG@10 rose for {int((gains > 0).sum()):,}, fell for {int((gains < 0).sum()):,} and stayed for "
-        f"{int((gains == 0).sum()):,} of {whole:,}; {gains.mean():+.4f} on average."
+        f"From {names[0]} to {names[1]}: NDCG@10 rose for {int((rose > 0).sum()):,}, fell for {int((rose < 0).sum()):,} and stayed for "
+        f"{int((rose == 0).sum()):,} of {whole:,}; {rose.mean():+.4f} on average."
     )
-    chosen = most_changed(pairs, most)
+    chosen = by_change(pairs)[:most]
     shown = "".join(
         pair_view(pairs[place], names, catalog, key=f"changed-{number}", unfolded=number == 1)
         for number, place in enumerate(chosen, start=1)
@@ -86,7 +88,3 @@ def _place_words(place: int) -> str:
 
 def _reciprocal(place: int) -> float:
     return 1 / place if place else 0.0
-
-
-def _gains(pairs: Sequence[Pair]) -> Values:
-    return worth([after for _, after in pairs]) - worth([before for before, _ in pairs])

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fathom.evaluation.results import Results, Row
 from fathom.records import Catalog
 from fathom.reports import sections
-from fathom.reports.changes import Pair, changes, pair_view
+from fathom.reports.changes import Pair, by_change, changes, gains, pair_view
 from fathom.reports.frame import framed, scroller, section
 from fathom.reports.plots import interval_mark
 from fathom.reports.readings import KINDS, Reading, kinds, worth
@@ -136,9 +136,13 @@ def changed(
 
     `kind`: one of `DIRECTIONS`; `page` counts from 1.
     """
-    gains = worth([after for _, after in pairs]) - worth([before for before, _ in pairs])
-    wanted = {"all": range(len(pairs)), "gained": (gains > 0).nonzero()[0].tolist(), "lost": (gains < 0).nonzero()[0].tolist()}
-    chosen = sorted(wanted[kind], key=lambda place: (-abs(round(float(gains[place]), 12)), place))
+    rose, moved = gains(pairs), by_change(pairs)
+    wanted = {
+        "all": [*moved, *sorted(set(range(len(pairs))) - set(moved))],
+        "gained": [place for place in moved if rose[place] > 0],
+        "lost": [place for place in moved if rose[place] < 0],
+    }
+    chosen = wanted[kind]
     if user:
         chosen = [place for place in chosen if str(pairs[place][1].case.user) == user]
     shown, pages = _page_of(chosen, page)

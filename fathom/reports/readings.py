@@ -1,7 +1,7 @@
 """What models answered, case by case, so that people can read, sort and compare it: conversations, reasonings, plain lists."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -51,7 +51,7 @@ def of_episode(episode: Episode, catalog: Catalog, place: int) -> Reading:
         case=episode.case,
         place=place,
         outcome=outcome(episode)[0],
-        card=partial(episode_card, episode, catalog),
+        card=partial(episode_card, replace(episode, tape=None), catalog),  # tapes are long, and cards show none
         written=sum(episode.tape.sampled) if episode.tape is not None else 0,
         faulty=bool(episode.faults),
     )

@@ -223,7 +223,7 @@ def stage_times(seconds: Mapping[str, float]) -> str:
     whole = sum(seconds.values())
     if not whole:
         return ""
-    lines = "".join(_meter(stage, spent / whole, duration(spent)) for stage, spent in seconds.items())
+    lines = "".join(meter(stage, spent / whole, duration(spent)) for stage, spent in seconds.items())
     return f'<div class="meters"><section><h3>What the run cost: {duration(whole)}</h3><ul>{lines}</ul></section></div>'
 
 
@@ -297,11 +297,12 @@ def _histogram(values: Sequence[int], places: int = 16) -> list[tuple[str, float
 
 def _meters(title: str, counted: Counter[str], whole: int) -> str:
     """Shares as horizontal bars, most frequent first."""
-    lines = "".join(_meter(name, count / whole, f"{100 * count / whole:.1f} %") for name, count in counted.most_common())
+    lines = "".join(meter(name, count / whole, f"{100 * count / whole:.1f} %") for name, count in counted.most_common())
     return f"<section><h3>{escape(title)}</h3><ul>{lines}</ul></section>"
 
 
-def _meter(name: str, share: float, told: str) -> str:
+def meter(name: str, share: float, told: str) -> str:
+    """A share as a horizontal bar between its name and what is told of it."""
     return (
         f'<li><span class="name">{escape(name)}</span><span class="bar"><i style="width:{100 * share:.1f}%"></i></span>'
         f'<span class="number">{told}</span></li>'

@@ -148,7 +148,8 @@ class Desk:
     def answer(self, name: str, asked: Sequence[Asked]) -> list[Answered]:
         """An answer to each question, by the model `name`. Questions of one batch change each other's answers in nothing."""
         people = self.people([one.user for one in asked if one.user is not None])
-        shown, recommender, shelves = self.live.now, self.model(name), self.shelves
+        shown, recommender = self.live.now, self.model(name)
+        shelves = self.offer.shelves.of(shown.catalog)
         asked = [one if one.user is None else _known(one, people[one.user]) for one in asked]
         n_items = getattr(recommender, "n_items", shown.n_trained)
         cases = [Case(-1, tuple(item for item in one.history if item <= n_items), PAD) for one in asked]
@@ -193,7 +194,8 @@ class Desk:
 
         Of equal ones the commoner first.
         """
-        shown, shelves, wanted = self.live.refresh(), self.shelves, words.casefold().strip()
+        shown, wanted = self.live.refresh(), words.casefold().strip()
+        shelves = self.offer.shelves.of(shown.catalog)  # of this very catalogue, whatever comes meanwhile
         popular = shelves.popular
         lexical = shelves.lexical(words)
         titles = self._folded(shown.catalog)
@@ -270,9 +272,10 @@ class Desk:
 
     def _folded(self, catalog: Catalog) -> pl.Series:
         """The titles in small letters, made once for each state of the catalogue."""
-        if self._titles is None or self._titles[0] is not catalog:
-            self._titles = (catalog, pl.Series([title.casefold() for title in catalog.titles], dtype=pl.String))
-        return self._titles[1]
+        made = self._titles
+        if made is None or made[0] is not catalog:
+            made = self._titles = (catalog, pl.Series([title.casefold() for title in catalog.titles], dtype=pl.String))
+        return made[1]
 
     def _grow(self, name: str, recommender: Any) -> None:
         """Give the model the items that came after it was trained, each once and in their order."""

@@ -52,6 +52,7 @@ async def serve_tools(app: FastAPI) -> None:
 def tool_server(app: FastAPI) -> Server[Any]:
     """The tools over a service's app, which must have begun its life (`app.router.lifespan_context`)."""
     document = app.openapi()
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app, raise_app_exceptions=False), base_url="http://fathom", timeout=None)
     tools = [_tool(name, method, document["paths"][path][method], document) for name, (method, path) in TOOLS.items()]
 
     async def listed(_: ServerRequestContext[Any], __: PaginatedRequestParams | None) -> ListToolsResult:
@@ -60,14 +61,14 @@ def tool_server(app: FastAPI) -> Server[Any]:
     async def called(_: ServerRequestContext[Any], asked: CallToolRequestParams) -> CallToolResult:
         if asked.name not in TOOLS:
             return _refused(f"there is no tool '{asked.name}'{suggestion(asked.name, TOOLS)}")
-        return await _called(app, asked.name, asked.arguments or {})
+        return await _called(client, document, asked.name, asked.arguments or {})
 
     return Server("fathom", title="Fathom", version=__version__, instructions=INSTRUCTIONS, on_list_tools=listed, on_call_tool=called)
 
 
-async def _called(app: FastAPI, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
+async def _called(client: httpx.AsyncClient, document: Schema, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
     method, path = TOOLS[name]
-    route = app.openapi()["paths"][path][method]
+    route = document["paths"][path][method]
     inner = {one["name"]: one["in"] for one in route.get("parameters", ())}
     filled = {key: value for key, value in arguments.items() if inner.get(key) == "path"}
     if missing := [key for key, where in inner.items() if where == "path" and not filled.get(key)]:
@@ -77,9 +78,7 @@ async def _called(app: FastAPI, name: str, arguments: Mapping[str, Any]) -> Call
     if body and "requestBody" not in route:
         return _refused(f"{next(iter(body))}: {name} has no such field{suggestion(next(iter(body)), inner)}")
     address = path.format(**{key: quote(str(value), safe="") for key, value in filled.items()})  # no slash of it leads elsewhere
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://fathom", timeout=None) as client:
-        answer = await client.request(method, address, params=query, json=body if "requestBody" in route else None)
+    answer = await client.request(method, address, params=query, json=body if "requestBody" in route else None)
     told = answer.json()
     if answer.is_error:
         return _refused(told["error"]["message"])
@@ -93,7 +92,7 @@ def _refused(message: str) -> CallToolResult:
 
 def _tool(name: str, method: str, route: Schema, document: Schema) -> Tool:
     body = route.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-    schema: Schema = _whole(body, document) if body else {"type": "object", "properties": {}, "additionalProperties": False}
+    schema: Schema = _inlined(body, document) if body else {"type": "object", "properties": {}, "additionalProperties": False}
     for one in route.get("parameters", ()):
         schema["properties"][one["name"]] = _inlined(one["schema"], document) | {"description": one.get("description", "")}
     needed = [one["name"] for one in route.get("parameters", ()) if one.get("required")] + schema.get("required", [])
@@ -111,13 +110,8 @@ def _tool(name: str, method: str, route: Schema, document: Schema) -> Tool:
     )
 
 
-def _whole(body: Schema, document: Schema) -> Schema:
-    """The schema of a body, with all that it refers to written into it."""
-    inlined = _inlined(body, document)
-    return dict(inlined) | {"properties": dict(inlined["properties"])}
-
-
 def _inlined(schema: Any, document: Schema) -> Any:
+    """A copy of the schema, with all that it refers to written into it."""
     if isinstance(schema, dict):
         if "$ref" in schema:
             return _inlined(document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], document)

@@ -17,6 +17,7 @@ from fathom.p5.sentences import Draw, Moment
 from fathom.p5.templates import Template, family_of
 from fathom.p5.training import P5Training
 from fathom.p5.writing import WritingSettings
+from fathom.pipeline.p5.recipe import P5Recipe
 from fathom.records import Case, Interactions
 from fathom.training.run import Run, noise_from
 from tests.interrupting import goes_on
@@ -261,6 +262,27 @@ def test_the_shapes_are_those_of_t5(name: str, parameters: float) -> None:
         network = build(NetworkSettings(model=name), lexicon)
     count = sum(weight.numel() for weight in network.t5.parameters())
     assert abs(count / parameters - 1) < 0.03
+
+
+def test_a_recipe_may_name_a_model_of_ones_own_and_shapes_only_new_ones(tmp_path: Path) -> None:
+    lexicon = train_lexicon(["a b c"], 200, added=())
+    build(NetworkSettings(width=16, layers=1), lexicon).t5.save_pretrained(tmp_path)
+    recipe = P5Recipe.model_validate(
+        {"method": "p5", "name": "own", "world": {}, "models": {"popularity": None}, "p5": {"network": {"model": str(tmp_path)}}}
+    )
+    [training] = recipe.trainings.values()  # every setting stands in it, written or not
+    assert build(training.network, lexicon).t5.config.d_model == 16
+    for setting in ({"width": 16}, {"layers": 1}, {"spread": 0.1}):
+        with pytest.raises(ConfigError, match="width, layers and spread shape models from random weights"):
+            build(NetworkSettings(model=str(tmp_path), **setting), lexicon)
+
+
+def test_new_vectors_are_as_far_apart_as_the_settings_say() -> None:
+    lexicon = train_lexicon(["a b c"], 200, added=[f"‹item_{item}›" for item in range(500)])
+    for chosen, spread in ((NetworkSettings(), 0.2), (NetworkSettings(spread=0.05), 0.05)):
+        network = build(chosen, lexicon)
+        for vectors in (network.t5.get_input_embeddings().weight, network.whole.weight):
+            assert float(vectors.detach().std()) == pytest.approx(spread, rel=0.05)
 
 
 def test_a_shape_that_cannot_be_is_refused(tmp_path: Path) -> None:

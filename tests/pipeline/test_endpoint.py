@@ -14,6 +14,7 @@ from rich.console import Console
 
 from fathom.agents.protocol import BEGIN_ITEMS, BEGIN_PREF, END_ITEMS, END_PREF
 from fathom.errors import ModelError
+from fathom.evaluation.evaluate import Evaluation
 from fathom.evaluation.said import load_said
 from fathom.pipeline.deeprec.recipe import DeepRecRecipe, EndpointSettings
 from fathom.pipeline.deeprec.stages import STAGES
@@ -113,6 +114,11 @@ def test_an_endpoint_gets_a_row_over_its_own_users(folder: Path, url: str) -> No
     episodes = load_said(folder / "episodes" / "endpoint.jsonl.gz", Episode)
     order = [case.user for case in work.test_cases]
     assert sorted((episode.case.user for episode in episodes), key=order.index) == [episode.case.user for episode in episodes]
+    readings = DeepRecTable(work).readings("endpoint")
+    assert [(one.case, one.place) for one in readings] == [
+        (episode.case, place)
+        for episode, place in zip(episodes, Evaluation.load(folder / "ranks" / "endpoint.parquet").ranks.tolist(), strict=True)
+    ]
 
 
 def test_what_was_answered_once_is_not_asked_again_and_still_counted(folder: Path, url: str) -> None:

@@ -93,6 +93,17 @@ def test_a_model_from_a_folder_goes_through_every_stage(folder: Path, tmp_path: 
     kept = tmp_path / "episodes" / "agent-stage2.jsonl.gz"
     episodes = load_said(kept, Episode)
     assert len(episodes) == 6
+    lists = {"agent-stage2": [set(one.answer) for one in episodes], "agent-stage2-scored": [set(one.scored[:10]) for one in episodes]}
+    for name, listed in lists.items():
+        readings = DeepRecTable(work).readings(name)
+        found = [one.outcome == "hit" for one in readings]
+        for one, reading, items, hit in zip(episodes, readings, listed, found, strict=True):
+            assert reading.case == one.case
+            assert reading.written == sum(one.tape.sampled)  # type: ignore[union-attr]
+            if one.ending is Ending.ANSWERED and one.answer:
+                assert hit == (one.case.target in items), f"{name} is read by its own list"
+        if name.endswith("-scored"):
+            assert not any("Final list" in reading.card("a") for reading in readings)
 
     # One conversation is won by its own answer: the strict comparison shows it, the one of what is served knows only the kept ranks.
     won = replace(episodes[0], answer=(episodes[0].case.target,), ending=Ending.ANSWERED, faults=())

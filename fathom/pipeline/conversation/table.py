@@ -24,7 +24,6 @@ from fathom.prompting.prompts import prompts_of
 from fathom.prompting.rank import RankedCandidates
 from fathom.recommenders.among import ranking_of
 from fathom.records import Case, Ranking
-from fathom.reports.page import PageData
 
 
 class ConversationTable(Table):
@@ -125,9 +124,6 @@ class ConversationTable(Table):
         rows = [row.model_copy(update={"metrics": row.metrics | costs.get(row.model, {})}) for row in rows]
         pairs = [(a, b) for a, b in self.pairs if a in evaluations and b in evaluations]
         return rows, make_comparisons(evaluations, pairs, metrics=("recall@10",), seed=seed)
-
-    def told(self, page: PageData) -> PageData:
-        return page
 
     def trace(self, name: str, case: Case, *, tokens: bool) -> list[RenderableType]:
         """What was said, and what would be recommended then."""

@@ -17,7 +17,7 @@ from fathom.evaluation.rows import STRICT, make_comparisons, make_row
 from fathom.evaluation.said import load_said, save_said
 from fathom.pipeline.deeprec.endpoint import ENDPOINT, endpoint_comparisons, endpoint_figures, judge_endpoint
 from fathom.pipeline.deeprec.workshop import AGENTS, DeepRecWorkshop
-from fathom.pipeline.table import BLIND_ORACLE, LanguageTable, Speaker, part_comparisons, part_figures
+from fathom.pipeline.table import BLIND_ORACLE, LanguageTable, Speaker, part_comparisons, part_figures, places_of
 from fathom.recommenders.mix import Mix, choose_weight
 from fathom.records import Case, Episode
 from fathom.reports.episode import episode_view, token_view
@@ -113,12 +113,20 @@ class DeepRecTable(LanguageTable):
         ]
 
     def told(self, page: PageData) -> PageData:
-        return replace(page, episodes=_episodes(self.work, page.agent))
+        episodes = _episodes(self.work, page.agent)
+        return replace(page, episodes=episodes, readings=self._read(page.agent, episodes))
 
     def readings(self, name: str) -> Sequence[Reading]:
-        if not (episodes := _episodes(self.work, name)):
+        return self._read(name, _episodes(self.work, name))
+
+    def _read(self, name: str, episodes: Sequence[Episode]) -> Sequence[Reading]:
+        """The conversations behind the row `name`, with the list that counts in it; of a row where nobody talked its plain lists."""
+        evaluation = self.judged(name)
+        if evaluation is None or not episodes:
             return super().readings(name)
-        return [of_episode(episode, self.work.catalog, place) for episode, place in zip(episodes, self.places(name), strict=True)]
+        if _finish(name) == "scored":
+            episodes = [replace(episode, lines=(), answer=()) for episode in episodes]
+        return [of_episode(one, self.work.catalog, place) for one, place in zip(episodes, places_of(evaluation), strict=True)]
 
     def trace(self, name: str, case: Case, *, tokens: bool) -> list[RenderableType]:
         work = self.work

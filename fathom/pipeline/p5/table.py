@@ -39,7 +39,6 @@ from fathom.pipeline.table import Speaker
 from fathom.recommenders.among import Among
 from fathom.recommenders.raters import raters_of
 from fathom.records import Case, Ints
-from fathom.reports.page import PageData
 from fathom.training.processes import processes
 
 AT = "@"
@@ -274,9 +273,6 @@ class P5Table(SequentialTable):
                     told = Difference(a=row, b=other, metric=metric, ratio=one.ratio, difference=one.difference, p=one.p)
                     found.append(told.model_copy(update={"low": one.low, "high": one.high}))
         return found
-
-    def told(self, page: PageData) -> PageData:
-        return page
 
     def trace(self, name: str, case: Case, *, tokens: bool) -> list[RenderableType]:
         row, _, chosen = name.partition(AT)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -18,7 +17,7 @@ from fathom.evaluation.said import load_said, save_said
 from fathom.files import read_json, write_json
 from fathom.metrics import ndcg
 from fathom.pipeline.r2ec.workshop import REASONERS, R2ecWorkshop
-from fathom.pipeline.table import LanguageTable, Speaker, part_comparisons, part_figures
+from fathom.pipeline.table import LanguageTable, Speaker, part_comparisons, part_figures, places_of
 from fathom.reasoners.reasoning import reason, shortened
 from fathom.reasoners.recommender import R2ec, Reasoned
 from fathom.records import Case, Reasoning
@@ -84,16 +83,21 @@ class R2ecTable(LanguageTable):
         return rows, part_comparisons(work, evaluations, [(REASONERS[-1], other) for other in ("sasrec", "text", NO_REASON)])
 
     def told(self, page: PageData) -> PageData:
-        return page if page.agent == NO_REASON else replace(page, reasonings=self._reasonings(page.agent))
+        reasonings = self._reasonings(page.agent)
+        return replace(page, reasonings=reasonings, readings=self._read(page.agent, reasonings))
 
     def readings(self, name: str) -> Sequence[Reading]:
+        return self._read(name, self._reasonings(name))
+
+    def _read(self, name: str, reasonings: Sequence[Reasoning]) -> Sequence[Reading]:
+        """What was reasoned for the row `name`, and what was ranked first behind it; of a row that is silent its plain lists."""
         evaluation = self.judged(name)
-        if evaluation is None or not self._file(name).is_file():
+        if evaluation is None or not reasonings:
             return super().readings(name)
         lists = evaluation.items[:, :FOREMOST].tolist()
         return [
             of_reasoning(reasoning, items, self.work.catalog, place)
-            for reasoning, items, place in zip(self._reasonings(name), lists, self.places(name), strict=True)
+            for reasoning, items, place in zip(reasonings, lists, places_of(evaluation), strict=True)
         ]
 
     def trace(self, name: str, case: Case, *, tokens: bool) -> list[RenderableType]:
@@ -113,10 +117,8 @@ class R2ecTable(LanguageTable):
         return R2ec(self.work.head(name), self.work.catalog)
 
     def _reasonings(self, name: str) -> list[Reasoning]:
-        return load_said(self._file(name), Reasoning)
-
-    def _file(self, name: str) -> Path:
-        return self.work.folder("episodes") / f"{name}.jsonl.gz"
+        """None of a row that is silent."""
+        return load_said(self.work.folder("episodes") / f"{name}.jsonl.gz", Reasoning) if name in REASONERS else []
 
     def _asked_apart(self, name: str) -> dict[str, float]:
         """What was found out about a model beside its ranks, when it was heard."""

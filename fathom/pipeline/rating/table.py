@@ -23,7 +23,6 @@ from fathom.prompting.prompts import prompts_of
 from fathom.prompting.rate import PromptedRater, Rated
 from fathom.recommenders.raters import GlobalMean, raters_of
 from fathom.records import Case, Ints
-from fathom.reports.page import PageData
 from fathom.training.processes import processes
 
 
@@ -129,9 +128,6 @@ class RatingTable(Table):
             "seconds_per_user": seconds / users,
         }
         return figures if endpoint is None else figures | {"money": endpoint.price(read, written) / users}
-
-    def told(self, page: PageData) -> PageData:
-        return page
 
     def trace(self, name: str, case: Case, *, tokens: bool) -> list[RenderableType]:
         del tokens

@@ -19,7 +19,6 @@ from fathom.pipeline.sequential.workshop import SequentialWorkshop
 from fathom.pipeline.table import Speaker, Table, part_figures
 from fathom.recommenders.mix import Mix, choose_weight
 from fathom.records import Case, Ints
-from fathom.reports.page import PageData
 from fathom.training.processes import processes
 
 
@@ -103,9 +102,6 @@ class SequentialTable(Table):
             if (chosen := np.flatnonzero(self._places == number)).size:
                 found |= {f"{window.name}/{name}": value for name, value in evaluation.subset(chosen).metrics((10, 20)).items()}
         return found
-
-    def told(self, page: PageData) -> PageData:
-        return page
 
     def trace(self, name: str, case: Case, *, tokens: bool) -> list[RenderableType]:
         raise ConfigError(f"--model {name}: it recommends without a word, there is nothing to trace; ask it by 'fathom recommend'")
