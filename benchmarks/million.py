@@ -9,7 +9,6 @@ alone costs: the difference is what the catalogue costs. Ranking stands beside t
 """
 
 import argparse
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fathom.evaluation.cost import peak_megabytes
 from fathom.items.search import search
 from fathom.recommenders.sasrec import SASRec, SASRecSettings
 from fathom.recommenders.sequence import BATCH
@@ -84,7 +84,7 @@ def main() -> None:
         bare = (time.perf_counter() - start) / 3 / len(states) * given.rank
     speed = f"{ranking:.1f} s, {given.rank / ranking:.0f} users a second"
     print(f"top 100 of {given.rank:,} users {speed}   products {bare:.1f} s   ratio {ranking / bare:.2f}")
-    print(f"largest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB")
+    print(f"largest memory {peak_megabytes() / 1024:.2f} GB")
 
 
 if __name__ == "__main__":

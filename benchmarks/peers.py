@@ -117,15 +117,15 @@ def peer(name: str, files: tuple[Path, Path], *, goal: float, seconds: float, fo
     """What a peer says of itself after each epoch."""
     script = Path(__file__).parent / "peers" / f"{name}_sasrec.py"
     command = [str(environment(name, folder)), str(script), *map(str, files), "--goal", str(goal), "--seconds", str(seconds)]
-    told = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as run:
+    told, complaints = [], files[0].with_name(f"{name}.stderr")
+    with complaints.open("w") as sink, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True) as run:
         assert run.stdout is not None
         for line in run.stdout:
             if line.startswith("{"):
                 told.append(json.loads(line))
                 print(f"  {name}", {key: round(value, 4) for key, value in told[-1].items()}, flush=True)
     if run.returncode or not told:
-        sys.exit(f"{name} ended with {run.returncode}; by hand: {' '.join(command)}")
+        sys.exit(f"{name} ended with {run.returncode}:\n{complaints.read_text()[-2000:]}")
     return told
 
 
@@ -157,10 +157,12 @@ def main() -> None:
     fastest = {one: max(told["users_per_second"] for told in lines) for one, lines in found.items()}
     for one, lines in found.items():
         last = lines[-1]
-        reached = "" if last["ndcg"] >= given.goal else " (not reached: a lower bound)"
-        ratio = f"{last['seconds'] / found['fathom'][-1]['seconds']:.1f} times as long{reached}" if "fathom" in found else reached
-        ranked = f"{fastest[one]:,.0f} users ranked a second"
-        print(f"{one:9} NDCG@10 {last['ndcg']:.4f} after {last['seconds']:,.0f} s, {ratio}; {ranked}; {last['peak_gb']:.2f} GB")
+        parts = [f"{one:9} NDCG@10 {last['ndcg']:.4f} after {last['seconds']:,.0f} s"]
+        if "fathom" in found:
+            parts.append(f"{last['seconds'] / found['fathom'][-1]['seconds']:.1f} times as long")
+        if last["ndcg"] < given.goal:
+            parts.append("not there yet: a lower bound")
+        print(", ".join([*parts, f"{fastest[one]:,.0f} users ranked a second", f"{last['peak_gb']:.2f} GB"]))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import gc
 import hashlib
 import json
 import os
-import resource
 import shutil
 import sys
 import threading
@@ -22,6 +21,7 @@ from typing import Any, Generic, TypeVar
 from rich.console import Console
 
 from fathom.errors import ConfigError, suggestion
+from fathom.evaluation.cost import peak_megabytes
 from fathom.files import read_json, write_json
 from fathom.settings import Settings
 from fathom.training.processes import processes
@@ -183,7 +183,7 @@ def _perform_one(stage: Stage[Work], work: Work, record: dict[str, dict[str, obj
 
     def note() -> None:
         entry["seconds"] = round(before + time.perf_counter() - start, 1)
-        entry["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+        entry["peak_mb"] = round(peak_megabytes(), 1)
         if folder is not None:
             write_json(folder / "stages.json", record)
 
