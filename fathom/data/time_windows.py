@@ -45,6 +45,7 @@ def time_windows(
     mode: Mode = "retrain",
     span: int = 0,
     most: int = 0,
+    least: int = 1,
     valid_share: float = 0.5,
     seed: int = 42,
 ) -> tuple[TimeWindow, ...]:
@@ -53,12 +54,13 @@ def time_windows(
     Windows of `hours` begin at whole multiples of that since 1970. A session (a user) is learned from in the window of its last event and
     asked in that of its first, for its last item, by the rest of it: whatever is learned from has happened before the window that asks.
     `retrain` learns everything before the window, or of the `span` windows before it; `incremental` what has ended since the beginning of
-    the window that asked before. Of the windows the `most` latest ask, where that is not 0. `valid_share` of each window's sessions, drawn
-    by `seed`, are validation cases. A log without times, or in which no window asks, is a `DataError`.
+    the window that asked before. A window in which fewer than `least` sessions could be asked does not ask: its figure would count as much
+    as any other's. Of those that do, the `most` latest ask, where that is not 0. `valid_share` of each window's sessions, drawn by `seed`,
+    are validation cases. A log without times, or in which no window asks, is a `DataError`.
     """
-    if hours <= 0 or span < 0 or most < 0 or not 0 <= valid_share < 1:
-        given = f"hours {hours:g}, span {span}, most {most}, valid_share {valid_share:g}"
-        raise ConfigError(f"{given}: hours must be above 0, span and most not below, valid_share from 0 to below 1")
+    if hours <= 0 or span < 0 or most < 0 or least < 1 or not 0 <= valid_share < 1:
+        given = f"hours {hours:g}, span {span}, most {most}, least {least}, valid_share {valid_share:g}"
+        raise ConfigError(f"{given}: hours must be above 0, span and most not below, least 1 or more, valid_share from 0 to below 1")
     if mode == "incremental" and span:
         raise ConfigError(f"span {span} says how many windows are learned anew, but 'incremental' learns each once: leave one of them out")
     lengths = np.diff(interactions.offsets)
@@ -69,9 +71,13 @@ def time_windows(
     begins[some] = windows[interactions.offsets[:-1][some]]
     ends[some] = windows[interactions.offsets[1:][some] - 1]
     earliest = int(ends[some].min())
-    asked = [window for window in np.unique(begins[lengths > 1]).tolist() if window > earliest]
-    if not asked:
+    starts, sessions = np.unique(begins[(lengths > 1) & (begins > earliest)], return_counts=True)
+    if not len(starts):
         raise DataError(f"no session begins in a window of {hours:g} hours before which another one has ended: write shorter windows")
+    asked = starts[sessions >= least].tolist()
+    if not asked:
+        many = f"in no window of {hours:g} hours {least} sessions of two events or more begin, the most are {sessions.max()}"
+        raise DataError(f"{many}: write longer windows, or a smaller 'least'")
     rng = np.random.default_rng(seed)
     found, before = [], earliest
     for window in asked[-most:]:

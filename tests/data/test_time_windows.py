@@ -83,6 +83,21 @@ def test_halves_are_drawn_by_the_seed() -> None:
         assert len(set(users)) == len(users)
 
 
+@pytest.mark.parametrize("mode", ["retrain", "incremental"])
+def test_a_window_with_few_sessions_does_not_ask_and_is_learned_from_all_the_same(mode: str) -> None:
+    made = busy(4)
+    every = time_windows(made, hours=12, mode=mode, valid_share=0.0)  # type: ignore[arg-type]
+    sizes = [len(window.test) for window in every]
+    least = sorted(sizes)[len(sizes) // 2]
+    some = time_windows(made, hours=12, mode=mode, valid_share=0.0, least=least)  # type: ignore[arg-type]
+    assert min(sizes) < least
+    assert [window.begins for window in some] == [window.begins for window, size in zip(every, sizes, strict=True) if size >= least]
+    learned, known = (np.logical_or.reduce([one.learned for one in part if one.begins <= some[-1].begins]) for part in (some, every))
+    assert (learned == known).all()
+    [latest] = time_windows(made, hours=12, most=1, least=least)
+    assert latest.begins == some[-1].begins
+
+
 def test_all_windows_together_are_one_split() -> None:
     made = busy(3)
     windows = time_windows(made, hours=24)
@@ -102,3 +117,7 @@ def test_what_cannot_be_cut_is_told() -> None:
         time_windows(busy(), hours=24, mode="incremental", span=3)
     with pytest.raises(ConfigError, match="hours must be above 0"):
         time_windows(busy(), hours=0)
+    with pytest.raises(ConfigError, match=r"least 0, .*least 1 or more"):
+        time_windows(busy(), hours=24, least=0)
+    with pytest.raises(DataError, match=r"in no window of 24 hours 1000 .*the most are \d+: write longer windows"):
+        time_windows(busy(), hours=24, least=1000)

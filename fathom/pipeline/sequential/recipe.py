@@ -88,6 +88,8 @@ class TimeWindowSettings(Settings):
     """Of 'retrain': so many windows, the latest, are learned from; 0: all."""
     most: int = Field(default=0, ge=0)
     """So many windows, the latest, are asked; 0: all."""
+    least: int = Field(default=20, ge=1)
+    """Windows with fewer sessions to ask about are not asked, for instance one in which the log ends: every window counts alike."""
     valid_share: float = Field(default=0.5, ge=0, lt=1)
     """Of each window's sessions, left aside for choosing settings; the others test."""
 

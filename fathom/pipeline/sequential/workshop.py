@@ -29,6 +29,7 @@ class SequentialWorkshop(Workshop):
             mode=asked.mode,
             span=asked.span,
             most=asked.most,
+            least=asked.least,
             valid_share=asked.valid_share,
             seed=self.recipe.seed,
         )
