@@ -1,12 +1,16 @@
 """AttRec's attention and distances."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from planted import CATALOG, walks
 
 from fathom.models.attrec import AttRec, AttRecSettings, Network, before, clipped, hinge
+from fathom.models.model import TrainingData
 from fathom.records import PAD, Case, Interactions
-from fathom.training.run import noise_from
+from fathom.training.run import Run, noise_from
 
 
 def network(**settings: object) -> Network:
@@ -46,7 +50,9 @@ def test_scores_fall_as_distances_grow_and_no_vector_is_longer_than_one() -> Non
     for row, scores in enumerate((known, stranger)):
         assert torch.allclose(scores[1:].diff(), -far[row].diff(), atol=1e-5)
     assert torch.allclose(model.taste(cases)[1], clipped(model.tastes.weight)[[3, 4]].mean(dim=0))
-    assert bool((clipped(model.items.weight).norm(dim=1) <= 1 + 1e-6).all())
+    for vectors in (model.taste(cases), moments, model.table()[:, :4], model.table()[:, 4:8]):
+        assert bool((vectors.norm(dim=1) <= 1 + 1e-6).all())
+    assert float(model.taste(cases)[0].detach().norm()) == pytest.approx(1), "nine times as long, and cut"
 
 
 def test_what_came_before_is_the_same_person_s() -> None:
@@ -59,3 +65,22 @@ def test_a_rival_that_is_not_far_enough_costs_what_is_missing() -> None:
     counts = torch.tensor([[True, True, False], [True, False, True]])
     # (.5 + .2 - .3) + 0 of the first, an own item left out; (.5 + .5 - .4) + (.5 + .5 - .5) of the second
     assert float(hinge(distances, counts, 0.5)) == pytest.approx(0.4 + 0.0 + 0.6 + 0.5)
+
+
+def test_it_is_trained_by_what_is_missing_to_its_margin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, _ = walks(16)
+    heard: list[tuple[torch.Tensor, torch.Tensor, float]] = []
+
+    def noted(distances: torch.Tensor, counts: torch.Tensor, margin: float) -> torch.Tensor:
+        heard.append((distances.detach(), counts, margin))
+        return hinge(distances, counts, margin)
+
+    monkeypatch.setattr("fathom.models.attrec.hinge", noted)
+    settings = AttRecSettings.model_validate({"margin": 0.3, "negatives": 2, "fit": {"epochs": 1, "batch_size": 4096}})
+    run = Run(tmp_path)
+    AttRec.fit(TrainingData(log, (), CATALOG, run, "attrec"), settings)
+    [(distances, counts, margin)] = heard
+    assert margin == 0.3
+    assert distances.shape == (log.n_events - log.n_users, 3)
+    missing = (0.3 + distances[:, :1] - distances[:, 1:]).clamp(min=0)[counts].mean()
+    assert next(iter(run.metrics("attrec")))["attrec/loss"] == pytest.approx(float(missing), rel=1e-4)

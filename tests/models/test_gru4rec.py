@@ -122,6 +122,17 @@ def test_every_loss_and_every_way_to_read_reaches_all_weights(loss: str, reads: 
             assert float(weight.grad.abs().max()) > 0, name
 
 
+def test_tied_inputs_are_the_vectors_that_are_ranked() -> None:
+    model = network(settings())
+    assert [name for name, weight in model.named_parameters() if weight.shape == (13, 8)] == ["items.weight"]
+    states = torch.zeros(1, 1, 8)
+    with torch.no_grad():
+        first, other = (model.step(torch.tensor([item]), states)[0] for item in (4, 5))
+        model.items.weight[4] += 1.0
+        assert not torch.allclose(model.step(torch.tensor([4]), states)[0], first)
+        assert torch.equal(model.step(torch.tensor([5]), states)[0], other)
+
+
 def test_the_unit_whose_inputs_stand_in_the_gates_is_torch_s() -> None:
     cell = nn.GRUCell(8, 8)
     inputs, state = torch.randn(5, 8), torch.randn(5, 8)

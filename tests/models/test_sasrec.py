@@ -7,14 +7,16 @@ import pytest
 import torch
 from planted import CATALOG, walks
 from pydantic import ValidationError
+from torch.nn.functional import cross_entropy
 
 from fathom.metrics import ndcg, ranks_of
 from fathom.models.model import TrainingData
 from fathom.models.registry import MODELS
 from fathom.models.sasrec import SASRecPlus, SASRecPlusTraining
 from fathom.recommenders.sasrec import SASRec
+from fathom.records import PAD
 from fathom.training.ranking_losses import RANKING_LOSSES, bce
-from fathom.training.run import Run
+from fathom.training.run import Run, noise_from
 from fathom.training.sampled import SampledTraining, fit_sampled
 
 SMALL = {"model": {"width": 32, "length": 16}, "fit": {"epochs": 20, "batch_size": 16, "learning_rate": 0.003, "average": 0.9}}
@@ -53,6 +55,22 @@ def test_the_paper_s_own_loss_is_one_drawn_rival_for_each_event_by_binary_cross_
     assert len(true) == len(log.items), "for each event, the first of a history too"
     by_hand = -(torch.sigmoid(true).log() + torch.where(counts[:, 0], torch.sigmoid(-logits[:, 0]).log(), 0.0)).mean()
     assert next(iter(run.metrics("sasrec")))["sasrec/loss"] == pytest.approx(float(by_hand), rel=1e-4)
+
+
+def test_all_items_are_rivals_where_none_are_drawn(tmp_path: Path) -> None:
+    log, _ = walks(16)
+    chosen = {"model": SMALL["model"] | {"dropout": 0.0}, "fit": {"epochs": 1, "batch_size": 64, "precision": "float32"}}
+    settings = SASRecPlusTraining.model_validate(chosen)
+    with noise_from(settings.fit.seed):
+        start = SASRec(CATALOG.n_items, settings.model).eval()
+    histories = np.split(log.items, log.offsets[1:-1])
+    with torch.no_grad():
+        expected = [start(torch.tensor([[PAD, *history[:-1]]]))[0] @ start.items.weight[1:].T for history in histories]
+    targets = torch.from_numpy(log.items - 1)
+    run = Run(tmp_path)
+    SASRecPlus.fit(TrainingData(log, (), CATALOG, run, "sasrec+"), settings)
+    by_hand = float(cross_entropy(torch.cat(expected), targets))
+    assert next(iter(run.metrics("sasrec+")))["sasrec+/loss"] == pytest.approx(by_hand, rel=1e-3)
 
 
 def test_what_smooths_over_all_items_cannot_draw_some() -> None:

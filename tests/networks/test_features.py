@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 from fathom.errors import ConfigError
 from fathom.networks.features import Features, FeatureSettings, SoftOneHot
 from fathom.networks.schema import schema_of
+from fathom.records import PAD
 from fathom.training.run import noise_from
 
 SHARED = schema_of(
@@ -107,6 +108,7 @@ def test_given_vectors_are_normalised_projected_frozen_or_trained() -> None:
     for frozen in ((), ("item",)):
         made = features(given={"item": start}, frozen=frozen)
         assert torch.equal(made.items.weight[1:], start[1:])
+        assert not made.items.weight[PAD].any(), "whatever was given for it"
         assert made.items.weight.requires_grad != bool(frozen)
     with pytest.raises(ConfigError, match="has 30 ids, but 7 vectors are given"):
         features(given={"item": start[:7]})

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from architecture import SCHEMA, batch, network
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -165,6 +166,26 @@ def test_only_masked_places_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_blocks_by_name() -> None:
     names = {"xlnet", "gpt2", "bert", "electra", "albert", "roberta", "transformer-xl", "longformer", "reformer", "gru", "lstm", "mlp"}
     assert set(BLOCKS) == names
+
+
+@pytest.mark.parametrize(
+    ("kind", "inside"),
+    [
+        ("xlnet", transformers.XLNetModel),
+        ("gpt2", transformers.GPT2Model),
+        ("bert", transformers.BertModel),
+        ("electra", transformers.ElectraModel),
+        ("albert", transformers.AlbertModel),
+        ("roberta", transformers.RobertaModel),
+        ("longformer", transformers.LongformerModel),
+        ("reformer", transformers.ReformerModel),
+        ("gru", torch.nn.GRU),
+        ("lstm", torch.nn.LSTM),
+    ],
+)
+def test_a_block_is_what_its_name_says(kind: str, inside: type[torch.nn.Module]) -> None:
+    objective = next(objective for block, objective in LEGAL if block == kind)
+    assert sum(type(module) is inside for module in made(kind, objective).block.modules()) == 1
 
 
 @every_pair
