@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import resource
+import sys
 from pathlib import Path
 
 
@@ -18,6 +20,12 @@ def asked(what: str | None) -> argparse.Namespace:
 def told(seconds: float, ndcg: float, *, people: int, ranking: float) -> None:
     """One JSON line: seconds of training so far, quality, and how fast so many people were ranked."""
     figures = {"seconds": seconds, "ndcg": ndcg, "users_per_second": people / ranking}
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
-    figures["peak_gb"] = int(status["VmHWM"].split()[0]) / 2**20  # not by getrusage, which begins with what this process's parent held
-    print(json.dumps(figures), flush=True)
+    print(json.dumps(figures | {"peak_gb": peak_gb()}), flush=True)
+
+
+def peak_gb() -> float:
+    """The most memory this process has held; on Linux not by getrusage, which begins with what the parent of a program had held."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM:")) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)

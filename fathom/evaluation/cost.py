@@ -26,8 +26,18 @@ def peak_megabytes() -> float:
     """The largest resident memory this process has had, in MiB: the high-water mark of the operating system.
 
     An upper bound of what the last piece of work needed, since earlier work in the same process counts too. On Linux it is read where it
-    begins anew with each program: `getrusage` hands on what the parent of a new program had held.
+    begins anew with each program: `getrusage` hands on what the parent of a new program had held. The kernel counts pages roughly, so that
+    a later reading may be some lower; the highest one so far is what comes back.
     """
+    global _highest
+    _highest = max(_highest, _high_water())
+    return _highest
+
+
+_highest = 0.0
+
+
+def _high_water() -> float:
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -25,9 +25,9 @@ def paired(before: Sequence[Reading], after: Sequence[Reading]) -> list[Pair]:
     return [(earlier, later) for earlier, later in pairs if earlier is not None]
 
 
-def by_change(pairs: Sequence[Pair]) -> list[int]:
-    """The places of the pairs that changed, most first: NDCG@10, gains and losses alike; of equal changes the farther move of the place."""
-    changed = np.abs(gains(pairs))
+def by_change(pairs: Sequence[Pair], rose: Values) -> list[int]:
+    """The places of the pairs that changed, most first: by what NDCG@10 `rose` (n,) or fell; of equal ones the farther move first."""
+    changed = np.abs(rose)
     moved = np.array([abs(_reciprocal(after.place) - _reciprocal(before.place)) for before, after in pairs])
     order = np.lexsort((np.arange(len(pairs)), -moved, -changed.round(12)))
     return [int(place) for place in order if changed[place] > 0 or moved[place] > 0]
@@ -58,7 +58,7 @@ def changes(pairs: Sequence[Pair], names: tuple[str, str], catalog: Catalog, *, 
         f"From {names[0]} to {names[1]}: NDCG@10 rose for {int((rose > 0).sum()):,}, fell for {int((rose < 0).sum()):,} and stayed for "
         f"{int((rose == 0).sum()):,} of {whole:,}; {rose.mean():+.4f} on average."
     )
-    chosen = by_change(pairs)[:most]
+    chosen = by_change(pairs, rose)[:most]
     shown = "".join(
         pair_view(pairs[place], names, catalog, key=f"changed-{number}", unfolded=number == 1)
         for number, place in enumerate(chosen, start=1)

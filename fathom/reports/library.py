@@ -136,7 +136,8 @@ def changed(
 
     `kind`: one of `DIRECTIONS`; `page` counts from 1.
     """
-    rose, moved = gains(pairs), by_change(pairs)
+    rose = gains(pairs)
+    moved = by_change(pairs, rose)
     wanted = {
         "all": [*moved, *sorted(set(range(len(pairs))) - set(moved))],
         "gained": [place for place in moved if rose[place] > 0],

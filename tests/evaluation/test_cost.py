@@ -18,13 +18,13 @@ def test_memory_is_counted_in_mebibytes_and_never_falls():
     after = peak_megabytes()
     del held
     assert 10 < before <= after < 1e6
-    assert peak_megabytes() > after - 1  # the system counts pages by the hundred; without a mark it would be 128 less
+    assert peak_megabytes() >= after
 
 
 def test_what_the_parent_of_a_program_held_does_not_count() -> None:
     held = np.ones(2**25)  # 256 MiB
-    script = "import sys; sys.path[:] = eval(sys.argv[1]); from fathom.evaluation.cost import peak_megabytes; print(peak_megabytes())"
-    alone = subprocess.run([sys.executable, "-c", script, repr(sys.path)], capture_output=True, text=True, check=True)
+    script = "from fathom.evaluation.cost import peak_megabytes; print(peak_megabytes())"
+    alone = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert float(alone.stdout) < peak_megabytes() - held.nbytes / 2**20 / 2
 
 

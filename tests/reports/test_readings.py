@@ -5,7 +5,7 @@ import re
 import pytest
 
 from fathom.records import Case, Catalog, Episode
-from fathom.reports.changes import by_change, changes, paired
+from fathom.reports.changes import by_change, changes, gains, paired
 from fathom.reports.plots import Dot, scatter_chart
 from fathom.reports.readings import Reading, kinds, of_episode, of_list, spread, worth
 
@@ -47,7 +47,7 @@ def test_only_cases_that_both_were_asked_are_compared(catalog: Catalog) -> None:
 def test_the_most_changed_come_first_and_who_did_not_change_never(catalog: Catalog) -> None:
     moves = [(1, 1), (0, 1), (2, 1), (1, 0), (11, 0), (0, 0), (30, 20)]  # change of NDCG@10: 0, 1, .37, -1, 0, 0, 0
     pairs = [(listed(catalog, before), listed(catalog, after)) for before, after in moves]
-    assert by_change(pairs) == [1, 3, 2, 4, 6]
+    assert by_change(pairs, gains(pairs)) == [1, 3, 2, 4, 6]
 
 
 def test_the_summary_counts_gains_and_losses(catalog: Catalog) -> None:
